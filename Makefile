@@ -1,0 +1,44 @@
+# `make bench` and `make test` need nothing but Python >= 3.11 and a package registry.
+PYTHON  ?= python3
+DATASET ?= samples
+BENCH   ?=
+VENV    := .venv
+PY      := $(VENV)/bin/python
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: bench test lint perf check lock clean
+.DEFAULT_GOAL := bench
+
+bench: $(VENV)/ready
+	$(PY) -m bench run --dataset $(DATASET) $(BENCH)
+
+test: $(VENV)/ready lint
+	$(PY) -m pytest
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+perf: $(VENV)/ready
+	$(PY) -m bench.perf
+
+check: $(VENV)/ready
+	$(PY) -m bench check
+
+# Everything is installed from the hash-pinned lock; the .pth line makes the folder codecs/
+# importable beside the standard library's module of that name (see bench/__init__.py).
+$(VENV)/ready: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (PYTHON=...)")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
+	$(PY) -c 'import pathlib, site; pathlib.Path(site.getsitepackages()[0], "codec-bench.pth").write_text("import codecs; codecs.__path__ = [%r]\n" % str(pathlib.Path("codecs").resolve()))'
+	touch $@
+
+lock: $(VENV)/ready
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,105 @@
+"""The contract between the harness and anything that turns pixels into bytes and back.
+
+A codec is a class with a name, a rate ladder and two methods; see `Codec`.  Nothing here knows
+of data sets, metrics or reports, and nothing here imports a codec library.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""An sRGB picture without alpha: uint8[H, W, 3]."""
+
+MAX_PIXELS = 1 << 27
+"""Largest picture (134 Mpx) a decoder may produce or a loader accept: a limit on hostile headers."""
+
+
+class CodecError(Exception):
+    """A codec could not do its work; the message says why and what to do about it."""
+
+
+class BitstreamError(CodecError):
+    """The bytes are not a stream that this codec (with these weights) can decode."""
+
+
+class CodecUnavailable(CodecError):
+    """A tool, package or weights file is missing; the message says what to install."""
+
+
+class EncodeError(CodecError):
+    """The encoder failed on this picture: exit status, time limit, empty output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One operating point of a rate ladder: the one parameter that is turned, and its value."""
+
+    parameter: str
+    value: int | float | str
+
+    @property
+    def label(self) -> str:
+        return f"{self.parameter} {self.value}"
+
+
+class Codec(ABC):
+    """Pixels to bytes and back.
+
+    Subclasses set the attributes below (in `__init__` or on the class) and implement `encode` and
+    `decode`.  Everything that changes the bytes or the picture must show in `version`, `settings`
+    or the point: measurements are keyed by them, and a reader of the report sees only them.
+    """
+
+    name: str
+    """What users type and tables show, variant included: `vvenc:medium`."""
+    label: str
+    """What legends show: `VVenC medium, 4:2:0 10 bit`."""
+    version: str
+    """What ran: library and encoder versions, weights digest."""
+    points: tuple[Point, ...]
+    """The rate ladder, low rate to high."""
+    settings: Mapping[str, str] = {}
+    """Every setting that is the same at all points: chroma format, matrix, filters, preset ..."""
+    device: str = "cpu"
+    warm_up: ClassVar[bool] = True
+    """Whether the first call is slower than the next ones (false for codecs run as a subprocess)."""
+    tuned_for: tuple[str, ...] = ()
+    """Metrics (by name) that were part of the training loss: tables mark them."""
+
+    @abstractmethod
+    def encode(self, image: Image, point: Point) -> bytes:
+        """The complete file: size, header, everything that `decode` needs.
+
+        Raises `EncodeError` when the encoder fails, `CodecUnavailable` when it is not there.
+        """
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Image:
+        """The picture, from the bytes alone.  Raises `BitstreamError` for anything else."""
+
+    def command(self, point: Point) -> str | None:
+        """The command line that reproduces `encode`, where there is one."""
+        return None
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        """A rough estimate of encode + decode time on one core, to announce long runs."""
+        return 0.1 + pixels * 1e-7
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """JSON-ready facts about a stream for the report; never needed to decode."""
+        return {}
+
+
+def check_image(image: Image) -> None:
+    """Raise `ValueError` unless `image` is uint8[H, W, 3] with at least one pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(
+            f"expected uint8[H, W, 3] with H, W >= 1, got {image.dtype}{list(image.shape)}"
+        )
