@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 """An sRGB picture without alpha: uint8[H, W, 3]."""
 
 MAX_PIXELS = 1 << 27
-"""Largest picture (134 Mpx) a decoder may produce or a loader accept: a limit on hostile headers."""
+"""Largest picture (134 Mpx) that is decoded or loaded: a limit on hostile headers."""
 
 
 class CodecError(Exception):
@@ -69,7 +69,7 @@ class Codec(ABC):
     """Every setting that is the same at all points: chroma format, matrix, filters, preset ..."""
     device: str = "cpu"
     warm_up: ClassVar[bool] = True
-    """Whether the first call is slower than the next ones (false for codecs run as a subprocess)."""
+    """Whether the first call is slower than the next ones (not so for subprocesses)."""
     tuned_for: tuple[str, ...] = ()
     """Metrics (by name) that were part of the training loss: tables mark them."""
 
