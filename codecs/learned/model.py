@@ -1,0 +1,54 @@
+"""What a trainable codec network offers to the training pipeline and to weights files.
+
+The pipeline knows nothing of a network's inside: it calls `forward`, adds a distortion of `x_hat`
+to the sum of `bits`, and stores `config` beside the weights so that `from_config` can rebuild it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ForwardOutput:
+    """One pass through a codec network."""
+
+    x_hat: Tensor
+    """Reconstruction, [B, 3, H, W], about 0 to 1 but *not clamped*."""
+    bits: Mapping[str, Tensor]
+    """Estimated bits per stream and image, each [B]: `{"y": ..., "z": ...}`, RDONet `y1`...`z3`."""
+
+    def total_bits(self) -> Tensor:
+        """Sum over all streams, [B]."""
+        return torch.stack(list(self.bits.values())).sum(0)
+
+
+class LatentCodecNetwork(nn.Module, ABC):
+    """An image codec as a trainable network: analysis, synthesis and entropy model.
+
+    `forward` uses additive uniform noise while `self.training` is set and rounds otherwise.
+    """
+
+    stride: ClassVar[int] = 64
+    """Height and width of a training crop must be multiples of this."""
+    config: dict[str, Any]
+    """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Any = None) -> ForwardOutput:
+        """Code `x`, [B, 3, H, W] in 0...1.
+
+        `mask` is the block partition of codecs that have one (`codecs.rdonet.masks.Masks`);
+        `None` lets the network choose, and is the only value for all other codecs.
+        """
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A freshly initialised network with the constructor arguments `config`."""
+        return cls(**config)
