@@ -1,0 +1,238 @@
+"""The commands behind `python -m bench`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import comparison, metrics, run_pairs
+from bench.comparison import Comparison
+from bench.progress import Progress
+from bench.results import UnequalImages, collect
+from bench.run import (
+    Manifest,
+    Outcome,
+    Settings,
+    apply_quick,
+    default_directory,
+    execute,
+    wanted_metrics,
+)
+from bench.store import Store, StoreError
+from codecs import registry
+from codecs.base import CodecError
+from datasets.base import DatasetError
+
+DEFAULT_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "jxl", "hevc", "vvenc")
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as given; the message says what to do."""
+
+
+EXPECTED = (UsageError, StoreError, UnequalImages, CodecError, DatasetError)
+
+
+def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Run a command; expected errors become one line and exit status 2."""
+    try:
+        return command(options)
+    except EXPECTED as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; nothing is lost: the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, report, print the table."""
+    codecs = tuple(options.codecs or DEFAULT_CODECS)
+    if options.anchor and options.anchor not in codecs:
+        codecs = (*codecs, options.anchor)
+    settings = _settings(options, codecs)
+    outcome = execute(settings, Progress(quiet=options.quiet))
+    if not options.no_report:
+        anchor = options.anchor and apply_quick_name(options.anchor, settings)
+        comparisons = _comparisons(settings.directory, settings.codecs, anchor)
+        _write_report(settings.directory, comparisons)
+        if comparisons:
+            from reports import tables
+
+            print(tables.as_text(comparisons[:1]))
+    return _status(outcome, settings.directory)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Measure what is missing and print one table; or compare two stored runs."""
+    if options.before or options.after:
+        if not (options.before and options.after):
+            raise UsageError("give both --before DIR and --after DIR")
+        comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
+        _write_report(options.after, comparisons, name="before-after")
+        _print_tables(options, comparisons)
+        return 0
+    codecs = tuple(options.codecs)
+    anchor = options.anchor or (codecs[-1] if codecs else None)
+    if anchor is None or not set(codecs) - {anchor}:
+        raise UsageError(
+            "name at least one codec and, last, the anchor: python -m bench.compare jpeg vvenc"
+        )
+    settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
+    outcome = execute(settings, Progress(quiet=options.quiet))
+    comparisons = _comparisons(
+        settings.directory, settings.codecs, apply_quick_name(anchor, settings)
+    )
+    if not comparisons:
+        raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
+    if not options.no_report:
+        _write_report(settings.directory, comparisons)
+    _print_tables(options, comparisons)
+    return _status(outcome, settings.directory)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a run again, from what is stored."""
+    comparisons = _comparisons(options.run, tuple(options.codecs) or None, options.anchor)
+    print(_write_report(options.run, comparisons))
+    return 0
+
+
+def list_names(options: argparse.Namespace) -> int:
+    """Print what there is to choose from."""
+    from datasets.registry import available
+
+    if options.what in (None, "codecs"):
+        print("codecs (also: a .toml or .py file, or a package with an entry point):")
+        for entry in registry.available():
+            names = ", ".join((entry.name, *(f"{entry.name}:{v}" for v in entry.variants)))
+            alias = f" (also {', '.join(entry.aliases)})" if entry.aliases else ""
+            print(f"  {names}{alias}\n      {entry.summary}")
+    if options.what in (None, "datasets"):
+        print("data sets (also: any folder of images):")
+        for name, description in available():
+            print(f"  {name}\n      {description}")
+    if options.what in (None, "metrics"):
+        print("metrics:")
+        for name in metrics.names():
+            print(f"  {name}\n      {metrics.info(name).label}")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Verify the installation."""
+    from bench.check import run_checks
+
+    return run_checks()
+
+
+COMMANDS = {"run": run, "compare": compare, "report": report, "list": list_names, "check": check}
+
+
+def apply_quick_name(name: str, settings: Settings) -> str:
+    """The codec that stands in for `name` in the quick tier."""
+    return apply_quick(replace(settings, codecs=(name,))).codecs[0] if settings.quick else name
+
+
+def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
+    try:
+        names = wanted_metrics(options.metrics)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name in codecs:
+        registry.check_name(name)
+    settings = Settings(
+        codecs=codecs,
+        dataset=options.dataset,
+        directory=options.run or default_directory(options.dataset, options.quick),
+        metrics=names,
+        jobs=options.jobs,
+        quick=options.quick,
+        limit=options.images,
+        retry=options.retry,
+        time_limit=options.time_limit,
+    )
+    return apply_quick(settings) if options.quick else settings
+
+
+def _comparisons(
+    directory: Path, codecs: Sequence[str] | None, anchor: str | None
+) -> list[Comparison]:
+    """The comparison with the anchor, then with each other VVC variant measured."""
+    manifest = Manifest.read(directory)
+    names = tuple(codecs or manifest.codecs)
+    available = [name for name in names if name not in manifest.unavailable]
+    store = Store(directory)
+    wanted = [m for m in store if m.image in manifest.images]
+    results = collect(
+        wanted,
+        codecs=[_canonical(name) for name in available],
+        metrics=tuple(manifest.metrics),
+        dataset=manifest.label,
+        unavailable=manifest.unavailable,
+    )
+    names = tuple(codec.name for codec in results.codecs)
+    if anchor is not None and _canonical(anchor) not in names:
+        return []
+    main = _canonical(anchor) if anchor else _default_anchor(names)
+    if main is None:
+        return []
+    others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
+    return [comparison.compare(results, name) for name in (main, *others)]
+
+
+def _canonical(name: str) -> str:
+    """A codec's own name, given what the user typed: an alias or a file."""
+    return registry.create(name).name
+
+
+def _default_anchor(names: Sequence[str]) -> str | None:
+    vvc = [name for name in names if name.split(":")[0] == "vvenc"]
+    return "vvenc" if "vvenc" in vvc else (vvc or [*names[-1:], None])[0]
+
+
+def _write_report(directory: Path, comparisons: Sequence[Comparison], name: str = "report") -> Path:
+    from reports import write_report
+    from reports.provenance import from_manifest
+
+    return write_report(directory, comparisons, from_manifest(Manifest.read(directory)))
+
+
+def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]) -> None:
+    from reports import tables
+
+    asked = {
+        "json": tables.as_json,
+        "csv": tables.as_csv,
+        "latex": tables.as_latex,
+        "markdown": tables.as_markdown,
+    }
+    to_standard_output = False
+    for name, render in asked.items():
+        target = getattr(options, name)
+        if target == "-":
+            print(render(comparisons[:1]))
+            to_standard_output = True
+        elif target:
+            Path(target).write_text(render(comparisons[:1]), encoding="utf-8")
+    if not to_standard_output:
+        print(tables.as_text(comparisons[:1]))
+
+
+def _status(outcome: Outcome, directory: Path) -> int:
+    problems = outcome.failed + len(outcome.plan.unavailable)
+    if problems:
+        print(
+            f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
+            "unavailable: the report gives the reasons",
+            file=sys.stderr,
+        )
+    report_path = directory / "report.html"
+    if report_path.exists():
+        print(f"report: {report_path}", file=sys.stderr)
+    return 1 if problems else 0

@@ -1,0 +1,270 @@
+"""Where tasks run: lanes of worker processes on this machine.
+
+A lane is three processes (encode, decode, score; see `bench.worker`) of which one works at a
+time, on one thread; there are as many lanes as cores.  A call that outlasts its limit ends with
+its whole process tree; a process that dies is replaced.  Neither stops the other tasks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from bench import worker
+from bench.plan import Task
+from bench.store import Measurement, MetricValue, Store
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SCORE_LIMIT = 1800.0
+"""Seconds after which computing metrics is given up."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished task: the measurement to store, and the seconds codecs and metrics took."""
+
+    task: Task
+    measurement: Measurement
+    busy: float
+
+
+class CallFailed(Exception):
+    """A worker's call did not succeed: `status` is `failed` or `unavailable`."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def run_tasks(
+    tasks: Sequence[Task], store: Store, *, jobs: int, time_limit: float | None = None
+) -> Iterator[Done]:
+    """Execute tasks in `jobs` lanes and yield each as it is done.
+
+    `time_limit` bounds one encode or decode call in seconds; by default it grows with the
+    codec's own estimate.  Closing the iterator stops all work at once.
+    """
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # inherited by the workers
+    pending = _Pending(tasks)
+    finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        lanes = [
+            _Lane(store, Path(scratch) / f"{i}.npy", jobs, time_limit)
+            for i in range(min(jobs, len(tasks)))
+        ]
+        threads = [
+            threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
+            for lane in lanes
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in tasks:
+                done = finished.get()
+                if isinstance(done, BaseException):
+                    raise done
+                yield done
+        finally:
+            stop.set()
+            for lane in lanes:
+                lane.kill()
+            for thread in threads:
+                thread.join()
+
+
+class _Pending:
+    """Tasks by image: a lane stays with its image, then takes the fullest one left."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.lock = threading.Lock()
+        self.groups: dict[Path, deque[Task]] = {}
+        for task in tasks:
+            self.groups.setdefault(task.image.path, deque()).append(task)
+        self.fresh = deque(self.groups)
+
+    def take(self, current: Path | None) -> Task | None:
+        with self.lock:
+            if current is None or not self.groups.get(current):
+                current = self._next_image()
+            return self.groups[current].popleft() if current else None
+
+    def _next_image(self) -> Path | None:
+        if self.fresh:
+            return self.fresh.popleft()
+        left = max(self.groups, key=lambda path: len(self.groups[path]), default=None)
+        return left if left and self.groups[left] else None
+
+
+def _drive(
+    lane: _Lane,
+    pending: _Pending,
+    finished: queue.SimpleQueue[Done | BaseException],
+    stop: threading.Event,
+) -> None:
+    current: Path | None = None
+    try:
+        while not stop.is_set() and (task := pending.take(current)):
+            current = task.image.path
+            done = lane.measure(task)
+            if not stop.is_set():
+                finished.put(done)
+    except BaseException as error:  # a fault of ours: hand it to the caller
+        if not stop.is_set():
+            finished.put(error)
+    finally:
+        lane.kill()
+
+
+class _Lane:
+    """Three workers that take one task at a time through encode, decode and score."""
+
+    def __init__(self, store: Store, pixels: Path, jobs: int, time_limit: float | None) -> None:
+        self.store = store
+        self.pixels = pixels
+        self.jobs = jobs
+        self.time_limit = time_limit
+        self.workers = {role: Worker(role) for role in ("encode", "decode", "score")}
+
+    def measure(self, task: Task) -> Done:
+        m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
+        limit = self.time_limit or 600 + 30 * task.estimate
+        stream = self.store.stream_path(m.key)
+        busy = 0.0
+        try:
+            if task.encode:
+                size, stream_digest, encode, diagnostics = self.workers["encode"].call(
+                    (m.codec, task.point, task.image.path, stream), limit
+                )
+                busy += encode.wall
+                m = replace(
+                    m,
+                    bytes=size,
+                    stream_digest=stream_digest,
+                    encode=encode,
+                    diagnostics=diagnostics,
+                )
+            shape, pixel_digest, decode = self.workers["decode"].call(
+                (m.codec, stream, self.pixels), limit
+            )
+            busy += decode.wall
+            if shape != (m.height, m.width, 3):
+                raise CallFailed("failed", f"decoded to {shape}, not {(m.height, m.width, 3)}")
+            if task.encode:
+                m = replace(m, decode=decode, reconstruction_digest=pixel_digest)
+            elif pixel_digest != m.reconstruction_digest:
+                raise CallFailed("failed", "the kept stream now decodes to another picture")
+        except CallFailed as error:
+            m = replace(m, status=error.status, reason=str(error), metrics={})
+            return Done(task, m, busy)
+        scores, seconds = self._score(task)
+        return Done(task, replace(m, metrics={**m.metrics, **scores}), busy + seconds)
+
+    def _score(self, task: Task) -> tuple[dict[str, MetricValue], float]:
+        """The metrics; where the scorer itself fails, reasons that the next run tries again."""
+        try:
+            return self.workers["score"].call(
+                (task.image.path, self.pixels, task.metrics), SCORE_LIMIT
+            )
+        except CallFailed as error:
+            return {name: MetricValue(None, "", str(error)) for name in task.metrics}, 0.0
+
+    def kill(self) -> None:
+        for each in self.workers.values():
+            each.kill()
+
+
+class Worker:
+    """A process that answers one request at a time; started on first use, replaced when lost."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.lock = threading.Lock()
+        self.process: SpawnProcess | None = None
+        self.connection: Connection | None = None
+        self.closed = False
+
+    def call(self, request: tuple[Any, ...], limit: float) -> Any:
+        """The answer.  Raises `CallFailed`, after `limit` seconds at the latest."""
+        connection = self._start()
+        try:
+            connection.send(request)
+            if not connection.poll(limit):
+                self._end()
+                raise CallFailed("failed", f"{self.role} took longer than {limit:.0f} s: stopped")
+            status, value = connection.recv()
+        except (EOFError, OSError) as error:
+            exit_code = self._end()
+            raise CallFailed(
+                "failed", f"the {self.role} process died ({_exit_reason(exit_code)})"
+            ) from error
+        if status != "ok":
+            raise CallFailed(status, value)
+        return value
+
+    def kill(self) -> None:
+        """End the process for good, whatever it is doing."""
+        self.closed = True
+        self._end()
+
+    def _start(self) -> Connection:
+        with self.lock:
+            if self.closed:
+                raise CallFailed("failed", "the run was stopped")
+            if self.connection is None:
+                context = multiprocessing.get_context("spawn")
+                ours, theirs = context.Pipe()
+                process = context.Process(target=worker.serve, args=(theirs, self.role))
+                process.start()
+                theirs.close()
+                self.process, self.connection = process, ours
+            return self.connection
+
+    def _end(self) -> int | None:
+        with self.lock:
+            process, self.process = self.process, None
+            connection, self.connection = self.connection, None
+        if process is None or process.pid is None:
+            return None
+        for pid in (*_session_members(process.pid), process.pid):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        process.join()
+        if connection:
+            connection.close()
+        return process.exitcode
+
+
+def _session_members(session: int) -> list[int]:
+    """Processes of the session that a worker leads (Linux)."""
+    members = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError, ValueError):
+            # pid (name) state ppid pgrp session ...: the name may hold spaces and brackets.
+            if int(entry.read_text().rsplit(")", 1)[1].split()[3]) == session:
+                members.append(int(entry.parent.name))
+    return members
+
+
+def _exit_reason(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}, out of memory?" if name == "SIGKILL" else name
+    return f"exit status {exit_code}"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,116 @@
+"""The command line: what can be asked for.  Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  python -m bench run                             a short run on the samples, with a report
+  python -m bench run --dataset kodak --quick     a small, labelled tier
+  python -m bench compare jpeg hevc vvenc         the last one is the anchor
+  python -m bench.compare mycodec.toml vvenc      your own codec, given by two command lines
+  python -m bench report runs/kodak               a report from what is stored
+"""
+
+
+def bench_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure image codecs against VVC: real bytes, independent decoding, verdicts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="measure codecs on a data set and write the report")
+    run.add_argument("codecs", nargs="*", default=None, help="codec names (see: list)")
+    run.add_argument("--anchor", help="codec that the others are compared with (default: vvenc)")
+    add_run_options(run)
+
+    compare = commands.add_parser("compare", help="compare codecs with an anchor, or two runs")
+    add_compare_arguments(compare)
+
+    report = commands.add_parser("report", help="write the report of a run from what is stored")
+    report.add_argument("run", type=Path, help="run directory, such as runs/kodak")
+    report.add_argument("codecs", nargs="*", help="codecs to show (default: all in the run)")
+    report.add_argument("--anchor", help="codec that the others are compared with")
+
+    listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
+    listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics"))
+
+    commands.add_parser("check", help="verify the installation as a sceptic would")
+    return parser
+
+
+def compare_parser() -> argparse.ArgumentParser:
+    """The command line of `python -m bench.compare`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.compare",
+        description="Compare codecs with an anchor (the last one named), or two runs of a codec. "
+        "Measures what is missing, prints one table, writes the report.",
+    )
+    add_compare_arguments(parser)
+    return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that measures."""
+    parser.add_argument(
+        "--dataset",
+        default="samples",
+        metavar="SET",
+        help="samples (default), kodak, clic22, or a folder of images",
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        metavar="DIR",
+        help="where measurements and streams are kept (default: runs/SET)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few images, vvenc:medium; labelled as such"
+    )
+    parser.add_argument("--images", type=positive, metavar="N", help="only the first N images")
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="default: all")
+    parser.add_argument(
+        "--jobs",
+        type=positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="measurements side by side (default: all cores; 1 for timings taken alone)",
+    )
+    parser.add_argument(
+        "--time-limit", type=float, metavar="S", help="seconds that one encode or decode may take"
+    )
+    parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
+    parser.add_argument("--no-report", action="store_true", help="measure only")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `python -m bench.compare`."""
+    parser.add_argument("codecs", nargs="*", help="codecs to judge, the anchor last")
+    parser.add_argument("--anchor", help="the anchor, if it is not the last codec")
+    parser.add_argument(
+        "--before", type=Path, metavar="DIR", help="compare two runs: the earlier run directory"
+    )
+    parser.add_argument("--after", type=Path, metavar="DIR", help="... and the later one")
+    for name in ("json", "csv", "latex", "markdown"):
+        parser.add_argument(
+            f"--{name}",
+            nargs="?",
+            const="-",
+            metavar="FILE",
+            help=f"the table as {name}, to FILE or standard output",
+        )
+    add_run_options(parser)
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number

@@ -1,0 +1,168 @@
+"""What runs inside the processes of a lane: encoding, decoding, scoring.
+
+Each role is a process of its own.  The encoder sees the photograph and writes the stream; the
+decoder sees nothing but the stream; the scorer sees both pictures.  A reply is plain data.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bench.store import MetricValue, Timing, digest, write_atomically
+from codecs import registry
+from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
+
+T = TypeVar("T")
+
+PREPARED_BYTES = 1 << 30
+"""Reference features that a scorer keeps (always those of the newest image)."""
+
+
+def serve(connection: Connection, role: str) -> None:
+    """Answer requests until the harness goes away.
+
+    The process leads a session of its own, so that a time limit can end it together with every
+    program it has started.  A reply is ("ok", value), ("failed", why) or ("unavailable", why).
+    """
+    os.setsid()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    handle = {"encode": Encoder, "decode": Decoder, "score": Scorer}[role]()
+    while True:
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        try:
+            reply = ("ok", handle(*request))
+        except CodecUnavailable as error:
+            reply = ("unavailable", str(error))
+        except CodecError as error:
+            reply = ("failed", str(error))
+        except MemoryError:
+            reply = ("failed", f"out of memory in {role}")
+        except Exception as error:
+            # Anything may come out of other people's codecs; the run goes on.
+            reply = ("failed", f"{role} raised {type(error).__name__}: {error}"[:2000])
+        connection.send(reply)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+class Encoder:
+    """Photograph -> stream on disk."""
+
+    def __init__(self) -> None:
+        self.codecs = _CodecCache()
+        self.warm: set[str] = set()
+        self.loaded: tuple[Path, Image] | None = None
+
+    def __call__(
+        self, name: str, point: Point, image_path: Path, stream_path: Path
+    ) -> tuple[int, str, Timing, dict[str, Any]]:
+        """Returns the stream's size and digest, the time it took, and diagnostics."""
+        from datasets.loading import load_image
+
+        codec = self.codecs[name]
+        if self.loaded is None or self.loaded[0] != image_path:
+            self.loaded = (image_path, load_image(image_path))
+        image = self.loaded[1]
+        if codec.warm_up and name not in self.warm:
+            codec.encode(np.ascontiguousarray(image[:64, :64]), point)
+            self.warm.add(name)
+        data, timing = _timed(lambda: codec.encode(image, point))
+        if not isinstance(data, bytes) or not data:
+            raise CodecError(f"{name} returned no bytes")
+        write_atomically(stream_path, data)
+        return len(data), digest(data), timing, dict(codec.diagnostics(image, data))
+
+
+class Decoder:
+    """Stream on disk -> pixels on disk, in a process that never sees the photograph."""
+
+    def __init__(self) -> None:
+        self.codecs = _CodecCache()
+        self.warm: set[str] = set()
+
+    def __call__(
+        self, name: str, stream_path: Path, pixel_path: Path
+    ) -> tuple[tuple[int, ...], str, Timing]:
+        """Returns shape and digest of the reconstruction and the time it took."""
+        codec = self.codecs[name]
+        data = stream_path.read_bytes()
+        if codec.warm_up and name not in self.warm:
+            codec.decode(data)
+            self.warm.add(name)
+        image, timing = _timed(lambda: codec.decode(data))
+        check_image(image)
+        np.save(pixel_path, image)
+        return image.shape, digest(np.ascontiguousarray(image).data), timing
+
+
+class Scorer:
+    """Original and reconstruction -> metric values."""
+
+    def __init__(self) -> None:
+        self.engines: dict[tuple[str, ...], Any] = {}
+        self.prepared: OrderedDict[tuple[Path, tuple[str, ...]], Any] = OrderedDict()
+
+    def __call__(
+        self, image_path: Path, pixel_path: Path, metrics: tuple[str, ...]
+    ) -> tuple[dict[str, MetricValue], float]:
+        """Returns the scores and the seconds they took."""
+        from bench.metrics import MetricsEngine
+        from datasets.loading import load_image
+
+        if metrics not in self.engines:
+            self.engines[metrics] = MetricsEngine(metrics)
+        engine = self.engines[metrics]
+        start = time.perf_counter()
+        key = (image_path, metrics)
+        if key not in self.prepared:
+            self.prepared[key] = engine.prepare(load_image(image_path))
+            while len(self.prepared) > 1 and self._bytes() > PREPARED_BYTES:
+                self.prepared.popitem(last=False)
+        self.prepared.move_to_end(key)
+        scores = engine.score(self.prepared[key], np.load(pixel_path, allow_pickle=False))
+        values = {
+            name: MetricValue(score.value, score.version, score.reason)
+            for name, score in scores.items()
+        }
+        return values, time.perf_counter() - start
+
+    def _bytes(self) -> int:
+        return sum(prepared.nbytes for prepared in self.prepared.values())
+
+
+class _CodecCache(dict[str, Codec]):
+    def __missing__(self, name: str) -> Codec:
+        self[name] = codec = registry.create(name)
+        return codec
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, Timing]:
+    cpu, wall = _cpu_seconds(), time.perf_counter()
+    result = call()
+    return result, Timing(time.perf_counter() - wall, _cpu_seconds() - cpu)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the finished programs it started."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -1,0 +1,44 @@
+"""Measurements made up for tests."""
+
+from __future__ import annotations
+
+from bench.store import Measurement, MetricValue, Timing, measurement_key
+from codecs.base import Point
+
+
+def measurement(
+    codec: str = "jpeg",
+    image: str = "a.png",
+    value: int = 50,
+    *,
+    order: int = 0,
+    version: str = "1",
+    size: int = 1000,
+    status: str = "ok",
+    reason: str = "",
+    time: str = "2026-01-01T00:00:00Z",
+    metrics: dict[str, float] | None = None,
+) -> Measurement:
+    """A measurement of a 100 x 80 picture whose digest is its name."""
+    return Measurement(
+        key=measurement_key(codec, version, {}, Point("quality", value), image),
+        status=status,
+        reason=reason,
+        codec=codec,
+        label=codec.upper(),
+        version=version,
+        settings={},
+        parameter="quality",
+        value=value,
+        order=order,
+        dataset="test",
+        image=image,
+        image_digest=image,
+        width=100,
+        height=80,
+        bytes=size if status == "ok" else None,
+        metrics={name: MetricValue(v, "1") for name, v in (metrics or {"psnr": 30.0}).items()},
+        encode=Timing(0.1, 0.2),
+        decode=Timing(0.3, 0.4),
+        time=time,
+    )
