@@ -1,0 +1,57 @@
+"""What a data set is: named pictures on disk, each with its digest and size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DatasetError(Exception):
+    """A data set cannot be had; the message names the cause and the next step."""
+
+
+class ImageRefused(DatasetError):
+    """A file is no picture that can be compared; `reason` says why and how to convert it."""
+
+    def __init__(self, reason: str, name: str | None = None) -> None:
+        super().__init__(reason if name is None else f"{name}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """A picture by reference: what a worker process needs to load it and to name it."""
+
+    name: str
+    """File name within the data set, for people: opaque text, never used as a path."""
+    path: Path
+    digest: str
+    """SHA-256 of the file, in hexadecimal."""
+    width: int
+    """Pixels, after the EXIF orientation is applied."""
+    height: int
+    notes: tuple[str, ...] = ()
+    """What loading converts: colour profile, orientation, grey, palette ..."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures in natural order of their names, and the files that were refused."""
+
+    name: str
+    """What users type; for a folder, the folder's own name."""
+    label: str
+    """What reports show."""
+    images: tuple[ImageRef, ...]
+    source: str
+    """Where the pictures come from: an address, a package, a folder."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(file name, reason) of each file that looks like a picture and was refused."""
+    notes: tuple[str, ...] = ()
+    """What the user should be told about this data set."""
+
+
+def shown_name(path: Path) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 are escaped."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
