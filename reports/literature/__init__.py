@@ -1,0 +1,104 @@
+"""Published rate-distortion points: quoted from their sources, not measured here.
+
+`sources.toml` says where each curve comes from and how its figures were made; one CSV file per
+source holds the points.
+"""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import datasets
+
+KODAK = "kodak"
+CLIC22_TEST = "clic2022-test"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where published points were taken from."""
+
+    title: str
+    url: str
+    licence: str
+    averaging: str
+    """What was averaged over the images, and when."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published curve on one image set and one metric."""
+
+    id: str
+    label: str
+    source: Source
+    dataset: str
+    metric: str
+    """`psnr` (dB) or `ms-ssim` (the plain index, averaged over images)."""
+    bpp: tuple[float, ...]
+    """Rates, ascending."""
+    values: tuple[float, ...]
+    work: str
+    """The codec, or the paper that describes it."""
+    optimised_for: str
+    precision: str = "precision of the reconstruction not stated"
+    caveat: str = ""
+    url: str = ""
+    """The paper."""
+    shown: bool = False
+    """Drawn from the start; other curves are switched on by the reader."""
+
+
+@cache
+def load() -> tuple[Published, ...]:
+    """All published curves, in the order of `sources.toml`."""
+    folder = Path(__file__).parent
+    table = tomllib.loads((folder / "sources.toml").read_text(encoding="utf-8"))
+    points: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    sources = {name: Source(**facts) for name, facts in table["source"].items()}
+    for name in sources:
+        with open(folder / f"{name}.csv", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                key = row["curve"], row["dataset"], row["metric"]
+                points.setdefault(key, []).append((float(row["bpp"]), float(row["value"])))
+    curves = []
+    for (id_, dataset, metric), pairs in points.items():
+        facts = dict(table["curve"][id_])
+        rates, values = zip(*sorted(pairs), strict=True)
+        curves.append(
+            Published(
+                id=id_,
+                dataset=dataset,
+                metric=metric,
+                bpp=rates,
+                values=values,
+                source=sources[facts.pop("source")],
+                **facts,
+            )
+        )
+    order = {id_: place for place, id_ in enumerate(table["curve"])}
+    return tuple(sorted(curves, key=lambda curve: order[curve.id]))
+
+
+def curves(dataset: str, metric: str) -> tuple[Published, ...]:
+    """The published curves on an image set for a metric; empty when there are none."""
+    return tuple(c for c in load() if (c.dataset, c.metric) == (dataset, metric))
+
+
+@cache
+def _kodak_digests() -> frozenset[str]:
+    table = (Path(datasets.__path__[0]) / "kodak.txt").read_text(encoding="utf-8")
+    return frozenset(line.split()[0] for line in table.splitlines() if line[:1] != "#")
+
+
+def is_full_kodak(digests: tuple[str, ...]) -> bool:
+    """Whether the pictures are exactly Kodak's 24 files.
+
+    Which images were coded moves BD-rate by tens of points, so a published curve is drawn beside
+    measured ones only where both stand for the same set.
+    """
+    return len(digests) == len(_kodak_digests()) and frozenset(digests) == _kodak_digests()
