@@ -1,0 +1,1 @@
+"""RDONet: learned image compression with variable depth (Brand et al., CLIC 2022)."""
