@@ -1,0 +1,199 @@
+"""The RDONet network: backbone, three latent-space units, synthesis.
+
+Brand, Fischer, Kopte, Windsheimer, Kaup, "RDONet: Rate-Distortion Optimized Learned Image
+Compression with Variable Depth", CLIC 2022, figure 2.  Shapes for a picture of H x W pixels, both
+multiples of 64, and width N:
+
+    f₁, t₁, ψ₁...  N x H/16 x W/16        d₄ (zeros), d₃   N x H/64, H/32
+    f₂, t₂         N x H/32 x W/32        d₂               N x H/16
+    f₃, t₃         N x H/64 x W/64        d₁               N x H/16   (`gdn` backbone: H/8)
+
+f_i depends on neither partition nor quantisation, which is what makes searching affordable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codecs.learned.model import ForwardOutput, LatentCodecNetwork
+from codecs.rdonet import backbone
+from codecs.rdonet.masks import CTU, LEVELS, Masks, VarianceThresholds, variance_masks
+from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutput
+
+LATENT_GAIN = 4.0
+"""Initial standard deviation wanted of the latents: at PyTorch's default they all round to 0."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The cost that training minimised and the search minimises, J = Λ·D + R, R in bits per pixel.
+
+    D = `mse`·MSE + `ms_ssim`·(1 - MS-SSIM) on pictures in 0...1.
+    """
+
+    lambda_eff: float = 45.0
+    mse: float = 1.0
+    ms_ssim: float = 0.0
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # CLIC 2022, to the letter.
+    "paper": {"width": 192, "mask_aware": False, "skip_z": False},
+    # For CPUs, with the additions of `ConditionalHyperprior`.
+    "compact": {"width": 96},
+    "compact-64": {"width": 64},
+    # CVPRW 2021 and arXiv 2201.01586: GDN backbone, single density, no spatial context.
+    "original": {
+        "width": 192,
+        "backbone_kind": "gdn",
+        "mixtures": 1,
+        "context": False,
+        "mask_aware": False,
+        "skip_z": False,
+    },
+}
+
+
+class RDONet(LatentCodecNetwork):
+    """See the module; `width` is N.  `thresholds` (of the variance partition) and `objective`
+    do not change the network, but belong to a rate point and so travel with its weights."""
+
+    stride = CTU
+
+    def __init__(
+        self,
+        width: int = 96,
+        backbone_kind: str = "cheng",
+        mixtures: int = 3,
+        context: bool = True,
+        mask_aware: bool = True,
+        skip_z: bool = True,
+        thresholds: Mapping[str, float] | None = None,
+        objective: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        if width < 4 or mixtures < 1 or backbone_kind not in backbone.BACKBONES:
+            raise ValueError(
+                f"no such network: width {width}, {mixtures} mixtures, backbone {backbone_kind!r} "
+                f"(known: {', '.join(backbone.BACKBONES)})"
+            )
+        self.config = {
+            "width": width,
+            "backbone_kind": backbone_kind,
+            "mixtures": mixtures,
+            "context": context,
+            "mask_aware": mask_aware,
+            "skip_z": skip_z,
+            "thresholds": asdict(VarianceThresholds(**(thresholds or {}))),
+            "objective": asdict(Objective(**(objective or {}))),
+        }
+        self.width = width
+        first = 2 if backbone_kind == "gdn" else 1
+        self.analysis = backbone.analysis(backbone_kind, width)
+        self.units = nn.ModuleList(
+            LatentSpaceUnit(
+                width, stride, ConditionalHyperprior(width, mixtures, context, mask_aware, skip_z)
+            )
+            for stride in (first, 2, 2)
+        )
+        self.synthesis = backbone.synthesis(backbone_kind, width)
+        self._initialise()
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> RDONet:
+        """A freshly initialised network: `paper`, `compact`, `compact-64` or `original`."""
+        if name not in PRESETS:
+            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        return cls(**{**PRESETS[name], **changes})
+
+    @property
+    def thresholds(self) -> VarianceThresholds:
+        return VarianceThresholds(**self.config["thresholds"])
+
+    @thresholds.setter
+    def thresholds(self, value: VarianceThresholds) -> None:
+        self.config["thresholds"] = asdict(value)
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(**self.config["objective"])
+
+    @objective.setter
+    def objective(self, value: Objective) -> None:
+        self.config["objective"] = asdict(value)
+
+    def unit(self, level: int) -> LatentSpaceUnit:
+        """The LS-Unit of level 1, 2 or 3."""
+        unit = self.units[level - 1]
+        assert isinstance(unit, LatentSpaceUnit)
+        return unit
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(f₁, f₂, f₃) of x [B, 3, H, W]: everything of the encoder that no partition changes."""
+        f: Tensor = self.analysis(x)
+        levels = []
+        for level in LEVELS:
+            f = self.unit(level).down(f)
+            levels.append(f)
+        return levels[0], levels[1], levels[2]
+
+    def code(
+        self, features: Sequence[Tensor], masks: Masks
+    ) -> tuple[Tensor, dict[int, UnitOutput]]:
+        """d₁ and what each unit did, deepest first, for features of the same batch as `masks`."""
+        d = torch.zeros_like(features[2])
+        outputs: dict[int, UnitOutput] = {}
+        for level in reversed(LEVELS):
+            f = features[level - 1]
+            outputs[level] = self.unit(level)(f, d, masks.sent(level).to(f))
+            d = outputs[level].features
+        return d, outputs
+
+    def forward(self, x: Tensor, mask: Masks | None = None) -> ForwardOutput:
+        """See `LatentCodecNetwork`; without a mask, that of the variance thresholds is used."""
+        if mask is None:
+            mask = variance_masks(x, self.thresholds)
+        d, outputs = self.code(self.features(x), mask.to(x.device))
+        bits: dict[str, Tensor] = {}
+        for level, out in outputs.items():
+            bits[f"z{level}"] = out.z_bits.sum((1, 2))
+            bits[f"y{level}"] = out.y_bits.sum((1, 2))
+        return ForwardOutput(self.synthesis(d), bits)
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Keep the signal's scale from layer to layer, and latents well above one half.
+
+        With PyTorch's defaults f₃ starts at a standard deviation of 0.04, every latent rounds to 0
+        and the deeper levels never begin to send anything.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                transposed = isinstance(module, nn.ConvTranspose2d)
+                fan_in = module.weight[:, 0].numel() / 4 if transposed else module.weight[0].numel()
+                module.weight.normal_(0.0, fan_in**-0.5)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for level in LEVELS:
+            unit = self.unit(level)
+            unit.bottom.weight *= LATENT_GAIN
+            # Latents enter hyper-encoder, context and decoder at about unit scale ...
+            n = self.width
+            unit.prior.hyper_analysis[0].weight[:, :n] /= LATENT_GAIN
+            unit.up[0][0].weight[:, n:] /= LATENT_GAIN
+            if unit.prior.context is not None:
+                unit.prior.context.weight /= LATENT_GAIN
+            # ... and the first guess is that they are broad.
+            out = unit.prior.parameters_net[-1]
+            out.weight *= 0.1
+            out.bias.view(3, -1)[2] = LATENT_GAIN / 2
+        convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+        picture = [m for m in self.synthesis.modules() if isinstance(m, convolutions)][-1]
+        picture.weight *= 0.1
+        assert picture.bias is not None
+        picture.bias.fill_(0.5)  # mid grey

@@ -1,0 +1,167 @@
+"""The latent-space unit (LS-Unit) of RDONet: what is sent at one level, and how likely it is.
+
+Brand et al., CLIC 2022, figure 3, with the conditional hyperprior of Brand et al., CVPRW 2021.
+N is the network's width, also the number of latent channels; h x w is the grid of the level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codecs.learned.entropy import FactorizedPrior, add_noise, mixture_likelihood
+from codecs.learned.exact import LATENT_LIMIT
+from codecs.learned.layers import GDN, MaskedConv2d, conv, subpixel_conv
+
+SCALE_FLOOR = 0.04
+"""Smallest standard deviation of a mixture component."""
+
+
+@dataclass(frozen=True)
+class UnitOutput:
+    """One unit's part of a pass through the network."""
+
+    features: Tensor
+    """d_i, [B, N, h·s, w·s]: what the next finer unit or the synthesis sees."""
+    latent: Tensor
+    """t̂_i, [B, N, h, w], 0 where not sent."""
+    y_bits: Tensor
+    """Estimated bits of each hyper-pixel, [B, h, w]."""
+    z_bits: Tensor
+    """Estimated bits of each hyper-latent position, [B, ⌈h/4⌉, ⌈w/4⌉]."""
+
+
+def round_latent(t: Tensor) -> Tensor:
+    """Nearest integer within the range that streams can carry."""
+    return torch.round(t).clamp(-LATENT_LIMIT, LATENT_LIMIT)
+
+
+def sent_cells(sent: Tensor) -> Tensor:
+    """Hyper-latent positions that cover a sent hyper-pixel: [B, 1, h, w] -> [B, 1, ⌈h/4⌉, ⌈w/4⌉]."""
+    return functional.max_pool2d(sent, 4, ceil_mode=True)
+
+
+class ConditionalHyperprior(nn.Module):
+    """Entropy model of one level: hyperprior conditioned on deeper levels, context, mixture.
+
+    `mixtures` is the number K of Gaussians.  Three additions to the paper can be switched:
+    `context` (off in the papers of 2021 and 2022), `mask_aware` (the partition, which the decoder
+    knows, is an input of hyper-encoder and context), `skip_z` (hyper-latents above which nothing
+    is sent are not coded).
+    """
+
+    def __init__(
+        self, n: int, mixtures: int, context: bool, mask_aware: bool, skip_z: bool
+    ) -> None:
+        super().__init__()
+        self.mixtures = mixtures
+        self.mask_aware = mask_aware
+        self.skip_z = skip_z
+        hidden = 10 * n // 3
+        wide = 3 * n // 2
+        # Sizes of both hyper networks as in Cheng et al. 2020.
+        self.hyper_analysis = nn.Sequential(
+            conv(2 * n + mask_aware, n, 3, 1),
+            nn.LeakyReLU(),
+            conv(n, n, 3, 1),
+            nn.LeakyReLU(),
+            conv(n, n, 3, 2),
+            nn.LeakyReLU(),
+            conv(n, n, 3, 1),
+            nn.LeakyReLU(),
+            conv(n, n, 3, 2),
+        )
+        self.prior = FactorizedPrior(n)
+        self.hyper_synthesis = nn.Sequential(
+            conv(n, n, 3, 1),
+            nn.LeakyReLU(),
+            subpixel_conv(n, n),
+            nn.LeakyReLU(),
+            conv(n, wide, 3, 1),
+            nn.LeakyReLU(),
+            subpixel_conv(wide, wide),
+            nn.LeakyReLU(),
+        )
+        self.condition = conv(wide + n, 2 * n, 3, 1)
+        self.context = MaskedConv2d(n, 2 * n) if context else None
+        self.mask_context = nn.Conv2d(1, 2 * n, 5, padding=2, bias=False) if mask_aware else None
+        inputs = 4 * n if context or mask_aware else 2 * n
+        self.parameters_net = nn.Sequential(
+            conv(inputs, hidden, 1, 1),
+            nn.LeakyReLU(),
+            conv(hidden, hidden, 1, 1),
+            nn.LeakyReLU(),
+            conv(hidden, 3 * mixtures * n, 1, 1),
+        )
+
+    def hyper_latent(self, t: Tensor, d: Tensor, sent: Tensor) -> Tensor:
+        """z [B, N, ⌈h/4⌉, ⌈w/4⌉] of the masked latent and the deeper features, [B, N, h, w]."""
+        inputs = [t, d, sent] if self.mask_aware else [t, d]
+        z: Tensor = self.hyper_analysis(torch.cat(inputs, 1))
+        return z
+
+    def conditioned(self, z: Tensor, d: Tensor) -> Tensor:
+        """ψ [B, 2N, h, w] of the decoded hyper-latent and the deeper features d [B, N, h, w]."""
+        h = self.hyper_synthesis(z)[:, :, : d.shape[2], : d.shape[3]]
+        psi: Tensor = self.condition(torch.cat([h, d], 1))
+        return psi
+
+    def mixture(self, psi: Tensor, latent: Tensor, sent: Tensor) -> Tensor:
+        """θ [B, 3, K, N, h, w]: logits of weights, means, pre-scales; causal in `latent`."""
+        phi: Tensor | None = None
+        if self.context is not None:
+            phi = self.context(latent)
+        if self.mask_context is not None:
+            known = self.mask_context(sent)
+            phi = known if phi is None else phi + known
+        theta = self.parameters_net(psi if phi is None else torch.cat([psi, phi], 1))
+        b, _, h, w = theta.shape
+        return theta.view(b, 3, self.mixtures, -1, h, w)
+
+    def likelihood(self, latent: Tensor, theta: Tensor) -> Tensor:
+        """Probability of each value of `latent`, [B, N, h, w]."""
+        weights = torch.softmax(theta[:, 0], 1)
+        scales = functional.softplus(theta[:, 2]) + SCALE_FLOOR
+        return mixture_likelihood(latent, weights, theta[:, 1], scales)
+
+
+class LatentSpaceUnit(nn.Module):
+    """LS-Unit i: features down to its level, the latent sent there, features up again.
+
+    `stride` s relates its grid to that of the finer neighbour; unit 1 of the CLIC 2022 network has
+    s = 1, "to maintain the correct downsampling factors".
+    """
+
+    def __init__(self, n: int, stride: int, prior: ConditionalHyperprior) -> None:
+        super().__init__()
+        self.down = nn.Sequential(conv(n, n, 5, stride), GDN(n))
+        self.bottom = conv(2 * n, n, 5, 1)
+        self.up = nn.Sequential(subpixel_conv(2 * n, n, stride, 5), GDN(n, inverse=True))
+        self.prior = prior
+
+    def latent(self, f: Tensor, d: Tensor) -> Tensor:
+        """t_i, not yet quantised: what of f_i the deeper levels' features d_{i+1} do not tell."""
+        t: Tensor = self.bottom(torch.cat([f, d], 1))
+        return t
+
+    def decoded(self, d: Tensor, latent: Tensor) -> Tensor:
+        """d_i = IGDN(SPConv([d_{i+1}; t̂_i])), [B, N, h·s, w·s]."""
+        out: Tensor = self.up(torch.cat([d, latent], 1))
+        return out
+
+    def forward(self, f: Tensor, d: Tensor, sent: Tensor) -> UnitOutput:
+        """f_i and d_{i+1}, [B, N, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
+        prior = self.prior
+        t = self.latent(f, d)
+        # Noise is masked too: at positions that are not sent it would leak into d and the context.
+        latent = (add_noise(t) if self.training else round_latent(t)) * sent
+        cells = sent_cells(sent) if prior.skip_z else sent.new_ones(1)
+        z = prior.hyper_latent(t * sent, d, sent)
+        z = (add_noise(z) if self.training else prior.prior.round(z)) * cells
+        theta = prior.mixture(prior.conditioned(z, d), latent, sent)
+        y_bits = -torch.log2(prior.likelihood(latent, theta)) * sent
+        z_bits = -torch.log2(prior.prior.likelihood(z)) * cells
+        return UnitOutput(self.decoded(d, latent), latent, y_bits.sum(1), z_bits.sum(1))
