@@ -19,9 +19,12 @@ from datasets.base import DatasetError
 if TYPE_CHECKING:
     import requests
 
-ATTEMPTS = 4
+ATTEMPTS = 20
+"""Most connections for one file.  Two in a row that bring nothing are the end before that."""
 TIMEOUTS = (10.0, 30.0)
 """Seconds to connect, and between two pieces of the answer."""
+PAUSE = 1.0
+"""Seconds before a broken connection is tried again."""
 SLOWEST = 2000
 """Bytes a second, over the whole attempt, below which a server is given up after a minute."""
 _CHUNK = 1 << 16
@@ -63,7 +66,7 @@ class _Download:
 
     def __init__(self, target: Path, max_bytes: int) -> None:
         self.part = target.with_name(target.name + ".part")
-        self.validator = target.with_name(target.name + ".part.etag")
+        self.validator = target.with_name(target.name + ".part.validator")
         self.max_bytes = max_bytes
         self.resumed = False
 
@@ -71,24 +74,29 @@ class _Download:
         import requests
 
         self.resumed = False
+        idle = 0
         with requests.Session() as session:
             for attempt in range(1, ATTEMPTS + 1):
+                before = self._have()
                 try:
                     self._continue(session, url)
                     break
                 except (requests.ConnectionError, requests.Timeout):
-                    # ChunkedEncodingError, a broken body, is raised as a ConnectionError here.
-                    if attempt == ATTEMPTS:
+                    idle = 0 if self._have() > before else idle + 1
+                    if idle == 2 or attempt == ATTEMPTS:
                         raise
-                    time.sleep(0.25 * 2**attempt)
+                    time.sleep(PAUSE)
         self.validator.unlink(missing_ok=True)
         os.replace(self.part, output_file)
+
+    def _have(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
 
     def _continue(self, session: requests.Session, url: str) -> None:
         """One request for what is missing of the file."""
         import requests
 
-        have = self.part.stat().st_size if self.part.exists() else 0
+        have = self._have()
         validator = self.validator.read_text() if have and self.validator.exists() else ""
         # Identity: byte ranges of a compressed answer would not fit together.
         headers = {"Accept-Encoding": "identity"}
@@ -104,8 +112,7 @@ class _Download:
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 have = 0  # the server sends the whole file
             self.resumed = self.resumed or have > 0
-            etag = answer.headers.get("ETag", "")
-            self.validator.write_text("" if etag.startswith("W/") else etag)
+            self.validator.write_text(_validator(answer))
             self._save(answer, url, have)
 
     def _save(self, answer: requests.Response, url: str, have: int) -> None:
@@ -132,6 +139,12 @@ class _Download:
                         raise DownloadError(f"the server sends less than {SLOWEST} bytes a second")
             except requests.exceptions.ChunkedEncodingError as error:
                 raise requests.ConnectionError(f"the connection broke off: {error}") from error
+
+
+def _validator(answer: requests.Response) -> str:
+    """What proves later that the file is still the same (RFC 9110, 13.1.5): no weak tags."""
+    etag = answer.headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified", "")
 
 
 @contextmanager

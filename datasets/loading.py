@@ -143,10 +143,10 @@ def _check_header(data: bytes, image: PillowImage.Image) -> None:
     if image.format == "PNG":
         check_png(data)
     bits = bits_per_channel(data, image)
-    if bits > 8 or image.mode.startswith(("I", "F")):
+    if bits > 8:
         raise ImageRefused(
-            f"has {max(bits, 16) if image.mode.startswith(('I', 'F')) else bits} bits a channel "
-            "and would be truncated to 8; convert it: magick INPUT -depth 8 OUTPUT.png"
+            f"has {bits} bits a channel and would be truncated to 8; convert it: "
+            "magick INPUT -depth 8 OUTPUT.png"
         )
     if image.mode not in _MODES:
         raise ImageRefused(
