@@ -1,0 +1,1 @@
+"""What learned codecs share: layers, entropy models, exact arithmetic, range coding, streams."""

@@ -1,0 +1,164 @@
+"""The container of all learned codecs: header, sections, checksum.
+
+    magic        2 bytes   codec
+    version      1 byte    format version
+    model        4 bytes   first bytes of the SHA-256 of the weights file
+    flags        1 byte    the codec's own
+    width        varint    pixels (LEB128, as are all varints)
+    height       varint
+    lengths      varint    bytes of each section, in order; their number is fixed by the codec
+    sections
+    padding      zero bytes, see below
+    checksum     4 bytes   CRC-32, little-endian, of everything before `lengths`, the decoded
+                           latents and whatever else entropy decoding depends on
+
+A decoder that disagrees with the encoder by one latent fails the checksum, and so does a damaged
+header: the result is `BitstreamError`, never a wrong picture.
+
+Hostile headers: a file holds at least one byte for every `PIXELS_PER_BYTE` pixels (an encoder pads
+with zeros where it would be shorter: below 0.001 bits per pixel), so time and memory of a decoder
+are bounded by the length of the file and not by what its header claims.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codecs.base import MAX_PIXELS, BitstreamError, EncodeError
+
+PIXELS_PER_BYTE = 8192
+MODEL_BYTES = 4
+_CHECKSUM_BYTES = 4
+
+
+def write_varint(value: int) -> bytes:
+    """LEB128: seven bits a byte, low first, high bit set on all but the last."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes, offset: int, limit: int) -> tuple[int, int]:
+    """(value, offset behind it).  Raises `BitstreamError` unless value <= `limit` < 2^35."""
+    value = 0
+    for i in range(5):
+        if offset + i >= len(data):
+            raise BitstreamError("the header is cut short")
+        byte = data[offset + i]
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            if value > limit:
+                break
+            return value, offset + i + 1
+    raise BitstreamError(f"the header is damaged: a number exceeds its limit of {limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What precedes the sections; sizes in pixels."""
+
+    magic: bytes
+    version: int
+    model: bytes
+    flags: int
+    height: int
+    width: int
+
+    def to_bytes(self) -> bytes:
+        fixed = self.magic + bytes([self.version]) + self.model + bytes([self.flags])
+        return fixed + write_varint(self.width) + write_varint(self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    header: Header
+    sections: tuple[bytes, ...]
+    checksum: int
+
+    def verify(self, latents: Iterable[NDArray[np.integer]]) -> None:
+        """Raise `BitstreamError` unless the decoded latents are the encoder's."""
+        if checksum(self.header, latents) != self.checksum:
+            raise BitstreamError(
+                "the checksum of the decoded latents differs: the file is damaged, or the decoder "
+                "does not reproduce the encoder's arithmetic"
+            )
+
+
+def checksum(header: Header, latents: Iterable[NDArray[np.integer]]) -> int:
+    """CRC-32 of the header and of all latents as little-endian int16 with their shapes."""
+    crc = zlib.crc32(header.to_bytes())
+    for latent in latents:
+        crc = zlib.crc32(np.array(latent.shape, "<u4").tobytes(), crc)
+        crc = zlib.crc32(latent.astype("<i2").tobytes(), crc)
+    return crc
+
+
+def pack(
+    header: Header, sections: Sequence[bytes], latents: Iterable[NDArray[np.integer]]
+) -> bytes:
+    """The file; `latents` as the decoder will pass them to `Stream.verify`."""
+    pixels = header.height * header.width
+    if pixels > MAX_PIXELS:
+        raise EncodeError(f"the picture has {pixels} pixels; the format stops at {MAX_PIXELS}")
+    head = header.to_bytes() + b"".join(write_varint(len(section)) for section in sections)
+    body = head + b"".join(sections)
+    shortest = -(-pixels // PIXELS_PER_BYTE)
+    body = body.ljust(shortest - _CHECKSUM_BYTES, b"\0")
+    return body + checksum(header, latents).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def read_header(data: bytes, magic: bytes, version: int) -> tuple[Header, int]:
+    """(header, offset behind it), with the checks that need no weights."""
+    fixed = len(magic) + 1 + MODEL_BYTES + 1
+    if data[: len(magic)] != magic:
+        raise BitstreamError(f"not a stream of this codec: it does not start with {magic!r}")
+    if len(data) < fixed + 2 + _CHECKSUM_BYTES:
+        raise BitstreamError("the header is cut short")
+    if data[len(magic)] != version:
+        raise BitstreamError(
+            f"the stream has format version {data[len(magic)]}; this decoder reads {version}"
+        )
+    width, offset = read_varint(data, fixed, MAX_PIXELS)
+    height, offset = read_varint(data, offset, MAX_PIXELS)
+    if not 0 < width * height <= min(MAX_PIXELS, len(data) * PIXELS_PER_BYTE):
+        raise BitstreamError(
+            f"the header is damaged: {width}x{height} pixels cannot come from {len(data)} bytes"
+        )
+    model = data[len(magic) + 1 : fixed - 1]
+    return Header(magic, version, model, data[fixed - 1], height, width), offset
+
+
+def unpack(data: bytes, magic: bytes, version: int, sections: int) -> Stream:
+    """Parse a file of `sections` sections.  Raises `BitstreamError`."""
+    header, offset = read_header(data, magic, version)
+    lengths = []
+    for _ in range(sections):
+        length, offset = read_varint(data, offset, len(data))
+        lengths.append(length)
+    end = len(data) - _CHECKSUM_BYTES
+    if offset + sum(lengths) > end:
+        raise BitstreamError("the file is cut short: its sections are longer than what is there")
+    parts = []
+    for length in lengths:
+        parts.append(data[offset : offset + length])
+        offset += length
+    if any(data[offset:end]):
+        raise BitstreamError("the file has trailing data that belongs to no section")
+    return Stream(header, tuple(parts), int.from_bytes(data[end:], "little"))
+
+
+def check_model(header: Header, digest: bytes, name: str) -> None:
+    """Raise `BitstreamError` unless the stream was made with the weights of SHA-256 `digest`."""
+    if header.model != digest[:MODEL_BYTES]:
+        raise BitstreamError(
+            f"the stream was made with weights {header.model.hex()}, "
+            f"but {name} has {digest[:MODEL_BYTES].hex()}"
+        )

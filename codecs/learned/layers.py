@@ -1,0 +1,199 @@
+"""Floating-point layers of learned image codecs, for training, encoding and synthesis.
+
+Tensors are [B, C, H, W].  Parameters have CompressAI's shapes and parametrisation, so that weights
+can be copied across; `codecs.learned.exact` has the integer counterparts that decoding needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound) whose gradient also passes where descending would lift x to the bound."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] * ((x >= ctx.bound) | (grads[0] < 0)), None
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """max(x, bound), with a gradient that can bring x back above the bound."""
+    result: Tensor = _LowerBound.apply(x, bound)
+    return result
+
+
+class GDN(nn.Module):
+    """Generalised divisive normalisation, y_i = x_i / √(β_i + Σ_j γ_ij x_j²), or its approximate
+    inverse y_i = x_i · √(...).  Ballé, Laparra, Simoncelli, "Density modeling of images using a
+    generalized normalization transformation", ICLR 2016.
+
+    β >= 1e-6 and γ >= 0 are kept by storing √(value + ε²), ε = 2^-18, as the parameter.
+    """
+
+    PEDESTAL = 2.0**-36
+    BETA_MIN = 1e-6
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.sqrt(torch.ones(channels) + self.PEDESTAL))
+        self.gamma = nn.Parameter(torch.sqrt(0.1 * torch.eye(channels) + self.PEDESTAL))
+
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """β [C] and γ [C, C] as used in the formula."""
+        beta = lower_bound(self.beta, (self.BETA_MIN + self.PEDESTAL) ** 0.5) ** 2 - self.PEDESTAL
+        gamma = lower_bound(self.gamma, self.PEDESTAL**0.5) ** 2 - self.PEDESTAL
+        return beta, gamma
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta, gamma = self.effective()
+        norm = functional.conv2d(x * x, gamma[:, :, None, None], beta)
+        return x * (torch.sqrt(norm) if self.inverse else torch.rsqrt(norm))
+
+
+class MaskedConv2d(nn.Conv2d):
+    """k x k convolution that sees only positions before the centre in raster order (type A).
+
+    van den Oord et al., "Conditional image generation with PixelCNN decoders", NeurIPS 2016.
+    The mask is applied to the weight on use; `causal_weight` is what counts.
+    """
+
+    mask: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 5) -> None:
+        super().__init__(in_channels, out_channels, kernel, padding=kernel // 2)
+        mask = torch.zeros(kernel, kernel)
+        mask[: kernel // 2] = 1
+        mask[kernel // 2, : kernel // 2] = 1
+        self.register_buffer("mask", mask, persistent=False)
+
+    @property
+    def causal_weight(self) -> Tensor:
+        return self.weight * self.mask
+
+    def forward(self, input: Tensor) -> Tensor:
+        return functional.conv2d(input, self.causal_weight, self.bias, padding=self.padding)
+
+
+class StridedConv1x1(nn.Conv2d):
+    """1x1 convolution of stride s, evaluated on the subsampled picture.
+
+    `nn.Conv2d(C, O, 1, stride=2)` corrupts the heap in its backward pass on channels-last input in
+    some PyTorch builds (seen in 2.13, CPU, C <= 8); this form never takes that path.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        self.step = stride
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input[:, :, :: self.step, :: self.step])
+
+
+def conv(in_channels: int, out_channels: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    """Convolution with padding k//2: H -> ⌈H/stride⌉ for odd k."""
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2)
+
+
+def deconv(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
+    """Transposed 5x5 convolution, H -> 2H."""
+    return nn.ConvTranspose2d(in_channels, out_channels, 5, 2, 2, output_padding=1)
+
+
+def subpixel_conv(
+    in_channels: int, out_channels: int, r: int = 2, kernel: int = 3
+) -> nn.Sequential:
+    """Convolution and pixel shuffle, H -> rH (Shi et al., CVPR 2016)."""
+    convolution = nn.Conv2d(in_channels, out_channels * r * r, kernel, padding=kernel // 2)
+    return nn.Sequential(convolution, nn.PixelShuffle(r))
+
+
+class ResidualBlockDown(nn.Module):
+    """conv3x3/s - LeakyReLU - conv3x3 - GDN, plus a 1x1/s skip: H -> ⌈H/s⌉.
+
+    Cheng et al., "Learned image compression with discretized Gaussian mixture likelihoods and
+    attention modules", CVPR 2020, figure 4; so are the three blocks below.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
+        super().__init__()
+        self.conv1 = conv(in_channels, out_channels, 3, stride)
+        self.conv2 = conv(out_channels, out_channels, 3, 1)
+        self.gdn = GDN(out_channels)
+        self.skip = StridedConv1x1(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.gdn(self.conv2(functional.leaky_relu(self.conv1(x))))
+        return out + self.skip(x)
+
+
+class ResidualBlockUp(nn.Module):
+    """Sub-pixel conv3x3 ×r - LeakyReLU - conv3x3 - IGDN, plus a sub-pixel skip: H -> rH."""
+
+    def __init__(self, in_channels: int, out_channels: int, r: int = 2) -> None:
+        super().__init__()
+        self.subpel_conv = subpixel_conv(in_channels, out_channels, r)
+        self.conv = conv(out_channels, out_channels, 3, 1)
+        self.igdn = GDN(out_channels, inverse=True)
+        self.upsample = subpixel_conv(in_channels, out_channels, r)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.igdn(self.conv(functional.leaky_relu(self.subpel_conv(x))))
+        return out + self.upsample(x)
+
+
+class ResidualBlock(nn.Module):
+    """conv3x3 - LeakyReLU - conv3x3 - LeakyReLU, plus identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv(channels, channels, 3, 1)
+        self.conv2 = conv(channels, channels, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = functional.leaky_relu(self.conv2(functional.leaky_relu(self.conv1(x))))
+        return out + x
+
+
+class AttentionUnit(nn.Module):
+    """Bottleneck residual unit 1x1 - 3x3 - 1x1 with a final ReLU, as in CompressAI."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv = nn.Sequential(
+            conv(channels, half, 1, 1),
+            nn.ReLU(),
+            conv(half, half, 3, 1),
+            nn.ReLU(),
+            conv(half, channels, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.conv(x) + x)
+
+
+class Attention(nn.Module):
+    """Simplified attention module, x + trunk(x) · σ(mask(x)) (Cheng et al. 2020, figure 5)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(AttentionUnit(channels) for _ in range(3)))
+        self.conv_b = nn.Sequential(
+            *(AttentionUnit(channels) for _ in range(3)), conv(channels, channels, 1, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))

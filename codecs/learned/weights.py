@@ -1,0 +1,108 @@
+"""Weights files: safetensors with a card, never pickles.
+
+A file holds the network's parameters (float32, or float16 to halve it) and the integer tables of
+its entropy model under `tables.*`.  The card, JSON in the file's metadata, says what the network
+is and how it was trained:
+
+    {"architecture": "minnen", "config": {"N": 192, "M": 192}, "point": {"lambda": 0.013},
+     "training": {...}}
+
+The SHA-256 of the file names the model: streams carry its first bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from codecs.base import CodecUnavailable
+
+TABLES = "tables."
+_MAX_FILE = 1 << 30
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded file: `tensors` (floats as float32), `card`, SHA-256 `digest` of the file."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    card: Mapping[str, Any]
+    digest: bytes
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The network's state dict."""
+        return {k: v for k, v in self.tensors.items() if not k.startswith(TABLES)}
+
+    def table(self, name: str) -> Any:
+        """The integer table `name` as a numpy array; `CodecUnavailable` if it is not there."""
+        tensor = self.tensors.get(TABLES + name)
+        if tensor is None or tensor.is_floating_point():
+            raise CodecUnavailable(f"{self.path} has no integer table {name!r}: export it again")
+        return tensor.numpy()
+
+
+def save(
+    path: Path,
+    parameters: Mapping[str, Tensor],
+    tables: Mapping[str, Any],
+    card: Mapping[str, Any],
+    half: bool = False,
+) -> bytes:
+    """Write a weights file and return its digest.
+
+    `tables` are integer numpy arrays; `half` stores floats in 16 bits (values are then what the
+    codec uses: convert before measuring or making tables).
+    """
+    tensors = {}
+    for name, value in parameters.items():
+        value = value.detach().cpu()
+        if value.is_floating_point():
+            value = value.to(torch.float16 if half else torch.float32)
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} has values that are not finite" + " in 16 bits" * half)
+        tensors[name] = value.contiguous()
+    tensors |= {TABLES + name: torch.from_numpy(array.copy()) for name, array in tables.items()}
+    metadata = {"card": json.dumps(card, sort_keys=True, allow_nan=False)}
+    data = safetensors.torch.save(tensors, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+    return hashlib.sha256(data).digest()
+
+
+def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters as they will be after `save(..., half=True)` and `load`."""
+    return {
+        name: value.to(torch.float16).to(torch.float32) if value.is_floating_point() else value
+        for name, value in parameters.items()
+    }
+
+
+def load(path: Path, architecture: str) -> Weights:
+    """Read a weights file.  Raises `CodecUnavailable` that names what is wrong with it."""
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise CodecUnavailable(f"{path}: larger than {_MAX_FILE} bytes")
+        data = path.read_bytes()
+        tensors = safetensors.torch.load(data)
+        with safetensors.safe_open(path, "pt") as file:
+            card = json.loads((file.metadata() or {})["card"])
+        found = card["architecture"]
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CodecUnavailable(f"{path}: not a weights file of this project ({error})") from error
+    if found != architecture:
+        raise CodecUnavailable(f"{path}: weights of {found!r}, not of {architecture!r}")
+    floats = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
+    return Weights(path, floats, card, hashlib.sha256(data).digest())
