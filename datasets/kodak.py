@@ -41,14 +41,13 @@ def _locate(name: str, digest: str, given: Path | None, cache: Path) -> Path:
     path = cache / name
     if path.exists() and file_digest(path) == digest:
         return path
-    with locked(cache):
-        if not path.exists() or file_digest(path) != digest:  # another process may have been here
-            fetch(
-                URL + name,
-                path,
-                digest=digest,
-                max_bytes=MAX_BYTES,
-                by_hand=f"Put kodim01.png to kodim24.png into {cache}, or set BENCH_DATA to a "
-                "folder that has them in kodak/.",
-            )
+    with locked(cache):  # `fetch` looks again: another process may have been here meanwhile
+        fetch(
+            URL + name,
+            path,
+            digest=digest,
+            max_bytes=MAX_BYTES,
+            by_hand=f"Put kodim01.png to kodim24.png into {cache}, or set BENCH_DATA to a folder "
+            "that has them in kodak/.",
+        )
     return path

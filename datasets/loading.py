@@ -157,10 +157,10 @@ def _check_header(data: bytes, image: PillowImage.Image) -> None:
 def _convert(image: PillowImage.Image, orientation: int) -> tuple[Image, tuple[str, ...]]:
     notes: list[str] = []
     profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
+    upright = image
     if orientation in range(2, 9):
+        upright = ImageOps.exif_transpose(image)
         notes.append(f"turned upright as its EXIF orientation ({orientation}) says")
-
     if upright.mode in _ALPHA or "transparency" in upright.info:
         if upright.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             raise ImageRefused(
@@ -173,12 +173,17 @@ def _convert(image: PillowImage.Image, orientation: int) -> tuple[Image, tuple[s
     grey = upright.mode in ("1", "L", "LA", "La")
     if grey:
         notes.append("grey was replicated to R = G = B")
-    flat = upright.convert("L" if grey else "RGB")
+    flat = _as_mode(upright, "L" if grey else "RGB")
 
     if profile:
         flat, note = to_srgb(flat, profile)
         notes += [note] if note else []
-    return np.array(flat.convert("RGB")), tuple(notes)
+    return np.array(_as_mode(flat, "RGB")), tuple(notes)
+
+
+def _as_mode(image: PillowImage.Image, mode: str) -> PillowImage.Image:
+    """Convert where needed: Pillow's `convert` copies even where nothing changes."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 @contextmanager
