@@ -1,0 +1,106 @@
+"""Scores pictures by several metrics; the original's share of the work is done once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.metrics import registry
+from bench.metrics.base import Metric, MetricUnavailable
+from codecs.base import Image, check_image
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value, or None and the reason in words.
+
+    PSNR of identical pictures is `math.inf`, which JSON cannot hold: its reason says so.
+    """
+
+    value: float | None
+    version: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a metric has nothing for a picture."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An original with what each metric made of it."""
+
+    shape: tuple[int, ...]
+    parts: Mapping[str, Any]
+    """Metric name -> what its `prepare` returned, or a `Failure`."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, about: what the parts say of themselves."""
+        return sum(getattr(part, "nbytes", 0) for part in self.parts.values())
+
+
+class MetricsEngine:
+    """Several metrics as one.  A metric that fails is a `Score` without a value, nothing more.
+
+    Raises `KeyError` for an unknown metric.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        for name in names:
+            registry.info(name)
+        self._metrics: dict[str, Metric | Failure] = {
+            name: _attempt(registry.create, name) for name in names
+        }
+
+    def prepare(self, reference: Image) -> Prepared:
+        """uint8[H, W, 3].  Raises `ValueError` for anything else."""
+        check_image(reference)
+        parts = {
+            name: metric if isinstance(metric, Failure) else _attempt(metric.prepare, reference)
+            for name, metric in self._metrics.items()
+        }
+        return Prepared(reference.shape, parts)
+
+    def score(self, prepared: Prepared, decoded: Image) -> dict[str, Score]:
+        """Every metric of `decoded`, a picture of the original's shape, else `ValueError`."""
+        check_image(decoded)
+        if decoded.shape != prepared.shape:
+            raise ValueError(
+                f"the decoded picture is {_size(decoded.shape)}, the original "
+                f"{_size(prepared.shape)}: nothing to compare"
+            )
+        return {name: self._score(name, part, decoded) for name, part in prepared.parts.items()}
+
+    def _score(self, name: str, part: Any, decoded: Image) -> Score:
+        metric = self._metrics[name]
+        if isinstance(metric, Failure):
+            return Score(None, "", metric.reason)
+        if isinstance(part, Failure):
+            return Score(None, metric.version, part.reason)
+        value = _attempt(metric.score, part, decoded)
+        if isinstance(value, Failure):
+            return Score(None, metric.version, value.reason)
+        if math.isnan(value):
+            return Score(None, metric.version, f"{metric.label} is not a number here")
+        reason = "infinite: the pictures are identical" if math.isinf(value) else ""
+        return Score(value, metric.version, reason)
+
+
+def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result, or a `Failure`: what goes wrong in one metric must not cost the others."""
+    try:
+        return work(*arguments)
+    except MetricUnavailable as error:
+        return Failure(str(error))
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,72 @@
+"""The metrics there are, by name.
+
+To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name it in `_CLASSES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.metrics.base import Metric, MetricUnavailable
+from bench.metrics.lpips import LpipsAlex, LpipsVgg
+from bench.metrics.ms_ssim import MsSsim
+from bench.metrics.psnr import Psnr, PsnrLuma
+
+_CLASSES: dict[str, type[Metric]] = {
+    metric.name: metric for metric in (Psnr, PsnrLuma, MsSsim, LpipsAlex, LpipsVgg)
+}
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What tables and axes need to know of a metric."""
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+
+
+def names() -> tuple[str, ...]:
+    """All metrics, in table order."""
+    return tuple(_CLASSES)
+
+
+def info(name: str) -> MetricInfo:
+    """Label, unit and direction; costs nothing.  Raises `KeyError` for an unknown name."""
+    metric = _class(name)
+    return MetricInfo(metric.name, metric.label, metric.unit, metric.higher_is_better)
+
+
+def create(name: str) -> Metric:
+    """A metric ready for use.
+
+    Raises `KeyError` for an unknown name and `MetricUnavailable` when its weights cannot be had.
+    """
+    return _class(name)()
+
+
+def versions(wanted: Iterable[str]) -> dict[str, str]:
+    """Version of each metric, or `unavailable: why`.
+
+    Weights are looked for, downloaded where they are missing, and hashed; torch is not imported
+    unless a download must be converted.
+    """
+    found = {}
+    for name in wanted:
+        try:
+            found[name] = create(name).version
+        except MetricUnavailable as error:
+            found[name] = f"unavailable: {error}"
+    return found
+
+
+def _class(name: str) -> type[Metric]:
+    try:
+        return _CLASSES[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, _CLASSES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_CLASSES)}"
+        raise KeyError(f"unknown metric {name!r}: {hint}") from None
