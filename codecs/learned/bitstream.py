@@ -15,9 +15,9 @@
 A decoder that disagrees with the encoder by one latent fails the checksum, and so does a damaged
 header: the result is `BitstreamError`, never a wrong picture.
 
-Hostile headers: a file holds at least one byte for every `PIXELS_PER_BYTE` pixels (an encoder pads
-with zeros where it would be shorter: below 0.001 bits per pixel), so time and memory of a decoder
-are bounded by the length of the file and not by what its header claims.
+Hostile headers: a file holds at least one byte for every two blocks of 64x64 pixels (an encoder
+pads with zeros where it would be shorter: below 0.001 bits per pixel), so time and memory of a
+decoder are bounded by the length of the file and not by what its header claims.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ from numpy.typing import NDArray
 
 from codecs.base import MAX_PIXELS, BitstreamError, EncodeError
 
-PIXELS_PER_BYTE = 8192
+BLOCK = 64
+BLOCKS_PER_BYTE = 2
 MODEL_BYTES = 4
 _CHECKSUM_BYTES = 4
+
+
+def blocks(height: int, width: int) -> int:
+    """Blocks of 64x64 that cover a picture: what networks of stride 64 pad it to."""
+    return -(-height // BLOCK) * -(-width // BLOCK)
 
 
 def write_varint(value: int) -> bytes:
@@ -110,7 +116,7 @@ def pack(
         raise EncodeError(f"the picture has {pixels} pixels; the format stops at {MAX_PIXELS}")
     head = header.to_bytes() + b"".join(write_varint(len(section)) for section in sections)
     body = head + b"".join(sections)
-    shortest = -(-pixels // PIXELS_PER_BYTE)
+    shortest = -(-blocks(header.height, header.width) // BLOCKS_PER_BYTE)
     body = body.ljust(shortest - _CHECKSUM_BYTES, b"\0")
     return body + checksum(header, latents).to_bytes(_CHECKSUM_BYTES, "little")
 
@@ -128,7 +134,8 @@ def read_header(data: bytes, magic: bytes, version: int) -> tuple[Header, int]:
         )
     width, offset = read_varint(data, fixed, MAX_PIXELS)
     height, offset = read_varint(data, offset, MAX_PIXELS)
-    if not 0 < width * height <= min(MAX_PIXELS, len(data) * PIXELS_PER_BYTE):
+    allowed = len(data) * BLOCKS_PER_BYTE
+    if not 0 < width * height <= MAX_PIXELS or blocks(height, width) > allowed:
         raise BitstreamError(
             f"the header is damaged: {width}x{height} pixels cannot come from {len(data)} bytes"
         )

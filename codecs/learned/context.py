@@ -47,34 +47,46 @@ def wavefronts(height: int, width: int, mask: NDArray[np.bool_] | None) -> list[
 class ContextCoder:
     """Codes latents [H, W, M] given side information ψ [H, W, P] known to both sides.
 
-    θ = head(concat(ψ, φ)), φ = masked convolution of ŷ (2M channels, say), `head` a chain of 1x1
-    convolutions with leaky ReLUs between.  θ's meaning is `density`'s.  Weights are rounded here.
+    θ = head(concat(ψ, φ)), φ = masked convolution of ŷ + offset, `head` a chain of 1x1 convolutions
+    with leaky ReLUs between; ψ has `side_channels` channels P and φ the rest of the head's inputs.
+    θ's meaning is `density`'s.  The real-valued weights are rounded here.
+
+    Without a `context`, φ is the offset alone (or absent), and all positions are one wavefront.
     """
 
     def __init__(
         self,
-        context: MaskedConv2d,
+        context: MaskedConv2d | None,
         head: Sequence[nn.Conv2d],
         density: GaussianDensity | MixtureDensity,
+        side_channels: int,
     ) -> None:
-        if context.kernel_size != (_KERNEL, _KERNEL):
-            raise ValueError("the wavefront order is that of a 5x5 context")
-        weight = context.causal_weight
-        taps = torch.stack([weight[:, :, y, x] for y, x in _TAPS], 1)  # [O, 12, M]
-        self._context = ExactLinear(taps.flatten(1), context.bias, "context model")
+        self._context: ExactLinear | None = None
+        if context is not None:
+            if context.kernel_size != (_KERNEL, _KERNEL):
+                raise ValueError("the wavefront order is that of a 5x5 context")
+            weight = context.causal_weight
+            taps = torch.stack([weight[:, :, y, x] for y, x in _TAPS], 1)  # [O, 12, M]
+            self._context = ExactLinear(taps.flatten(1), context.bias, "context model")
         layers = [ExactLinear.from_conv(conv, "entropy parameters") for conv in head]
-        phi = context.out_channels
-        self._psi, self._phi = layers[0].split(head[0].in_channels - phi, phi)
+        self._psi, self._phi = layers[0].split(side_channels, head[0].in_channels - side_channels)
         self._rest = layers[1:]
-        self.channels = context.in_channels
+        self.channels = head[-1].out_channels // density.parameters
         self.density = density
-        if head[-1].out_channels != density.parameters * self.channels:
-            raise ValueError("the head's outputs do not fit the density")
 
     def to(self, device: torch.device | str) -> ContextCoder:
         for layer in (self._context, self._psi, self._phi, *self._rest):
-            layer.to(device)
+            if layer is not None:
+                layer.to(device)
         return self
+
+    def _fronts(
+        self, height: int, width: int, mask: NDArray[np.bool_] | None
+    ) -> list[NDArray[np.int64]]:
+        if self._context is not None:
+            return wavefronts(height, width, mask)
+        positions = np.arange(height * width) if mask is None else np.flatnonzero(mask)
+        return [positions[i : i + _BATCH] for i in range(0, len(positions), _BATCH)]
 
     def encode(
         self,
@@ -86,8 +98,7 @@ class ContextCoder:
     ) -> None:
         """Code `latents` int32[H, W, M], which are 0 outside `mask` bool[H, W].
 
-        `psi` float64[H, W, P] and `phi_offset` float64[H, W, 2M] (added to φ) hold activation
-        integers.
+        `psi` float64[H, W, P] and `phi_offset` (added to φ) hold activation integers.
         """
         for front, theta in self.thetas(latents, psi, mask, phi_offset):
             self.density.encode(encoder, latents.reshape(-1, self.channels)[front], theta)
@@ -114,7 +125,7 @@ class ContextCoder:
         """(raster indices, θ) of each wavefront, all latents being known."""
         state = _State(self, psi, phi_offset)
         state.padded[2:, 2:-2] = latent_to_grid(torch.from_numpy(latents).to(psi.device))
-        fronts = wavefronts(latents.shape[0], latents.shape[1], mask)
+        fronts = self._fronts(latents.shape[0], latents.shape[1], mask)
         start = 0
         while start < len(fronts):
             stop, count = start, 0
@@ -138,7 +149,7 @@ class ContextCoder:
         height, width, _ = psi.shape
         state = _State(self, psi, phi_offset)
         latents = np.zeros((height * width, self.channels), np.int32)
-        for front in wavefronts(height, width, mask):
+        for front in self._fronts(height, width, mask):
             values = self.density.decode(decoder, state.theta(front))
             latents[front] = values
             state.write(front, values)
@@ -152,8 +163,7 @@ class _State:
         self.coder = coder
         height, self.width, _ = psi.shape
         self.stride = self.width + 2 * _REACH
-        shape = (height + _REACH, self.stride, coder.channels)
-        self.padded = psi.new_zeros(shape)
+        self.padded = psi.new_zeros(height + _REACH, self.stride, coder.channels)
         self.flat = self.padded.view(-1, coder.channels)
         # The first layer is linear in (ψ, φ): ψ's share is one large product for all positions.
         self.base = coder._psi.accumulate(psi.reshape(height * self.width, -1))
@@ -164,15 +174,24 @@ class _State:
         """Index into `flat` of each position's window's top left corner."""
         return front + torch.div(front, self.width, rounding_mode="floor") * (2 * _REACH)
 
+    def _phi(self, front: Tensor) -> Tensor | None:
+        coder = self.coder
+        offset = None if self.offset is None else self.offset.index_select(0, front)
+        if coder._context is None:
+            return offset
+        window = self._corner(front)[:, None] + self.window
+        taps = self.flat.index_select(0, window.view(-1)).view(len(front), -1)
+        phi = coder._context(taps)
+        if offset is not None:
+            phi.add_(offset).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return phi
+
     def theta(self, front: NDArray[np.int64]) -> Theta:
         positions = torch.from_numpy(front).to(self.flat.device)
-        window = self._corner(positions)[:, None] + self.window
-        taps = self.flat.index_select(0, window.view(-1)).view(len(front), -1)
-        phi = self.coder._context(taps)
-        if self.offset is not None:
-            phi += self.offset.index_select(0, positions)
-            phi.clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        x = self.coder._phi.accumulate(phi).add_(self.base.index_select(0, positions))
+        x = self.base.index_select(0, positions)
+        phi = self._phi(positions)
+        if phi is not None:
+            x += self.coder._phi.accumulate(phi)
         for layer in self.coder._rest:
             x = layer.accumulate(requantise(x, leaky=True))
         theta: Theta = requantise(x).cpu().numpy()

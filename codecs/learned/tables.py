@@ -194,7 +194,9 @@ def factorized_tables(prior: FactorizedPrior) -> tuple[NDArray[np.int32], NDArra
     return table.numpy().astype(np.int32), low.numpy().astype(np.int32)
 
 
-def check_factorized(frequencies: Ints, lows: Ints, channels: int) -> None:
+def check_factorized(
+    frequencies: NDArray[np.int32], lows: NDArray[np.int32], channels: int
+) -> None:
     """Raise `ValueError` unless the arrays are what `factorized_tables` writes."""
     ok = (
         frequencies.ndim == 2
