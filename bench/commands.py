@@ -163,37 +163,31 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
 def _comparisons(
     directory: Path, codecs: Sequence[str] | None, anchor: str | None
 ) -> list[Comparison]:
-    """The comparison with the anchor, then with each other VVC variant measured."""
+    """The comparison with the anchor, then with each other VVC variant measured.
+
+    Empty when the anchor, or everything, is unavailable.
+    """
     manifest = Manifest.read(directory)
-    names = tuple(codecs or manifest.codecs)
-    available = [name for name in names if name not in manifest.unavailable]
-    store = Store(directory)
-    wanted = [m for m in store if m.image in manifest.images]
+    typed = codecs if codecs is not None else tuple(manifest.codecs)
+    names = tuple(manifest.codecs.get(t, t) for t in typed if t not in manifest.unavailable)
+    main = manifest.codecs.get(anchor, anchor) if anchor else _default_anchor(names)
+    if main not in names:
+        return []
     results = collect(
-        wanted,
-        codecs=[_canonical(name) for name in available],
+        (m for m in Store(directory) if m.image in manifest.images),
+        codecs=names,
         metrics=tuple(manifest.metrics),
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )
-    names = tuple(codec.name for codec in results.codecs)
-    if anchor is not None and _canonical(anchor) not in names:
-        return []
-    main = _canonical(anchor) if anchor else _default_anchor(names)
-    if main is None:
-        return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
     return [comparison.compare(results, name) for name in (main, *others)]
 
 
-def _canonical(name: str) -> str:
-    """A codec's own name, given what the user typed: an alias or a file."""
-    return registry.create(name).name
-
-
 def _default_anchor(names: Sequence[str]) -> str | None:
+    """VVenC *slower* where it was measured, else another VVC, else the last codec."""
     vvc = [name for name in names if name.split(":")[0] == "vvenc"]
-    return "vvenc" if "vvenc" in vvc else (vvc or [*names[-1:], None])[0]
+    return "vvenc" if "vvenc" in vvc else next(iter((*vvc, *names[-1:])), None)
 
 
 def _write_report(directory: Path, comparisons: Sequence[Comparison], name: str = "report") -> Path:

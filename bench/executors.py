@@ -147,7 +147,7 @@ class _Lane:
         try:
             if task.encode:
                 size, stream_digest, encode, diagnostics = self.workers["encode"].call(
-                    (m.codec, task.point, task.image.path, stream), limit
+                    (task.codec, task.point, task.image.path, stream), limit
                 )
                 busy += encode.wall
                 m = replace(
@@ -158,7 +158,7 @@ class _Lane:
                     diagnostics=diagnostics,
                 )
             shape, pixel_digest, decode = self.workers["decode"].call(
-                (m.codec, stream, self.pixels), limit
+                (task.codec, stream, self.pixels), limit
             )
             busy += decode.wall
             if shape != (m.height, m.width, 3):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.store import Measurement, MetricValue, Store, key_of
 from codecs import registry
-from codecs.base import CodecUnavailable, Point
+from codecs.base import Codec, CodecError, CodecUnavailable, Point
 from datasets.base import Dataset, ImageRef
 
 SECONDS_PER_SCORED_PIXEL = 6e-7
@@ -19,6 +19,8 @@ SECONDS_PER_SCORED_PIXEL = 6e-7
 class Task:
     """One measurement to make: encode, decode and score; or score a kept stream anew."""
 
+    codec: str
+    """What the user typed: the name, or the file, that a worker creates the codec from."""
     blank: Measurement
     """What is known beforehand; the run fills in the rest."""
     image: ImageRef
@@ -43,10 +45,10 @@ class Plan:
     """Measurements that the store already has."""
     failed: int
     """Of these, the ones that failed earlier; `--retry` plans them again."""
+    names: Mapping[str, str]
+    """What the user typed -> the codec's own name, for the codecs that can run here."""
     unavailable: Mapping[str, str]
-    """Codecs that cannot run here -> why."""
-    keys: frozenset[str]
-    """Keys of every measurement asked for, done or not."""
+    """What the user typed -> why it cannot run here."""
 
     @property
     def seconds(self) -> float:
@@ -79,21 +81,13 @@ def make_plan(
     does not follow the rate ladder.  Unknown codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
-    unavailable: dict[str, str] = {}
+    created, unavailable = _create(codecs)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
-    keys: set[str] = set()
     done = failed = 0
-    for name in dict.fromkeys(codecs):
-        try:
-            codec = registry.create(name)
-        except CodecUnavailable as error:
-            unavailable[name] = str(error)
-            continue
+    for typed, codec in created.items():
         for order, point in enumerate(codec.points):
             for image in dataset.images:
-                key = key_of(codec, point, image)
-                keys.add(key)
-                old = stored.get(key)
+                old = stored.get(key_of(codec, point, image))
                 if old and old.status != "ok" and not retry:
                     done, failed = done + 1, failed + 1
                     continue
@@ -102,34 +96,15 @@ def make_plan(
                 if reusable and not stale:
                     done += 1
                     continue
-                scoring = image.width * image.height * SECONDS_PER_SCORED_PIXEL
-                blank = Measurement(
-                    key=key,
-                    status="ok",
-                    codec=codec.name,
-                    label=codec.label,
-                    version=codec.version,
-                    settings=dict(codec.settings),
-                    parameter=point.parameter,
-                    value=point.value,
-                    order=order,
-                    dataset=dataset.name,
-                    image=image.name,
-                    image_digest=image.digest,
-                    width=image.width,
-                    height=image.height,
-                    device=codec.device,
-                    command=codec.command(point),
-                    tuned_for=codec.tuned_for,
-                )
-                task = Task(
-                    blank=blank,
-                    image=image,
-                    metrics=tuple(metrics),
-                    estimate=codec.seconds(image.width * image.height, point) + scoring,
-                )
+                pixels = image.width * image.height
+                scoring = pixels * SECONDS_PER_SCORED_PIXEL
                 if reusable and old and store.read_stream(old) is not None:
-                    task = replace(task, blank=old, metrics=stale, encode=False, estimate=scoring)
+                    task = Task(typed, old, image, stale, scoring, encode=False)
+                else:
+                    blank = _blank(codec, point, order, image, dataset.name, metrics)
+                    wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
+                    seconds = codec.seconds(pixels, point) + scoring
+                    task = Task(typed, blank, image, wanted, seconds)
                 per_image[image.name].append(task)
     shuffle = random.Random(seed)
     groups = [group for group in per_image.values() if group]
@@ -140,11 +115,69 @@ def make_plan(
         tasks=tuple(task for group in groups for task in group),
         done=done,
         failed=failed,
+        names={typed: codec.name for typed, codec in created.items()},
         unavailable=unavailable,
-        keys=frozenset(keys),
+    )
+
+
+def _create(codecs: Sequence[str]) -> tuple[dict[str, Codec], dict[str, str]]:
+    """The codecs that can run here, and why the others cannot; each codec once."""
+    created: dict[str, Codec] = {}
+    unavailable: dict[str, str] = {}
+    by_name: dict[str, str] = {}
+    for typed in dict.fromkeys(codecs):
+        try:
+            codec = registry.create(typed)
+        except CodecUnavailable as error:
+            unavailable[typed] = str(error)
+            continue
+        twin = by_name.setdefault(codec.name, typed)
+        if twin != typed:
+            if (codec.version, codec.settings) == (created[twin].version, created[twin].settings):
+                continue  # an alias
+            raise CodecError(
+                f"{twin} and {typed} are both named {codec.name!r}: give one another name"
+            )
+        created[typed] = codec
+    return created, unavailable
+
+
+def _blank(
+    codec: Codec,
+    point: Point,
+    order: int,
+    image: ImageRef,
+    dataset: str,
+    metrics: Mapping[str, str],
+) -> Measurement:
+    missing = {n: MetricValue(None, v, v) for n, v in metrics.items() if _is_unavailable(v)}
+    return Measurement(
+        key=key_of(codec, point, image),
+        status="ok",
+        codec=codec.name,
+        label=codec.label,
+        version=codec.version,
+        settings=dict(codec.settings),
+        parameter=point.parameter,
+        value=point.value,
+        order=order,
+        dataset=dataset,
+        image=image.name,
+        image_digest=image.digest,
+        width=image.width,
+        height=image.height,
+        device=codec.device,
+        command=codec.command(point),
+        tuned_for=codec.tuned_for,
+        metrics=missing,
     )
 
 
 def _fresh(measurement: Measurement | None, metric: str, version: str) -> bool:
-    score: MetricValue | None = measurement.metrics.get(metric) if measurement else None
-    return score is not None and score.version == version
+    """Whether nothing is to be gained by computing a metric (again)."""
+    score = measurement.metrics.get(metric) if measurement else None
+    return score is not None and (score.version == version or _is_unavailable(version))
+
+
+def _is_unavailable(version: str) -> bool:
+    return version.startswith("unavailable")

@@ -63,7 +63,8 @@ class Manifest:
     notes: tuple[str, ...]
     """What was converted on loading, and what the data set wants known."""
     quick: bool
-    codecs: tuple[str, ...]
+    codecs: dict[str, str]
+    """What the user typed -> the codec's own name."""
     unavailable: dict[str, str]
     metrics: dict[str, str]
     command: str
@@ -83,7 +84,7 @@ class Manifest:
         path = directory / "run.json"
         try:
             raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("images", "codecs", "notes"):
+            for name in ("images", "notes"):
                 raw[name] = tuple(raw[name])
             raw["skipped"] = tuple((name, why) for name, why in raw["skipped"])
             return cls(**raw)
@@ -145,7 +146,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
                 *(f"{image.name}: {note}" for image in dataset.images for note in image.notes),
             ),
             quick=settings.quick,
-            codecs=tuple(dict.fromkeys(settings.codecs)),
+            codecs=dict(plan.names),
             unavailable=dict(plan.unavailable),
             metrics=versions,
             command="python -m bench " + " ".join(sys.argv[1:]),

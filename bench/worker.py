@@ -6,6 +6,7 @@ decoder sees nothing but the stream; the scorer sees both pictures.  A reply is 
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -140,10 +141,10 @@ class Scorer:
                 self.prepared.popitem(last=False)
         self.prepared.move_to_end(key)
         scores = engine.score(self.prepared[key], np.load(pixel_path, allow_pickle=False))
-        values = {
-            name: MetricValue(score.value, score.version, score.reason)
-            for name, score in scores.items()
-        }
+        values = {}
+        for name, score in scores.items():
+            finite = score.value is not None and math.isfinite(score.value)
+            values[name] = MetricValue(score.value if finite else None, score.version, score.reason)
         return values, time.perf_counter() - start
 
     def _bytes(self) -> int:

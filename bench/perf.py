@@ -1,0 +1,114 @@
+"""`make perf`: what the harness itself costs, as ratios of things measured side by side in one run.
+
+Machines differ and are noisy, so each figure is a ratio, or wall time of a whole command as a
+user would wait for it; each is the median of several runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from bench import perf_metrics
+from bench.metrics import names
+from bench.progress import Progress
+from bench.run import Settings, execute
+
+RERUN_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "hevc")
+OVERHEAD_CODECS = ("jpeg", "webp", "avif", "hevc", "vvenc:faster")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured figure beside the one that is asked for."""
+
+    name: str
+    measured: str
+    asked: str
+
+
+def main() -> int:
+    """Print each figure as soon as it is measured."""
+    print(f"{'what':58}{'measured':>24}   asked")
+    for measure in (metrics_engine, overhead, nothing_to_do, start_up):
+        for figure in measure():
+            print(f"{figure.name:58}{figure.measured:>24}   {figure.asked}", flush=True)
+    return 0
+
+
+def metrics_engine() -> Iterator[Figure]:
+    """Our metrics against plain calls of the packages, six-point ladder, 768 x 512, one thread."""
+    rows = perf_metrics.measure()
+    for name, ours, plain in rows:
+        yield Figure(f"{name}: plain / ours", f"{plain:.2f} s / {ours:.2f} s", "")
+    ours, plain = (sum(row[i] for row in rows) for i in (1, 2))
+    yield Figure("all of these: plain / ours", f"{plain / ours:.2f} x", ">= 2.5 x")
+
+
+def overhead() -> Iterator[Figure]:
+    """Share of a run that is neither codec nor metric time (samples, fast codecs, one lane)."""
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = Settings(
+            codecs=OVERHEAD_CODECS,
+            dataset="samples",
+            directory=Path(scratch),
+            metrics=names(),
+            jobs=1,
+        )
+        outcome = execute(settings, Progress(quiet=True))
+        share = 1 - outcome.busy / outcome.wall
+        name = f"harness overhead, {len(outcome.plan.tasks)} measurements in {outcome.wall:.0f} s"
+        yield Figure(name, f"{100 * share:.1f} %", "<= 5 %")
+
+
+def nothing_to_do() -> Iterator[Figure]:
+    """A run that finds everything done: 24 images, 5 codecs, their whole ladders."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "images")
+        folder.mkdir()
+        for i in range(24):
+            noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            PillowImage.fromarray(noise).save(folder / f"{i}.png")
+        command = [sys.executable, "-m", "bench", "run", *RERUN_CODECS, "--dataset", str(folder)]
+        command += ["--run", str(Path(scratch, "run")), "--metrics", "psnr", "--quiet"]
+        subprocess.run(command, check=True, capture_output=True)
+        count = Path(scratch, "run", "measurements.jsonl").read_bytes().count(b"\n")
+        for extra, what in (([], "with its report"), (["--no-report"], "without a report")):
+            seconds = _median(lambda extra=extra: _call([*command, *extra]))
+            name = f"nothing-to-do re-run of {count} measurements, {what}"
+            yield Figure(name, f"{seconds:.2f} s", "<= 3 s")
+
+
+def start_up() -> Iterator[Figure]:
+    """What a user waits for before anything happens."""
+    seconds = _median(lambda: _call([sys.executable, "-m", "bench", "--help"]))
+    yield Figure("python -m bench --help", f"{seconds:.2f} s", "<= 0.5 s")
+    seconds = _median(lambda: _call([sys.executable, "-m", "bench", "list"]))
+    yield Figure("python -m bench list", f"{seconds:.2f} s", "<= 0.5 s")
+
+
+def _call(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def _median(call: Callable[[], None], repeats: int = 5) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Runs from end to end, with well-behaved codecs and with others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from bench.progress import Progress
+from bench.results import collect
+from bench.run import Manifest, Settings, execute
+from bench.store import Store, StoreError
+from tests.conftest import ROOT
+
+TOY = str(Path(__file__).parent / "toys" / "coarse.py")
+POINTS = 6
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(2):
+        PillowImage.fromarray(np.ascontiguousarray(photo[i * 5 :, i * 9 :])).save(
+            folder / f"{i}.png"
+        )
+    return folder
+
+
+def settings(folder: Path, **changes) -> Settings:
+    values = {
+        "codecs": (TOY,),
+        "dataset": str(folder),
+        "directory": folder.parent / "run",
+        "metrics": ("psnr",),
+        "jobs": 2,
+    }
+    return Settings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def measure(folder: Path, **changes):
+    return execute(settings(folder, **changes), Progress(quiet=True))
+
+
+def rows(folder: Path):
+    return list(Store(folder.parent / "run"))
+
+
+def test_a_run_measures_real_files(folder):
+    outcome = measure(folder)
+    assert outcome.failed == 0
+    found = rows(folder)
+    assert len(found) == 2 * POINTS
+    for row in found:
+        stream = Store(folder.parent / "run").stream_path(row.key)
+        assert row.bytes == stream.stat().st_size
+        assert row.bpp == 8 * row.bytes / (row.width * row.height)
+        # The upper bits alone: the error is that of a uniform quantiser.
+        assert row.metric("psnr") == pytest.approx(10.8 + 6.02 * (row.value - 0), abs=4)
+        assert row.jobs == 2
+    curve = collect(found, metrics=("psnr",), dataset="test").codec("coarse")
+    assert (np.diff(curve.bpp, axis=0) > 0).all()
+    assert (np.diff(curve.metric("psnr"), axis=0) > 0).all()
+
+
+def test_a_second_run_has_nothing_to_do(folder, tmp_path, monkeypatch):
+    measure(folder)
+    log = tmp_path / "log"
+    monkeypatch.setenv("TOY_LOG", str(log))
+    outcome = measure(folder)
+    assert (len(outcome.plan.tasks), outcome.plan.done) == (0, 2 * POINTS)
+    assert not log.exists()
+
+
+def test_a_new_metric_scores_kept_streams_without_encoding(folder, tmp_path, monkeypatch):
+    measure(folder)
+    before = {row.key: row for row in rows(folder)}
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    measure(folder, metrics=("psnr", "psnr-y"))
+    assert not (tmp_path / "log").exists()
+    for row in rows(folder):
+        assert row.metric("psnr-y") > 10
+        assert row.metric("psnr") == before[row.key].metric("psnr")
+        assert row.encode == before[row.key].encode
+
+
+def test_a_lost_stream_is_encoded_again(folder, tmp_path, monkeypatch):
+    measure(folder)
+    for path in (folder.parent / "run" / "streams").iterdir():
+        path.write_bytes(b"rubbish")
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    outcome = measure(folder, metrics=("psnr", "psnr-y"))
+    assert outcome.failed == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 2 * POINTS
+
+
+def test_a_new_codec_version_is_measured_anew(folder, monkeypatch):
+    measure(folder)
+    monkeypatch.setenv("TOY_VERSION", "2")
+    run = subprocess.run(  # a fresh process reads the version anew
+        command(folder, "--no-report"), env=os.environ, cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert {row.version for row in rows(folder)} == {"1", "2"}
+    latest = collect(rows(folder), metrics=("psnr",), dataset="test").codec("coarse")
+    assert latest.version == "2"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", "RuntimeError: <script>"),
+        ("die", "SIGKILL"),
+        ("exit", "exit status 3"),
+        ("hang", "longer than 2 s"),
+    ],
+)
+def test_a_codec_that_fails_at_one_point_loses_only_that_point(folder, monkeypatch, how, reason):
+    monkeypatch.setenv("TOY_ENCODE", how)
+    outcome = measure(folder, time_limit=2.0)
+    assert outcome.failed == 2
+    by_status = {"ok": 0, "failed": 0}
+    for row in rows(folder):
+        by_status[row.status] += 1
+        if row.status == "failed":
+            assert reason in row.reason
+            assert row.value == 3
+            assert row.metrics == {}
+    assert by_status == {"ok": 2 * (POINTS - 1), "failed": 2}
+
+
+def test_failures_stay_until_a_retry_is_asked_for(folder, monkeypatch):
+    monkeypatch.setenv("TOY_ENCODE", "raise")
+    measure(folder)
+    monkeypatch.delenv("TOY_ENCODE")
+    assert measure(folder).failed == 2
+    outcome = measure(folder, retry=True)
+    assert (len(outcome.plan.tasks), outcome.failed) == (2, 0)
+
+
+def test_a_decoder_that_hangs_or_floods(folder, monkeypatch):
+    monkeypatch.setenv("TOY_DECODE", "hang")
+    assert measure(folder, time_limit=1.0).failed == 2 * POINTS
+    monkeypatch.setenv("TOY_DECODE", "flood")
+    assert measure(folder, retry=True).failed == 0
+
+
+def test_the_decoder_never_holds_the_photograph(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY_DECODE", "peek")
+    monkeypatch.setenv("TOY_MARKER", str(tmp_path / "arrays"))
+    measure(folder, jobs=1)
+    assert (tmp_path / "arrays").read_text() == "0"
+
+
+def test_an_unavailable_codec_is_a_row_and_the_others_run(folder, monkeypatch):
+    monkeypatch.setenv("TOY_ENCODE", "not here")
+    outcome = measure(folder, codecs=("jpeg", TOY))
+    assert outcome.plan.unavailable == {TOY: "toy tool not found; install toys"}
+    assert {row.codec for row in rows(folder)} == {"jpeg"}
+    assert Manifest.read(folder.parent / "run").unavailable == outcome.plan.unavailable
+
+
+def test_a_tool_that_goes_missing_on_the_way_is_told_apart_from_a_failure(folder, monkeypatch):
+    monkeypatch.setenv("TOY_ENCODE", "unavailable")
+    measure(folder)
+    assert {(r.status, r.reason) for r in rows(folder) if r.status != "ok"} == {
+        ("unavailable", "the toy shop is closed; build your own")
+    }
+
+
+def test_twins_are_counted_once(folder):
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    outcome = measure(folder)
+    assert outcome.manifest.images == ("0.png", "1.png")
+    assert outcome.manifest.skipped == (("copy.png", "the same file as 0.png"),)
+
+
+def test_bad_pictures_are_named_and_the_run_goes_on(folder):
+    (folder / "broken<script>.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    outcome = measure(folder)
+    assert [name for name, _ in outcome.manifest.skipped] == ["broken<script>.png"]
+    assert outcome.failed == 0
+
+
+def test_a_directory_without_a_run_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(StoreError, match="python -m bench run"):
+        Manifest.read(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(StoreError, match="damaged"):
+        Manifest.read(tmp_path)
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    where = ["--dataset", str(folder), "--run", str(folder.parent / "run")]
+    return [sys.executable, "-m", "bench", "run", TOY, *where, "--metrics", "psnr", *more]
+
+
+def test_killed_twice_the_result_is_that_of_an_uninterrupted_run(folder, photo):
+    for i in range(2, 6):
+        PillowImage.fromarray(np.roll(photo, i, axis=0)).save(folder / f"{i}.png")
+    killed = 0
+    for wanted in (2, 9):
+        with subprocess.Popen(
+            command(folder, "--no-report"), cwd=ROOT, stderr=subprocess.DEVNULL
+        ) as run:
+            path = folder.parent / "run" / "measurements.jsonl"
+            deadline = time.monotonic() + 60
+            while run.poll() is None and time.monotonic() < deadline:
+                if path.exists() and path.read_bytes().count(b"\n") >= wanted:
+                    run.send_signal(signal.SIGKILL)
+                    killed += 1
+                    break
+                time.sleep(0.005)
+        with open(path, "ab") as file:  # as if the kill had come in the middle of a line
+            file.write(b'{"schema": 1, "key": "cut sh')
+    assert killed == 2
+    measure(folder)
+    straight = execute(
+        settings(folder, directory=folder.parent / "straight"), Progress(quiet=True)
+    )
+    assert straight.failed == 0
+
+    def table(directory: Path):
+        return sorted(
+            (m.key, m.bytes, m.stream_digest, m.reconstruction_digest, m.metric("psnr"))
+            for m in Store(directory)
+        )
+
+    assert table(folder.parent / "run") == table(folder.parent / "straight")
+    assert len(table(folder.parent / "run")) == 6 * POINTS
+
+
+def test_nothing_outlives_a_killed_run(folder, tmp_path):
+    marker = tmp_path / "child"
+    environment = {**os.environ, "TOY_ENCODE": "hang with a child", "TOY_MARKER": str(marker)}
+    with subprocess.Popen(
+        command(folder, "--jobs", "1"), cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    ) as run:
+        deadline = time.monotonic() + 60
+        while not (marker.exists() and marker.read_text().strip()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        run.send_signal(signal.SIGKILL)
+    child = int(marker.read_text())
+    deadline = time.monotonic() + 10
+    while _alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(child)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
