@@ -37,8 +37,9 @@ class DownloadError(DatasetError):
 def fetch(url: str, target: Path, *, digest: str | None, max_bytes: int, by_hand: str) -> None:
     """Download `url` to `target`, verified against its SHA-256 where that is known.
 
-    A file that is there and matches is left alone.  An interrupted download leaves `<target>.part`, and the next call goes on from there.
-    `by_hand` ends the message of a `DownloadError`: what to put where without a network.
+    A file that is there and matches is left alone.  An interrupted download leaves
+    `<target>.part`, and the next call goes on from there.  `by_hand` ends the message of a
+    `DownloadError`: what to put where without a network.
     """
     import pooch
     import requests
