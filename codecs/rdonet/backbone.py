@@ -20,7 +20,8 @@ from codecs.learned.layers import (
     subpixel_conv,
 )
 
-BACKBONES = ("cheng", "gdn")
+STRIDE = {"cheng": 16, "gdn": 8}
+"""Pixels per feature position of each backbone."""
 
 
 def analysis(kind: str, n: int) -> nn.Sequential:

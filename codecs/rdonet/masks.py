@@ -51,7 +51,7 @@ class Masks:
 
     @classmethod
     def uniform(cls, level: int, batch: int, rows: int, columns: int) -> Masks:
-        """All of `batch` pictures of `rows` x `columns` CTUs at one level (1 finest, 3 coarsest)."""
+        """`batch` pictures of `rows` x `columns` CTUs, all at one level (1 finest, 3 coarsest)."""
         if level not in LEVELS:
             raise ValueError(f"there is no level {level}, only 1, 2 and 3")
         s64 = torch.full((batch, 1, rows, columns), level < 3)

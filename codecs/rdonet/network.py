@@ -77,10 +77,10 @@ class RDONet(LatentCodecNetwork):
         objective: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if width < 4 or mixtures < 1 or backbone_kind not in backbone.BACKBONES:
+        if width < 4 or mixtures < 1 or backbone_kind not in backbone.STRIDE:
             raise ValueError(
                 f"no such network: width {width}, {mixtures} mixtures, backbone {backbone_kind!r} "
-                f"(known: {', '.join(backbone.BACKBONES)})"
+                f"(known: {', '.join(backbone.STRIDE)})"
             )
         self.config = {
             "width": width,
@@ -93,7 +93,8 @@ class RDONet(LatentCodecNetwork):
             "objective": asdict(Objective(**(objective or {}))),
         }
         self.width = width
-        first = 2 if backbone_kind == "gdn" else 1
+        self.backbone_kind = backbone_kind
+        first = 16 // backbone.STRIDE[backbone_kind]
         self.analysis = backbone.analysis(backbone_kind, width)
         self.units = nn.ModuleList(
             LatentSpaceUnit(
@@ -135,12 +136,13 @@ class RDONet(LatentCodecNetwork):
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(f₁, f₂, f₃) of x [B, 3, H, W]: everything of the encoder that no partition changes."""
-        f: Tensor = self.analysis(x)
-        levels = []
-        for level in LEVELS:
-            f = self.unit(level).down(f)
-            levels.append(f)
-        return levels[0], levels[1], levels[2]
+        return self.levels(self.analysis(x))
+
+    def levels(self, f0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(f₁, f₂, f₃) of the backbone's features f₀."""
+        f1: Tensor = self.unit(1).down(f0)
+        f2: Tensor = self.unit(2).down(f1)
+        return f1, f2, self.unit(3).down(f2)
 
     def code(
         self, features: Sequence[Tensor], masks: Masks
@@ -179,21 +181,28 @@ class RDONet(LatentCodecNetwork):
                 module.weight.normal_(0.0, fan_in**-0.5)
                 if module.bias is not None:
                     module.bias.zero_()
+        n = self.width
         for level in LEVELS:
-            unit = self.unit(level)
+            unit, prior = self.unit(level), self.unit(level).prior
             unit.bottom.weight *= LATENT_GAIN
             # Latents enter hyper-encoder, context and decoder at about unit scale ...
-            n = self.width
-            unit.prior.hyper_analysis[0].weight[:, :n] /= LATENT_GAIN
-            unit.up[0][0].weight[:, n:] /= LATENT_GAIN
-            if unit.prior.context is not None:
-                unit.prior.context.weight /= LATENT_GAIN
+            _first(prior.hyper_analysis).weight[:, :n] /= LATENT_GAIN
+            _first(unit.up).weight[:, n:] /= LATENT_GAIN
+            if prior.context is not None:
+                prior.context.weight /= LATENT_GAIN
             # ... and the first guess is that they are broad.
-            out = unit.prior.parameters_net[-1]
+            out = [m for m in prior.parameters_net if isinstance(m, nn.Conv2d)][-1]
             out.weight *= 0.1
+            assert out.bias is not None
             out.bias.view(3, -1)[2] = LATENT_GAIN / 2
         convolutions = (nn.Conv2d, nn.ConvTranspose2d)
         picture = [m for m in self.synthesis.modules() if isinstance(m, convolutions)][-1]
         picture.weight *= 0.1
         assert picture.bias is not None
         picture.bias.fill_(0.5)  # mid grey
+
+
+def _first(layers: nn.Sequential) -> nn.Conv2d:
+    layer = layers[0]
+    assert isinstance(layer, nn.Conv2d)
+    return layer

@@ -40,7 +40,7 @@ def round_latent(t: Tensor) -> Tensor:
 
 
 def sent_cells(sent: Tensor) -> Tensor:
-    """Hyper-latent positions that cover a sent hyper-pixel: [B, 1, h, w] -> [B, 1, ⌈h/4⌉, ⌈w/4⌉]."""
+    """Hyper-latent cells with a sent hyper-pixel: [B, 1, h, w] -> [B, 1, ⌈h/4⌉, ⌈w/4⌉]."""
     return functional.max_pool2d(sent, 4, ceil_mode=True)
 
 
@@ -139,7 +139,9 @@ class LatentSpaceUnit(nn.Module):
         super().__init__()
         self.down = nn.Sequential(conv(n, n, 5, stride), GDN(n))
         self.bottom = conv(2 * n, n, 5, 1)
-        self.up = nn.Sequential(subpixel_conv(2 * n, n, stride, 5), GDN(n, inverse=True))
+        self.up = subpixel_conv(2 * n, n, stride, 5)
+        self.igdn = GDN(n, inverse=True)
+        self.stride = stride
         self.prior = prior
 
     def latent(self, f: Tensor, d: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ class LatentSpaceUnit(nn.Module):
 
     def decoded(self, d: Tensor, latent: Tensor) -> Tensor:
         """d_i = IGDN(SPConv([d_{i+1}; t̂_i])), [B, N, h·s, w·s]."""
-        out: Tensor = self.up(torch.cat([d, latent], 1))
+        out: Tensor = self.igdn(self.up(torch.cat([d, latent], 1)))
         return out
 
     def forward(self, f: Tensor, d: Tensor, sent: Tensor) -> UnitOutput:

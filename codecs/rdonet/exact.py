@@ -1,0 +1,159 @@
+"""The entropy path of RDONet in exact integers: everything that a decoder must reproduce.
+
+Decoded features d_{i+1} of deeper levels condition the entropy model of level i, so d₃ and d₂ are
+computed here too; only d₁ and the synthesis, which nothing is decoded from, stay in floating point.
+Tensors are channels-last float64 holding activation integers (see `codecs.learned.exact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from codecs.learned.context import ContextCoder
+from codecs.learned.density import MixtureDensity
+from codecs.learned.exact import (
+    ExactConv,
+    ExactIGDN,
+    ExactSubpixelConv,
+    latent_to_grid,
+)
+from codecs.learned.hyperlatent import HyperlatentCoder
+from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
+from codecs.learned.tables import ScaleTable
+from codecs.rdonet.masks import LEVELS
+from codecs.rdonet.network import RDONet
+from codecs.rdonet.unit import SCALE_FLOOR, LatentSpaceUnit
+
+Bools = NDArray[np.bool_]
+
+
+def make_tables(network: RDONet) -> dict[str, Any]:
+    """The integer tables that a weights file carries beside the parameters."""
+    scales = ScaleTable.build(SCALE_FLOOR, raw=lambda s: float(np.log(np.expm1(s - SCALE_FLOOR))))
+    tables: dict[str, Any] = {
+        "scales.thresholds": scales.thresholds,
+        "scales.inverse": scales.inverse,
+    }
+    for level in LEVELS:
+        exported = HyperlatentCoder.export(network.unit(level).prior.prior)
+        tables |= {f"z{level}.{name}": array for name, array in exported.items()}
+    return tables
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is sent at one level.
+
+    `latents` int32[h, w, N], 0 where `sent` bool[h, w] is not set.  `hyper_latents`
+    int32[N, h', w'], relative to the medians, 0 where `cells` bool[h', w'] is not set.
+    """
+
+    latents: Int32s
+    hyper_latents: Int32s
+    sent: Bools
+    cells: Bools
+
+
+class ExactUnit:
+    """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, [h, w, N]."""
+
+    def __init__(self, unit: LatentSpaceUnit, level: int, tables: Mapping[str, Any]) -> None:
+        """`tables` as made by `make_tables`; malformed ones raise `ValueError`."""
+        prior, what = unit.prior, f"level {level}"
+        names = ("frequencies", "lows", "medians")
+        self.hyper_latents = HyperlatentCoder({k: tables[f"z{level}.{k}"] for k in names})
+        self._skip_z = prior.skip_z
+        self._hyper: list[ExactConv | ExactSubpixelConv] = []
+        for layer in prior.hyper_synthesis:
+            if isinstance(layer, nn.Sequential):
+                self._hyper.append(_subpixel(layer, 2, what))
+            elif isinstance(layer, nn.Conv2d):
+                self._hyper.append(ExactConv.from_conv(layer, what))
+        self._condition = ExactConv.from_conv(prior.condition, what)
+        known = prior.mask_context
+        self._mask_context = None if known is None else ExactConv.from_conv(known, what)
+        scales = ScaleTable(tables["scales.thresholds"], tables["scales.inverse"])
+        self._latents = ContextCoder(
+            prior.context,
+            [layer for layer in prior.parameters_net if isinstance(layer, nn.Conv2d)],
+            MixtureDensity(scales, prior.mixtures),
+            side_channels=prior.condition.out_channels,
+        )
+        self._up = _subpixel(unit.up, unit.stride, what)
+        self._igdn = ExactIGDN(*unit.igdn.effective(), what)
+
+    def to(self, device: torch.device | str) -> ExactUnit:
+        for part in (*self._hyper, self._condition, self._latents, self._up, self._igdn):
+            part.to(device)
+        if self._mask_context is not None:
+            self._mask_context.to(device)
+        return self
+
+    def cells(self, sent: Bools) -> Bools:
+        """The hyper-latent cells that are coded: those with a sent hyper-pixel, or all."""
+        h, w = sent.shape
+        if not self._skip_z:
+            return np.ones((-(-h // 4), -(-w // 4)), bool)
+        padded = np.pad(sent, ((0, -h % 4), (0, -w % 4)))
+        return np.asarray(padded.reshape(padded.shape[0] // 4, 4, -1, 4).any((1, 3)))
+
+    def encode(self, level: Level, d: Tensor) -> bytes:
+        """The level's payload; empty if nothing is sent."""
+        encoder = SymbolEncoder()
+        if level.cells.any():
+            self.hyper_latents.encode(encoder, level.hyper_latents[:, level.cells])
+        if level.sent.any():
+            psi, known = self._side_information(level.hyper_latents, level.cells, level.sent, d)
+            self._latents.encode(encoder, level.latents, psi, level.sent, known)
+        return encoder.get_bytes()
+
+    def decode(self, payload: bytes, sent: Bools, d: Tensor) -> Level:
+        """Inverse of `encode`.  Raises `BitstreamError`."""
+        decoder = SymbolDecoder(payload)
+        cells = self.cells(sent)
+        z = np.zeros((self.hyper_latents.channels, *cells.shape), np.int32)
+        z[:, cells] = self.hyper_latents.decode(decoder, int(cells.sum()))
+        if not sent.any():
+            return Level(np.zeros((*sent.shape, len(z)), np.int32), z, sent, cells)
+        psi, known = self._side_information(z, cells, sent, d)
+        return Level(self._latents.decode(decoder, psi, sent, known), z, sent, cells)
+
+    def information(self, level: Level, d: Tensor) -> tuple[float, float]:
+        """Bits of the level's latents and of its hyper-latents under the integer tables."""
+        z = self.hyper_latents.information(level.hyper_latents[:, level.cells])
+        if not level.sent.any():
+            return 0.0, z
+        psi, known = self._side_information(level.hyper_latents, level.cells, level.sent, d)
+        return self._latents.information(level.latents, psi, level.sent, known), z
+
+    def decoded(self, d: Tensor, latents: Int32s) -> Tensor:
+        """d_i [h·s, w·s, N] of d_{i+1} and t̂_i."""
+        t = latent_to_grid(torch.from_numpy(latents).to(d.device))
+        return self._igdn(self._up(torch.cat([d, t], 2)))
+
+    def _side_information(
+        self, z: Int32s, cells: Bools, sent: Bools, d: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """ψ [h, w, 2N], and the partition's share of the context features φ [h, w, 2N]."""
+        x = self.hyper_latents.to_grid(z) * torch.from_numpy(cells)
+        x = x.permute(1, 2, 0).contiguous().to(d.device)
+        for layer in self._hyper:
+            x = layer(x, leaky=True)
+        psi = self._condition(torch.cat([x[: d.shape[0], : d.shape[1]], d], 2))
+        if self._mask_context is None:
+            return psi, None
+        mask = latent_to_grid(torch.from_numpy(sent).to(d.device))
+        return psi, self._mask_context(mask[:, :, None])
+
+
+def _subpixel(layers: nn.Sequential, r: int, what: str) -> ExactSubpixelConv:
+    convolution = layers[0]
+    assert isinstance(convolution, nn.Conv2d)
+    return ExactSubpixelConv(convolution, r, what)

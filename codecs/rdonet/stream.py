@@ -1,0 +1,189 @@
+"""RDONet's bitstream: a picture's partition and latents to bytes and back.
+
+Container as in `codecs.learned.bitstream` with the sections *partition, level 3, level 2, level 1*
+(deepest first); a level's section holds its hyper-latents, then its latents in wavefront order, in
+one range-coded payload, and is empty when the level sends nothing.  Flags: bit 0 marks a uniform
+partition, whose level stands in bits 1 and 2 and whose partition section is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codecs.base import BitstreamError, EncodeError
+from codecs.learned import bitstream
+from codecs.learned.bands import in_bands
+from codecs.learned.bitstream import Header
+from codecs.learned.exact import from_grid
+from codecs.rdonet import backbone
+from codecs.rdonet.exact import Bools, ExactUnit, Level
+from codecs.rdonet.maskcoding import decode_masks, encode_masks
+from codecs.rdonet.masks import CTU, LEVELS, Masks, ctu_grid
+from codecs.rdonet.network import RDONet
+from codecs.rdonet.unit import round_latent
+
+MAGIC = b"RD"
+VERSION = 1
+DEEPEST_FIRST = tuple(reversed(LEVELS))
+ANALYSIS_HALO, SYNTHESIS_HALO = 10, 13
+"""How many positions of f₀ and d₁ the backbones look to each side, at most (see the tests)."""
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A decoded picture before its synthesis: partition, levels, features, parts of the file."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    masks: Masks
+    levels: Mapping[int, Level]
+    features: Mapping[int, Tensor]
+    """d_{i+1}, which level i was decoded with; activation integers [h, w, N]."""
+    section_bytes: Mapping[str, int]
+
+
+class StreamCoder:
+    """Encodes pictures under a given partition, and decodes; `digest` is the weights'.
+
+    The floating-point encoder only *proposes* latents.  All that the decoder needs to know before
+    it can read them comes from exact arithmetic, which the encoder evaluates in parallel.
+    """
+
+    def __init__(
+        self, network: RDONet, tables: Mapping[str, Any], digest: bytes, name: str = "this decoder"
+    ) -> None:
+        """`name` is what the weights are called in error messages."""
+        self.network = network.eval()
+        self.digest = digest
+        self.name = name
+        self.device = next(network.parameters()).device
+        self._stride = backbone.STRIDE[network.backbone_kind]
+        self._units = {
+            level: ExactUnit(network.unit(level), level, tables).to(self.device) for level in LEVELS
+        }
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`RDONet.features` of a padded picture [1, 3, H, W] in bounded memory."""
+        f0 = in_bands(self.network.analysis, x, self._stride, 1, ANALYSIS_HALO)
+        return self.network.levels(f0)
+
+    @torch.no_grad()
+    def encode(self, features: Sequence[Tensor], masks: Masks, size: tuple[int, int]) -> bytes:
+        """The file of a picture of `size` (height, width) with the given features (batch of 1)."""
+        uniform = _uniform_level(masks)
+        flags = 1 | uniform << 1 if uniform else 0
+        sections = [b"" if uniform else encode_masks(masks)]
+        levels: dict[int, Level] = {}
+        d = self._no_features(masks.shape)
+        for level in DEEPEST_FIRST:
+            levels[level] = self._propose(level, features[level - 1], d, _sent(masks, level))
+            sections.append(self._units[level].encode(levels[level], d))
+            if level > 1:
+                d = self._units[level].decoded(d, levels[level].latents)
+        model = self.digest[: bitstream.MODEL_BYTES]
+        header = Header(MAGIC, VERSION, model, flags, height=size[0], width=size[1])
+        return bitstream.pack(header, sections, _checked(masks, levels))
+
+    def _propose(self, level: int, f: Tensor, d: Tensor, sent: Bools) -> Level:
+        """Latents of `level`: any integers would be decodable, these are the network's."""
+        unit, exact = self.network.unit(level), self._units[level]
+        cells = exact.cells(sent)
+        deeper = _channels_first(from_grid(d))
+        mask = torch.from_numpy(sent).to(f)[None, None]
+        t = unit.latent(f, deeper) * mask
+        if not bool(torch.isfinite(t).all()):
+            raise EncodeError("a latent is not finite: the weights are damaged")
+        z = exact.hyper_latents.symbols(unit.prior.hyper_latent(t, deeper, mask)[0])
+        latents = round_latent(t)[0].permute(1, 2, 0).to("cpu", torch.int32).contiguous().numpy()
+        return Level(latents, z * cells, sent, cells)
+
+    @torch.no_grad()
+    def decode(self, data: bytes) -> Coded:
+        """Everything but the synthesis.  Raises `BitstreamError`."""
+        stream = bitstream.unpack(data, MAGIC, VERSION, 1 + len(LEVELS))
+        header = stream.header
+        bitstream.check_model(header, self.digest, self.name)
+        masks = _read_masks(header.flags, stream.sections[0], ctu_grid(header.height, header.width))
+        levels: dict[int, Level] = {}
+        features: dict[int, Tensor] = {}
+        d = self._no_features(masks.shape)
+        for level, payload in zip(DEEPEST_FIRST, stream.sections[1:], strict=True):
+            features[level] = d
+            levels[level] = self._units[level].decode(payload, _sent(masks, level), d)
+            if level > 1:
+                d = self._units[level].decoded(d, levels[level].latents)
+        stream.verify(_checked(masks, levels))
+        names = ("mask", *(f"level {level}" for level in DEEPEST_FIRST))
+        sizes = {k: len(s) for k, s in zip(names, stream.sections, strict=True)}
+        return Coded((header.height, header.width), masks, levels, features, sizes)
+
+    @torch.no_grad()
+    def reconstruct(self, coded: Coded) -> NDArray[np.uint8]:
+        """The picture uint8[height, width, 3] of decoded latents."""
+        height, width = coded.size
+        d2 = _channels_first(from_grid(coded.features[1]))
+        latents = torch.from_numpy(coded.levels[1].latents).to(d2)
+        d1 = self.network.unit(1).decoded(d2, _channels_first(latents))
+        x = in_bands(self.network.synthesis, d1, 1, self._stride, SYNTHESIS_HALO)
+        x = x[0, :, :height, :width].clamp(0, 1).mul(255).round()
+        picture: NDArray[np.uint8] = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
+        return picture
+
+    @torch.no_grad()
+    def information(self, coded: Coded) -> dict[str, float]:
+        """Bits of `y1`, `z1` ... `z3` under the integer tables."""
+        bits = {}
+        for level in DEEPEST_FIRST:
+            y, z = self._units[level].information(coded.levels[level], coded.features[level])
+            bits[f"y{level}"], bits[f"z{level}"] = y, z
+        return bits
+
+    def _no_features(self, grid: tuple[int, int]) -> Tensor:
+        """d₄: zeros on the grid of level 3."""
+        return torch.zeros(*grid, self.network.width, dtype=torch.float64, device=self.device)
+
+
+def pad(x: Tensor) -> Tensor:
+    """Replicate the last row and column until both sizes are multiples of 64."""
+    height, width = x.shape[-2:]
+    return torch.nn.functional.pad(x, (0, -width % CTU, 0, -height % CTU), mode="replicate")
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(2, 0, 1)[None]
+
+
+def _sent(masks: Masks, level: int) -> Bools:
+    sent: Bools = masks.sent(level)[0, 0].cpu().numpy()
+    return sent
+
+
+def _uniform_level(masks: Masks) -> int:
+    """The level of a partition that has only one, else 0."""
+    present = masks.levels().unique().tolist()
+    return int(present[0]) if len(present) == 1 else 0
+
+
+def _read_masks(flags: int, section: bytes, grid: tuple[int, int]) -> Masks:
+    if flags == 0:
+        return decode_masks(section, *grid)
+    level = flags >> 1
+    if not flags & 1 or level not in LEVELS or section:
+        raise BitstreamError(f"the header is damaged: flags {flags:#x} mean nothing here")
+    return Masks.uniform(level, 1, *grid)
+
+
+def _checked(masks: Masks, levels: Mapping[int, Level]) -> Iterator[NDArray[np.integer]]:
+    """What the checksum covers."""
+    yield masks.levels().cpu().numpy()
+    for level in DEEPEST_FIRST:
+        yield levels[level].hyper_latents
+        yield levels[level].latents
