@@ -134,10 +134,9 @@ def _locate(net: str) -> Path:
         if original and (folder / original.name).is_file():
             return _convert(folder / original.name, net)
     if original is None:
-        raise MetricUnavailable(f"{origin.file} is not in {_listed(folders)}")
-    by_hand = f"By hand: put {original.url} (or {origin.file}) into {_listed(folders[:1])}" + (
-        "." if data_folder("lpips") else ", or into DIR/lpips and set BENCH_DATA=DIR."
-    )
+        raise MetricUnavailable(f"{origin.file} is not in {' or '.join(map(str, folders))}")
+    where = data_folder("lpips") or f"{folders[-1]}, or into DIR/lpips with BENCH_DATA=DIR set"
+    by_hand = f"By hand: put {original.url} (or {origin.file}) into {where}."
     target = folders[-1] / original.name
     with locked(folders[-1]):
         if (folders[-1] / origin.file).is_file():  # another process was faster
@@ -146,10 +145,6 @@ def _locate(net: str) -> Path:
         converted = _convert(target, net)
     target.unlink()
     return converted
-
-
-def _listed(folders: list[Path]) -> str:
-    return " or ".join(map(str, folders))
 
 
 def _download(original: Original, target: Path, by_hand: str) -> None:
