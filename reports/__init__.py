@@ -1,0 +1,52 @@
+"""Reports: what measurements say, for people and for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports.provenance import Caution, Provenance
+
+if TYPE_CHECKING:
+    from bench.comparison import Comparison
+
+__all__ = ["Caution", "Provenance", "write_report"]
+
+
+def write_report(
+    directory: Path,
+    comparisons: Sequence[Comparison],
+    provenance: Provenance,
+    *,
+    name: str = "report",
+) -> Path:
+    """Write a comparison as a page, figures and tables; returns the page's path.
+
+    `comparisons[0]` is what the report is about; the others have other anchors and appear in one
+    compact table.  Beside `<name>.html` come `curves/*.svg|pdf` (one per metric) and
+    `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two folders.
+    """
+    from bench.store import write_atomically
+    from reports import page, tables
+    from reports.charts import make_charts
+    from reports.figures import write_figures
+
+    charts = make_charts(comparisons[0], quick=provenance.quick) if comparisons else ()
+    path = directory / f"{name}.html"
+    write_atomically(path, page.render(comparisons, charts, provenance).encode())
+    if comparisons:
+        prefix = "" if name == "report" else f"{name}-"
+        write_figures(charts, directory / f"{prefix}curves")
+        folder = directory / f"{prefix}tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        formats = {
+            "csv": tables.as_csv,
+            "tex": tables.as_latex,
+            "md": tables.as_markdown,
+            "json": tables.as_json,
+        }
+        for suffix, render in formats.items():
+            text = render(comparisons, provenance)
+            write_atomically(folder / f"verdicts.{suffix}", text.encode())
+    return path

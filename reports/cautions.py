@@ -1,0 +1,69 @@
+"""What a reader should bear in mind, found in the results themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.comparison import Comparison
+from reports.charts import Chart
+from reports.provenance import Caution, Provenance
+from reports.wording import clean, metric_text
+
+FEW_IMAGES = 12
+"""Below this a bootstrap over images says little about other images."""
+
+
+def find_cautions(
+    comparison: Comparison, charts: Sequence[Chart], provenance: Provenance
+) -> tuple[Caution, ...]:
+    """The given warnings, then those that follow from the results."""
+    return (*provenance.cautions, *_found(comparison, charts, provenance))
+
+
+def _found(
+    comparison: Comparison, charts: Sequence[Chart], provenance: Provenance
+) -> Iterator[Caution]:
+    results = comparison.results
+    count = len(results.images)
+    if provenance.quick:
+        yield Caution(
+            "This is a quick run: few images and a faster VVC preset.",
+            "Run without --quick for figures to quote.",
+        )
+    if count < FEW_IMAGES:
+        yield Caution(
+            f"Only {_images(count)}: the intervals say little about other pictures.",
+            "Use a whole set: --dataset kodak (24 images) or clic22 (30).",
+        )
+    if skipped := len(provenance.skipped):
+        yield Caution(
+            f"{_images(skipped)} of the data set {'was' if skipped == 1 else 'were'} left out; "
+            "the reasons are under Provenance.",
+            "Convert or remove them, so that the set is what its name says.",
+        )
+    for chart in charts:
+        if chart.left_out:
+            yield Caution(
+                f"{chart.metric.label} curves leave out {_images(len(chart.left_out))} without a "
+                f"value from every codec: {', '.join(map(clean, chart.left_out[:6]))}"
+                f"{' ...' if len(chart.left_out) > 6 else ''}.",
+                "Remove the cause given under Failures, then run again with --retry.",
+            )
+    for codec in results.codecs:
+        if codec.tuned_for:
+            names = ", ".join(metric_text(name).label for name in codec.tuned_for)
+            yield Caution(
+                f"{clean(codec.label)} was trained for {names}: its figures there are on home "
+                "ground.",
+                "Judge it by the other metrics as well.",
+            )
+    jobs = max((m.jobs for c in results.codecs for m in c.measurements.values()), default=1)
+    if jobs > 1:
+        yield Caution(
+            f"Seconds were taken with up to {jobs} measurements side by side.",
+            "Run with --jobs 1 for times to quote.",
+        )
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'s' if count != 1 else ''}"

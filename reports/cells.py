@@ -1,0 +1,104 @@
+"""What a cell of a comparison table says, before any format writes it down."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bench.comparison import Cell, Comparison, EqualRate
+from reports import wording
+from reports.wording import MetricText, clean, digits_of, metric_text
+
+
+@dataclass(frozen=True)
+class RateLine:
+    """One codec at one rate beside the anchor, as text."""
+
+    codec: str
+    metric: str
+    rate: str
+    anchor: str
+    codec_value: str
+    difference: str
+    """Codec minus anchor with its 95 % interval."""
+    rate_needed: str
+    """Bits per pixel that the codec needs for the anchor's quality."""
+
+
+def anchor_line(comparison: Comparison) -> str:
+    """`BD-rate against VVenC ... on Kodak, 24 images`: the title of every table."""
+    count = len(comparison.results.images)
+    return (
+        f"BD-rate against {wording.anchor_label(comparison)} on "
+        f"{clean(comparison.results.dataset)}: change in bits at equal quality over {count} "
+        f"image{'s' if count != 1 else ''}, 95 % interval; less is better"
+    )
+
+
+def metric_texts(comparison: Comparison) -> list[MetricText]:
+    return [metric_text(name) for name in comparison.results.metrics]
+
+
+def cell_lines(cell: Cell | None) -> list[str]:
+    """Figure, interval, then what must be known beside it."""
+    if cell is None:
+        return ["not compared"]
+    verdict = cell.verdict
+    if not wording.is_defined(verdict):
+        return ["undefined", wording.remark(verdict)]
+    lines = [f"{wording.percent(verdict.value)} % {wording.interval(verdict)}".rstrip()]
+    if overlap := wording.overlap(verdict):
+        lines.append(overlap)
+    if remark := wording.remark(verdict):
+        lines.append(remark)
+    return lines
+
+
+def rate_lines(comparison: Comparison, *, undefined_only: bool = True) -> list[RateLine]:
+    """Rate at equal quality and quality at equal rate, where BD-rate is undefined (or all)."""
+    lines = []
+    for row in comparison.rows:
+        for name, cell in row.cells.items():
+            if undefined_only and wording.is_defined(cell.verdict):
+                continue
+            for point in cell.equal_rate:
+                lines.append(rate_line(clean(row.label), metric_text(name), point))
+    return [line for line in lines if line is not None]
+
+
+def rate_line(codec: str, metric: MetricText, point: EqualRate) -> RateLine | None:
+    """None where neither curve reaches the rate."""
+    if math.isnan(point.anchor_quality) and math.isnan(point.quality):
+        return None
+    digits = digits_of(metric.name)
+
+    def shown(value: float) -> str:
+        return "out of range" if math.isnan(value) else wording.number(value, digits)
+
+    difference = point.quality - point.anchor_quality
+    text = "out of range"
+    if math.isfinite(difference):
+        text = f"{difference:+.{digits}f}"
+        if math.isfinite(point.low) and math.isfinite(point.high):
+            text += f" [{point.low:+.{digits}f}, {point.high:+.{digits}f}]"
+    needed = point.rate_at_anchor_quality
+    return RateLine(
+        codec=codec,
+        metric=metric.heading,
+        rate=f"{point.rate:g}",
+        anchor=shown(point.anchor_quality),
+        codec_value=shown(point.quality),
+        difference=text,
+        rate_needed=f"{needed:.3f}" if math.isfinite(needed) else "out of range",
+    )
+
+
+RATE_HEADINGS = (
+    "codec",
+    "metric",
+    "at bpp",
+    "anchor",
+    "codec's value",
+    "difference [95 %]",
+    "bpp for the anchor's quality",
+)

@@ -1,0 +1,171 @@
+"""The verdicts as data: JSON at full precision, CSV rounded for reading.
+
+Names come from outside: what would be a formula in a spreadsheet is made plain text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bench.bd import Verdict
+from bench.comparison import Cell, Comparison
+from reports import wording
+from reports.cells import metric_texts
+from reports.provenance import Provenance
+from reports.wording import clean
+
+SCHEMA = 1
+
+
+def as_json(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
+    """Everything at full precision; null where there is no value."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "comparisons": [_comparison_object(one) for one in comparisons],
+    }
+    if provenance is not None:
+        document["provenance"] = asdict(provenance)
+    return json.dumps(_finite(document), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _comparison_object(comparison: Comparison) -> dict[str, Any]:
+    results = comparison.results
+    codecs = {codec.name: codec for codec in results.codecs}
+    return {
+        "anchor": comparison.anchor,
+        "dataset": results.dataset,
+        "images": [
+            {"name": name, "sha256": digest, "width": size[0], "height": size[1]}
+            for name, digest, size in zip(
+                results.images, results.digests, results.sizes, strict=True
+            )
+        ],
+        "metrics": {text.name: asdict(text) for text in metric_texts(comparison)},
+        "codecs": {
+            name: {
+                "label": codec.label,
+                "version": codec.version,
+                "settings": dict(codec.settings),
+                "device": codec.device,
+                "points": list(codec.points),
+                "tuned_for": list(codec.tuned_for),
+            }
+            for name, codec in codecs.items()
+        },
+        "unavailable": dict(results.unavailable),
+        "rows": [
+            {
+                "codec": row.codec,
+                "label": row.label,
+                "cells": {
+                    name: {
+                        "bd_rate_percent": asdict(cell.verdict),
+                        "bd_rate_percent_pooled": asdict(cell.pooled),
+                        "equal_rate": [asdict(point) for point in cell.equal_rate],
+                    }
+                    for name, cell in row.cells.items()
+                },
+            }
+            for row in comparison.rows
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+CSV_FIELDS = (
+    "anchor",
+    "codec",
+    "label",
+    "metric",
+    "quantity",
+    "at_bpp",
+    "value",
+    "low",
+    "high",
+    "overlap",
+    "status",
+    "message",
+)
+
+
+def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
+    """One figure a line.  `quantity` is one of
+
+    `bd_rate_percent` (mean curves), `bd_rate_percent_pooled`, `quality_difference` (codec minus
+    anchor at `at_bpp`) and `bpp_for_anchor_quality` (of the anchor's quality at `at_bpp`).
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for comparison in comparisons:
+        for row in comparison.rows:
+            for name, cell in row.cells.items():
+                head = {
+                    "anchor": _csv_text(comparison.anchor),
+                    "codec": _csv_text(row.codec),
+                    "label": _csv_text(row.label),
+                    "metric": _csv_text(name),
+                }
+                for line in _csv_lines(name, cell):
+                    writer.writerow(head | line)
+    return out.getvalue()
+
+
+def _csv_lines(metric: str, cell: Cell) -> list[dict[str, str]]:
+    lines = [
+        {"quantity": quantity, **_csv_verdict(verdict)}
+        for quantity, verdict in (
+            ("bd_rate_percent", cell.verdict),
+            ("bd_rate_percent_pooled", cell.pooled),
+        )
+    ]
+    for point in cell.equal_rate:
+        at = {"at_bpp": f"{point.rate:g}"}
+        lines.append(
+            at
+            | {
+                "quantity": "quality_difference",
+                "value": _csv_number(point.quality - point.anchor_quality, 4),
+                "low": _csv_number(point.low, 4),
+                "high": _csv_number(point.high, 4),
+            }
+        )
+        needed = _csv_number(point.rate_at_anchor_quality, 5)
+        lines.append(at | {"quantity": "bpp_for_anchor_quality", "value": needed})
+    return lines
+
+
+def _csv_verdict(verdict: Verdict) -> dict[str, str]:
+    return {
+        "value": _csv_number(verdict.value, 3),
+        "low": _csv_number(verdict.low, 3),
+        "high": _csv_number(verdict.high, 3),
+        "overlap": _csv_number(verdict.overlap, 3),
+        "status": _csv_text(wording.status(verdict)),
+        "message": _csv_text(verdict.message),
+    }
+
+
+def _csv_number(value: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else ""
+
+
+def _csv_text(text: str) -> str:
+    """Spreadsheets take a cell that starts like this for a formula; an apostrophe prevents it."""
+    text = clean(text)
+    return f"'{text}" if text.lstrip()[:1] in {"=", "+", "-", "@", "|", "%"} else text

@@ -1,0 +1,109 @@
+"""Rate-distortion curves for papers: SVG and PDF, one per metric, by matplotlib.
+
+Plain style, one column wide, vector fonts inside the file, the same bytes for the same data.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.charts import Chart, Series
+from reports.palette import LIGHT, LIGHT_INK, MATPLOTLIB_MARKERS, colour_index, marker_index
+from reports.scales import padded
+from reports.wording import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLE: dict[str, Any] = {
+    "font.family": "serif",
+    "font.serif": ["STIXGeneral", "DejaVu Serif"],
+    "font.size": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.direction": "out",
+    "grid.linewidth": 0.4,
+    "grid.color": "#d8d8d8",
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.8,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType: text stays text
+    "svg.fonttype": "path",  # glyphs as outlines: looks the same everywhere
+    "svg.hashsalt": "codec-bench",
+    "text.usetex": False,
+}
+SIZE = (4.8, 3.4)
+"""Inches."""
+
+
+def write_figures(charts: Sequence[Chart], directory: Path) -> list[Path]:
+    """Write `<metric>.svg` and `<metric>.pdf` for each chart; returns their paths."""
+    import matplotlib
+
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A label may hold characters that the font lacks; boxes in their place are fine.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        for chart in charts:
+            paths += _write(chart, directory / re.sub(r"[^a-z0-9-]+", "_", chart.metric.name))
+    return paths
+
+
+def _write(chart: Chart, stem: Path) -> list[Path]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    low, high = padded([p.value for one in chart.series for p in one.points], 0.05)
+    right = max(p.bpp for one in chart.series for p in one.points) * 1.03
+    handles = [_published(axes, one.points) for one in chart.published if one.facts.shown]
+    names = [f"{one.facts.label} (published)" for one in chart.published if one.facts.shown]
+    curves = [_measured(axes, one) for one in chart.series]
+    axes.set_xlim(0, right)
+    axes.set_ylim(low, high)
+    axes.set_xlabel("bits per pixel")
+    axes.set_ylabel(chart.metric.heading, parse_math=False)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    # matplotlib leaves out labels that start with an underscore.
+    labels = [shorten(one.label, 40).removeprefix("_") or " " for one in chart.series]
+    legend = axes.legend(
+        [*curves, *handles],
+        [*labels, *names],
+        loc="lower right" if chart.metric.higher_is_better else "upper right",
+        handlelength=2.4,
+        labelspacing=0.3,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    svg, pdf = stem.with_suffix(".svg"), stem.with_suffix(".pdf")
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return [svg, pdf]
+
+
+def _measured(axes: Axes, series: Series) -> Any:
+    anchor = series.style < 0
+    return axes.plot(
+        [point.bpp for point in series.points],
+        [point.value for point in series.points],
+        color=LIGHT_INK if anchor else LIGHT[colour_index(series.style)],
+        marker="o" if anchor else MATPLOTLIB_MARKERS[marker_index(series.style)],
+        linestyle="--" if series.style >= len(LIGHT) else "-",
+        linewidth=1.6 if anchor else 1.1,
+        zorder=3 if anchor else 2,
+    )[0]
+
+
+def _published(axes: Axes, points: Sequence[tuple[float, float]]) -> Any:
+    rates, values = zip(*points, strict=True)
+    return axes.plot(rates, values, color="#808080", linestyle=(0, (4, 2)), linewidth=0.8)[0]

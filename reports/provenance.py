@@ -1,0 +1,64 @@
+"""Where a report's figures come from: what was run, on what, when and with which versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.run import Manifest
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A warning as a value: what to bear in mind, and what removes the reason for it."""
+
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything a reader needs to repeat the measurements."""
+
+    title: str
+    dataset: str
+    """The data set with what was left out of it: `Kodak (first 6 images)`."""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(file name, reason) of pictures that were left out."""
+    quick: bool = False
+    command: str = ""
+    started: str = ""
+    finished: str = ""
+    jobs: int = 1
+    """Measurements that ran side by side."""
+    host: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Metric name -> version, or `unavailable: why`."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Codecs that were asked for and could not run -> why."""
+    cautions: tuple[Caution, ...] = ()
+
+
+def from_manifest(manifest: Manifest) -> Provenance:
+    """The provenance of a stored run."""
+    return Provenance(
+        title=f"Image codecs on {manifest.label}",
+        dataset=manifest.label,
+        source=manifest.source,
+        notes=tuple(manifest.notes),
+        skipped=tuple(manifest.skipped),
+        quick=manifest.quick,
+        command=manifest.command,
+        started=manifest.started,
+        finished=manifest.finished,
+        jobs=manifest.jobs,
+        host=manifest.host,
+        packages=manifest.packages,
+        metrics=manifest.metrics,
+        unavailable=manifest.unavailable,
+    )

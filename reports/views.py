@@ -1,0 +1,272 @@
+"""The rows of the report's tables: results turned into text, nothing drawn yet."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.comparison import Cell, Comparison
+from bench.results import CodecResult
+from bench.store import Measurement, Timing
+from reports import svg, wording
+from reports.cells import RateLine, metric_texts, rate_line
+from reports.wording import MetricText, clean, metric_text, number
+
+POOLING_MATTERS = 0.5
+"""Points of BD-rate between mean and pooled figures that are worth a row."""
+
+
+@dataclass(frozen=True)
+class VerdictCell:
+    """One codec on one metric; `tone` is better, worse, level or undefined."""
+
+    value: str
+    interval: str
+    overlap: str
+    remark: str
+    tone: str
+    whisker: str
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    codec: str
+    label: str
+    sentence: str
+    tuned_for: str
+    cells: tuple[VerdictCell, ...]
+
+
+def verdict_rows(comparison: Comparison) -> list[VerdictRow]:
+    tuned = {codec.name: codec.tuned_for for codec in comparison.results.codecs}
+    names = comparison.results.metrics
+    limits = {name: _limit(comparison, name) for name in names}
+    anchor = wording.anchor_label(comparison)
+    rows = []
+    for row in comparison.rows:
+        compared = [(metric_text(n), row.cells[n].verdict) for n in names if n in row.cells]
+        rows.append(
+            VerdictRow(
+                codec=row.codec,
+                label=row.label,
+                sentence=wording.sentence(compared, anchor),
+                tuned_for=", ".join(metric_text(n).label for n in tuned.get(row.codec, ())),
+                cells=tuple(_verdict_cell(row.cells.get(n), limits[n]) for n in names),
+            )
+        )
+    return rows
+
+
+def _limit(comparison: Comparison, metric: str) -> float:
+    """Half-width of a column's scale, in percent: the widest interval, but 10 at least."""
+    ends = [10.0]
+    for row in comparison.rows:
+        if metric in row.cells:
+            verdict = row.cells[metric].verdict
+            ends += [abs(v) for v in (verdict.value, verdict.low, verdict.high) if v is not None]
+    return max(end for end in ends if math.isfinite(end))
+
+
+def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
+    if cell is None:
+        return VerdictCell("not compared", "", "", "", "undefined", "")
+    verdict = cell.verdict
+    remark = wording.remark(verdict)
+    overlap = wording.overlap(verdict)
+    if not wording.is_defined(verdict):
+        return VerdictCell("undefined", "", overlap, remark, "undefined", "")
+    limits = wording.interval(verdict)
+    tone = "better" if verdict.value < 0 else "worse"
+    if wording.percent(verdict.value) == "0.0" or (limits and verdict.low < 0 < verdict.high):
+        tone = "level"
+    drawing = svg.whisker(verdict.value, verdict.low, verdict.high, limit)
+    value = f"{wording.percent(verdict.value)} %"
+    return VerdictCell(value, limits, overlap, remark, tone, drawing)
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """Codecs and anchor at given rates, on one metric."""
+
+    metric: MetricText
+    lines: tuple[RateLine, ...]
+    needed: bool
+    """Whether some BD-rate on this metric is undefined, so that this table takes its place."""
+
+
+def rate_tables(comparison: Comparison) -> list[RateTable]:
+    tables = []
+    for text in metric_texts(comparison):
+        cells = [(row, row.cells[text.name]) for row in comparison.rows if text.name in row.cells]
+        lines = [rate_line(row.label, text, p) for row, cell in cells for p in cell.equal_rate]
+        kept = tuple(line for line in lines if line is not None)
+        if kept:
+            undefined = any(not wording.is_defined(cell.verdict) for _, cell in cells)
+            tables.append(RateTable(text, kept, undefined))
+    return tables
+
+
+@dataclass(frozen=True)
+class PoolingRow:
+    label: str
+    metric: str
+    mean: str
+    pooled: str
+    difference: str
+
+
+def pooling_rows(comparison: Comparison) -> list[PoolingRow]:
+    """Where the BD-rate of pooled figures is another than that of per-image means."""
+    rows = []
+    for row in comparison.rows:
+        for name, cell in row.cells.items():
+            mean, pooled = cell.verdict, cell.pooled
+            if not (wording.is_defined(mean) and wording.is_defined(pooled)):
+                continue
+            difference = pooled.value - mean.value
+            if abs(difference) > POOLING_MATTERS:
+                rows.append(
+                    PoolingRow(
+                        row.label,
+                        metric_text(name).label,
+                        wording.bd_rate(mean),
+                        wording.bd_rate(pooled),
+                        f"{difference:+.1f}",
+                    )
+                )
+    return rows
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One measurement as text."""
+
+    image: str
+    point: str
+    status: str
+    reason: str
+    bytes: str
+    bpp: str
+    values: tuple[str, ...]
+    encode: str
+    decode: str
+    company: str
+    """`alone`, or beside how many other measurements the times were taken."""
+
+
+def image_rows(codec: CodecResult, metrics: Sequence[str]) -> list[ImageRow]:
+    """All measurements of a codec, image by image, low rate to high."""
+    ordered = sorted(codec.measurements.items(), key=lambda item: (item[0][1], item[0][0]))
+    return [_image_row(m, metrics) for _, m in ordered]
+
+
+def _image_row(m: Measurement, metrics: Sequence[str]) -> ImageRow:
+    others = m.jobs - 1
+    company = "alone" if others == 0 else f"beside {others} other{'s' if others > 1 else ''}"
+    return ImageRow(
+        image=m.image,
+        point=m.point.label,
+        status=m.status,
+        reason=m.reason,
+        bytes="" if m.bytes is None else str(m.bytes),
+        bpp=number(m.bpp, 4),
+        values=tuple(_value(m, name) for name in metrics),
+        encode=_seconds(m.encode),
+        decode=_seconds(m.decode),
+        company=company,
+    )
+
+
+def _value(m: Measurement, metric: str) -> str:
+    score = m.metrics.get(metric)
+    if score is None or score.value is None:
+        return "unavailable" if score and score.reason else wording.NOT_MEASURED
+    return number(score.value, 4)
+
+
+def _seconds(timing: Timing | None) -> str:
+    return wording.NOT_MEASURED if timing is None else f"{timing.wall:.3f} ({timing.cpu:.3f})"
+
+
+@dataclass(frozen=True)
+class Failure:
+    what: str
+    where: str
+    status: str
+    reason: str
+
+
+def failures(comparison: Comparison) -> list[Failure]:
+    """Codecs that could not run, measurements that failed, metrics that could not be had."""
+    results = comparison.results
+    rows = [
+        Failure(name, "every image", "unavailable", why)
+        for name, why in results.unavailable.items()
+    ]
+    for codec in results.codecs:
+        rows += [
+            Failure(codec.label, f"{m.image}, {m.point.label}", m.status, m.reason)
+            for m in codec.failures
+        ]
+    return [*rows, *_metric_failures(comparison)]
+
+
+def _metric_failures(comparison: Comparison) -> Iterator[Failure]:
+    reasons: Counter[tuple[str, str]] = Counter()
+    for codec in comparison.results.codecs:
+        for m in codec.measurements.values():
+            for name, score in m.metrics.items():
+                if score.value is None:
+                    reasons[name, score.reason] += 1
+    for (name, reason), count in reasons.items():
+        where = f"{count} measurement{'s' if count > 1 else ''}"
+        yield Failure(metric_text(name).label, where, "unavailable", reason or "no reason given")
+
+
+@dataclass(frozen=True)
+class CodecFacts:
+    """What a codec was, to the letter."""
+
+    name: str
+    label: str
+    is_anchor: bool
+    facts: tuple[tuple[str, str], ...]
+    commands: tuple[tuple[str, str], ...]
+    """(operating point, command line)."""
+
+
+def codec_facts(comparison: Comparison) -> list[CodecFacts]:
+    return [_facts(codec, comparison.anchor) for codec in comparison.results.codecs]
+
+
+def _facts(codec: CodecResult, anchor: str) -> CodecFacts:
+    commands: dict[str, str] = {}
+    for (point, _), m in sorted(codec.measurements.items()):
+        if m.command:
+            commands.setdefault(codec.points[point], m.command)
+    facts = [
+        ("version", codec.version),
+        ("device", codec.device),
+        ("operating points", ", ".join(codec.points)),
+        *codec.settings.items(),
+    ]
+    if codec.tuned_for:
+        facts.append(("trained for", ", ".join(codec.tuned_for)))
+    return CodecFacts(
+        codec.name, codec.label, codec.name == anchor, tuple(facts), tuple(commands.items())
+    )
+
+
+def metric_versions(comparison: Comparison) -> list[tuple[str, str]]:
+    """(metric, version) as recorded in the measurements; several when they were mixed."""
+    seen: dict[tuple[str, str], None] = {}
+    for codec in comparison.results.codecs:
+        for m in codec.measurements.values():
+            for name, score in m.metrics.items():
+                if name in comparison.results.metrics:
+                    seen[metric_text(name).label, clean(score.version)] = None
+    return list(seen)
+
+
