@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +28,13 @@ def write_report(
     compact table.  Beside `<name>.html` come `curves/*.svg|pdf` (one per metric) and
     `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two folders.
     """
-    from bench.store import write_atomically
     from reports import page, tables
     from reports.charts import make_charts
     from reports.figures import write_figures
 
     charts = make_charts(comparisons[0], quick=provenance.quick) if comparisons else ()
     path = directory / f"{name}.html"
-    write_atomically(path, page.render(comparisons, charts, provenance).encode())
+    _write(path, page.render(comparisons, charts, provenance))
     if comparisons:
         prefix = "" if name == "report" else f"{name}-"
         write_figures(charts, directory / f"{prefix}curves")
@@ -47,6 +47,12 @@ def write_report(
             "json": tables.as_json,
         }
         for suffix, render in formats.items():
-            text = render(comparisons, provenance)
-            write_atomically(folder / f"verdicts.{suffix}", text.encode())
+            _write(folder / f"verdicts.{suffix}", render(comparisons, provenance))
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file in one step: a reader never sees half a report."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -46,7 +46,7 @@ def cell_lines(cell: Cell | None) -> list[str]:
     verdict = cell.verdict
     if not wording.is_defined(verdict):
         return ["undefined", wording.remark(verdict)]
-    lines = [f"{wording.percent(verdict.value)} % {wording.interval(verdict)}".rstrip()]
+    lines = [wording.bd_rate(verdict)]
     if overlap := wording.overlap(verdict):
         lines.append(overlap)
     if remark := wording.remark(verdict):

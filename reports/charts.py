@@ -100,7 +100,7 @@ def common_images(codecs: Sequence[CodecResult], metric: str) -> dict[str, NDArr
         complete = np.isfinite(grid[rows]).all(axis=0)
         if rows.any() and complete.any():
             usable[codec.name] = complete
-    shared = np.logical_and.reduce(list(usable.values())) if usable else np.zeros(0, bool)
+    shared = np.array(list(usable.values())).all(axis=0) if usable else np.zeros(0, bool)
     return dict.fromkeys(usable, shared) if shared.any() else {}
 
 

@@ -87,6 +87,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
+FIGURES = ("value", "low", "high")
 CSV_FIELDS = (
     "anchor",
     "codec",
@@ -94,9 +95,7 @@ CSV_FIELDS = (
     "metric",
     "quantity",
     "at_bpp",
-    "value",
-    "low",
-    "high",
+    *FIGURES,
     "overlap",
     "status",
     "message",
@@ -151,18 +150,17 @@ def _csv_lines(metric: str, cell: Cell) -> list[dict[str, str]]:
 
 
 def _csv_verdict(verdict: Verdict) -> dict[str, str]:
+    figures = wording.figures(verdict)
     return {
-        "value": _csv_number(verdict.value, 3),
-        "low": _csv_number(verdict.low, 3),
-        "high": _csv_number(verdict.high, 3),
+        **{name: _csv_number(figure, 3) for name, figure in zip(FIGURES, figures, strict=True)},
         "overlap": _csv_number(verdict.overlap, 3),
         "status": _csv_text(wording.status(verdict)),
         "message": _csv_text(verdict.message),
     }
 
 
-def _csv_number(value: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else ""
+def _csv_number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
 
 
 def _csv_text(text: str) -> str:

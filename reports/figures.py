@@ -19,7 +19,7 @@ from reports.wording import shorten
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "serif",
     "font.serif": ["STIXGeneral", "DejaVu Serif"],
     "font.size": 9,

@@ -6,6 +6,7 @@ A content security policy in the page forbids both, whatever a hostile name migh
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from reports.provenance import Provenance
 from reports.scales import MINUS
 from reports.wording import clean
 
+_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -34,7 +36,7 @@ def render(
     shared = {
         "provenance": provenance,
         "policy": CONTENT_POLICY,
-        "colours": Markup(colour_rules()),  # noqa: S704 - made of constants only
+        "colours": Markup(colour_rules()),
     }
     template = _environment().get_template("report.html" if comparisons else "empty.html")
     if not comparisons:
@@ -73,9 +75,9 @@ def _chart(chart: Chart, place: int) -> dict[str, Any]:
         "digits": wording.digits_of(chart.metric.name),
         "chart": chart,
         # Drawn by us, every name in it escaped by `svg`.
-        "linear": Markup(svg.render(chart, f"{uid}n", log=False)),  # noqa: S704
-        "log": Markup(svg.render(chart, f"{uid}g", log=True)),  # noqa: S704
-        "toggles": Markup(_toggle_rules(chart, uid)),  # noqa: S704 - ids of ours only
+        "linear": Markup(svg.render(chart, f"{uid}n", log=False)),
+        "log": Markup(svg.render(chart, f"{uid}g", log=True)),
+        "toggles": Markup(_toggle_rules(chart, uid)),
         "published": [(one, _points(one, chart)) for one in chart.published],
     }
 
@@ -102,7 +104,10 @@ def _other_image_set(comparison: Comparison) -> list[tuple[Published, str]]:
     if sets != {"clic22"}:
         return []
     return [
-        (curve, "; ".join(f"{r:.3f}: {v:.2f}" for r, v in zip(curve.bpp, curve.values, strict=True)))
+        (
+            curve,
+            "; ".join(f"{r:.3f}: {v:.2f}" for r, v in zip(curve.bpp, curve.values, strict=True)),
+        )
         for metric in ("psnr", "ms-ssim")
         for curve in literature.curves(literature.CLIC22_TEST, metric)
     ]
@@ -134,7 +139,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters["minus"] = lambda text: text.replace("-", MINUS)
+    environment.filters["minus"] = lambda text: _MINUS.sub(MINUS, text)
     environment.filters["fixed"] = wording.number
     return environment
 

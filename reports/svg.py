@@ -243,12 +243,17 @@ def _text(text: str) -> str:
     return escape(clean(text), quote=True)
 
 
+def log_ratio(percent: float) -> float:
+    """Logarithm of the ratio of rates behind a BD-rate: +100 % and -50 % lie equally far out."""
+    return math.log(1 + percent / 100) if percent > -100 else -math.inf
+
+
 def whisker(value: float, low: float, high: float, limit: float) -> str:
-    """A BD-rate with its interval on a scale of -limit to +limit %, zero in the middle."""
+    """A BD-rate with its interval; the scale is the log ratio of rates, from -limit to +limit."""
     x = Scale(-limit, limit, 4, 116)
 
-    def at(number: float) -> float:
-        return x(min(max(number, -limit), limit))
+    def at(percent: float) -> float:
+        return x(min(max(log_ratio(percent), -limit), limit))
 
     line = ""
     if math.isfinite(low) and math.isfinite(high):
@@ -256,5 +261,5 @@ def whisker(value: float, low: float, high: float, limit: float) -> str:
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="whisker" viewBox="0 0 120 14"'
         f' aria-hidden="true"><path class="zero" d="M60 1V13"/>{line}'
-        f'<circle cx="{at(value):.1f}" cy="7" r="3"/></svg>'
+        f'<circle cx="{at(value):.1f}" cy="7" r="2.6"/></svg>'
     )

@@ -74,7 +74,7 @@ def as_latex(comparisons: Sequence[Comparison], provenance: Provenance | None = 
 def _latex_cell(cell: Cell | None) -> str:
     if cell is None or not wording.is_defined(cell.verdict):
         return "--" if cell is None else latex_escape(wording.status(cell.verdict))
-    text = f"${wording.percent(cell.verdict.value)}$"
+    text = f"${wording.percent(wording.figures(cell.verdict)[0])}$"
     limits = wording.interval(cell.verdict)
     return f"{text} {{\\scriptsize $ {limits} $}}" if limits else text
 

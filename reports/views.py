@@ -60,13 +60,12 @@ def verdict_rows(comparison: Comparison) -> list[VerdictRow]:
 
 
 def _limit(comparison: Comparison, metric: str) -> float:
-    """Half-width of a column's scale, in percent: the widest interval, but 10 at least."""
-    ends = [10.0]
+    """Half-width of a column's scale: the largest |log| of a ratio of rates, 10 % at least."""
+    ends = [math.log(1.1)]
     for row in comparison.rows:
         if metric in row.cells:
-            verdict = row.cells[metric].verdict
-            ends += [abs(v) for v in (verdict.value, verdict.low, verdict.high) if v is not None]
-    return max(end for end in ends if math.isfinite(end))
+            ends += map(svg.log_ratio, wording.figures(row.cells[metric].verdict))
+    return max(abs(end) for end in ends if math.isfinite(end))
 
 
 def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
@@ -78,11 +77,12 @@ def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
     if not wording.is_defined(verdict):
         return VerdictCell("undefined", "", overlap, remark, "undefined", "")
     limits = wording.interval(verdict)
-    tone = "better" if verdict.value < 0 else "worse"
-    if wording.percent(verdict.value) == "0.0" or (limits and verdict.low < 0 < verdict.high):
+    figures = wording.figures(verdict)
+    tone = "better" if figures[0] < 0 else "worse"
+    if wording.is_level(verdict):
         tone = "level"
-    drawing = svg.whisker(verdict.value, verdict.low, verdict.high, limit)
-    value = f"{wording.percent(verdict.value)} %"
+    drawing = svg.whisker(*figures, limit)
+    value = f"{wording.percent(figures[0])} %"
     return VerdictCell(value, limits, overlap, remark, tone, drawing)
 
 
@@ -123,10 +123,8 @@ def pooling_rows(comparison: Comparison) -> list[PoolingRow]:
     for row in comparison.rows:
         for name, cell in row.cells.items():
             mean, pooled = cell.verdict, cell.pooled
-            if not (wording.is_defined(mean) and wording.is_defined(pooled)):
-                continue
-            difference = pooled.value - mean.value
-            if abs(difference) > POOLING_MATTERS:
+            difference = wording.figures(pooled)[0] - wording.figures(mean)[0]
+            if abs(difference) > POOLING_MATTERS:  # False where either is undefined
                 rows.append(
                     PoolingRow(
                         row.label,
@@ -268,5 +266,3 @@ def metric_versions(comparison: Comparison) -> list[tuple[str, str]]:
                 if name in comparison.results.metrics:
                     seen[metric_text(name).label, clean(score.version)] = None
     return list(seen)
-
-

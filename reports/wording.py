@@ -80,39 +80,45 @@ def percent(value: float) -> str:
     return "0.0" if float(rounded) == 0 else rounded
 
 
+def figures(verdict: Verdict) -> tuple[float, float, float]:
+    """BD-rate and the ends of its interval, in percent; NaN for what is undefined."""
+    given = (verdict.value, verdict.low, verdict.high)
+    value, low, high = (math.nan if number is None else number for number in given)
+    return value, low, high
+
+
 def is_defined(verdict: Verdict) -> bool:
-    return verdict.value is not None and math.isfinite(verdict.value)
+    return math.isfinite(figures(verdict)[0])
 
 
 def interval(verdict: Verdict) -> str:
     """`[-14.0, -10.5]`, or nothing where no interval could be had."""
-    low, high = verdict.low, verdict.high
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f"[{percent(low)}, {percent(high)}]"
+    _, low, high = figures(verdict)
+    return f"[{percent(low)}, {percent(high)}]" if math.isfinite(high - low) else ""
 
 
 def bd_rate(verdict: Verdict) -> str:
     """`-12.3 % [-14.0, -10.5]`, or `undefined`."""
     if not is_defined(verdict):
         return "undefined"
-    return f"{percent(verdict.value)} % {interval(verdict)}".rstrip()
+    return f"{percent(figures(verdict)[0])} % {interval(verdict)}".rstrip()
 
 
 def status(verdict: Verdict) -> str:
     """The status in words: `ok`, `no overlap` ..."""
-    return clean(str(verdict.status).replace("_", " ").replace("-", " "))
+    return clean(verdict.status)
 
 
 def remark(verdict: Verdict) -> str:
     """What a reader must know beside the figure: nothing where all is well."""
-    return clean(verdict.message or ("" if is_defined(verdict) else status(verdict)))
+    if not verdict.message:
+        return "" if is_defined(verdict) else status(verdict)
+    return clean(f"{verdict.status}: {verdict.message}")
 
 
 def overlap(verdict: Verdict) -> str:
     """`overlap 93 %` of the quality ranges."""
-    share = verdict.overlap
-    return "" if share is None or math.isnan(share) else f"overlap {100 * share:.0f} %"
+    return "" if math.isnan(verdict.overlap) else f"overlap {100 * verdict.overlap:.0f} %"
 
 
 def anchor_label(comparison: Comparison) -> str:
@@ -124,28 +130,45 @@ def anchor_label(comparison: Comparison) -> str:
 def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str:
     """One codec against the anchor in plain words, without the subject.
 
-    `needs 12.3 % [10.5, 14.0] fewer bits than VVenC at equal PSNR; 3.1 % ... at equal MS-SSIM.`
+    `needs 12.3 % [10.5, 14.0] fewer bits than VVenC at equal PSNR, 3.1 % [2.0, 4.4] more at equal
+    MS-SSIM; has no BD-rate at equal LPIPS (the curves share no quality).`
     """
-    clauses = [
-        _clause(verdict, metric, anchor if place == 0 else "it")
-        for place, (metric, verdict) in enumerate(verdicts)
-    ]
-    return "; ".join(clauses) + "." if clauses else "was compared on no metric."
+    clauses: list[str] = []
+    undefined: dict[str, list[str]] = {}
+    other, counting = anchor, False
+    for metric, verdict in verdicts:
+        if not is_defined(verdict):
+            undefined.setdefault(remark(verdict).rstrip("."), []).append(metric.label)
+            continue
+        at = f"at equal {metric.label}"
+        if is_level(verdict):
+            clauses.append(f"cannot be told from {other} {at} ({bd_rate(verdict)})")
+            counting = False
+        else:
+            bits = "" if counting else f" bits than {other}"
+            clauses.append(f"{'' if counting else 'needs '}{_amount(verdict)}{bits} {at}")
+            counting = True
+        other = "it"
+    parts = [", ".join(clauses)] if clauses else []
+    if undefined:
+        gaps = "; ".join(f"{' and '.join(labels)} ({why})" for why, labels in undefined.items())
+        against = "" if clauses else f" against {anchor}"
+        parts.append(f"has no BD-rate{against} at equal {gaps}")
+    return "; ".join(parts) + "." if parts else "was compared on no metric."
 
 
-def _clause(verdict: Verdict, metric: MetricText, anchor: str) -> str:
-    at = f"at equal {metric.label}"
-    if not is_defined(verdict):
-        return f"has no BD-rate against {anchor} {at} ({remark(verdict).rstrip('.')})"
-    value, limits = verdict.value, interval(verdict)
-    if limits and verdict.low < 0 < verdict.high:
-        return f"cannot be told from {anchor} {at} ({percent(value)} % {limits})"
-    if percent(value) == "0.0":
-        return f"needs as many bits as {anchor} {at}"
-    low, high = sorted((abs(verdict.low), abs(verdict.high))) if limits else (0.0, 0.0)
-    span = f" [{_plain(low)}, {_plain(high)}]" if limits else ""
-    more = "more" if value > 0 else "fewer"
-    return f"needs {_plain(abs(value))} %{span} {more} bits than {anchor} {at}"
+def is_level(verdict: Verdict) -> bool:
+    """Whether the interval holds zero, or the figure rounds to it."""
+    value, low, high = figures(verdict)
+    return low < 0 < high or percent(value) == "0.0"
+
+
+def _amount(verdict: Verdict) -> str:
+    """`12.3 % [10.5, 14.0] fewer`."""
+    value, low, high = figures(verdict)
+    ends = sorted((abs(low), abs(high))) if interval(verdict) else []
+    span = f" [{', '.join(map(_plain, ends))}]" if ends else ""
+    return f"{_plain(abs(value))} %{span} {'more' if value > 0 else 'fewer'}"
 
 
 def _plain(value: float) -> str:
