@@ -1,0 +1,141 @@
+"""`python -m codecs.learned.train rdonet --data DIR --valid DIR --out DIR`: train a codec."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from codecs.base import CodecError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options; everything that needs PyTorch is imported later, so that --help is quick."""
+    p = argparse.ArgumentParser(
+        prog="python -m codecs.learned.train",
+        description="Train a learned codec from a folder of pictures and export its weights. "
+        "The same command resumes a run that was stopped or killed.",
+    )
+    p.add_argument("network", help="minnen or rdonet")
+    p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
+    p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
+    p.add_argument("--out", type=Path, required=True, help="folder of this run")
+    p.add_argument("--preset", default="compact", help="paper, compact, quick, or a .toml file")
+    p.add_argument("--width", type=int, default=64, help="channels N (paper: 192)")
+    p.add_argument("--steps", type=int, help="steps a model sees; default: what --minutes allows")
+    p.add_argument("--minutes", type=float, help="stop this session after so many minutes")
+    p.add_argument("--rates", default="0.15", help="target rates in bpp: 0.075,0.15,0.3,0.6")
+    p.add_argument(
+        "--distortion",
+        help="mse, ms-ssim (with MSE), lpips (with both), perceptual (all of these and PatchGAN); "
+        "default: perceptual for rdonet, mse for minnen",
+    )
+    p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
+    p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
+    p.add_argument("--batch", type=int, default=8)
+    p.add_argument("--crop", type=int, default=128, help="pixels; MS-SSIM has 5 scales above 160")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=0, help="CPU threads; default: all cores")
+    p.add_argument("--bf16", action="store_true", help="transforms in bfloat16")
+    p.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
+    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
+    p.add_argument("--valid-every", type=int, default=0, help="steps; default: a tenth of a model")
+    p.add_argument("--valid-count", type=int, default=12, help="pictures of periodic validation")
+    p.add_argument("--checkpoint-minutes", type=float, default=5.0)
+    p.add_argument("--checkpoint-steps", type=int, help="also save every so many steps")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: all models finished; 3: stopped early, resumable; 2: cannot train."""
+    options = parser().parse_args(arguments)
+    try:
+        return 0 if _train(options) else 3
+    except CodecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _train(options: argparse.Namespace) -> bool:
+    import torch
+
+    from codecs.learned.training import families
+    from codecs.learned.training.data import load_pictures
+    from codecs.learned.training.errors import TrainingError
+    from codecs.learned.training.loop import Run, Trainer, seconds_per_step
+    from codecs.learned.training.schedule import load_phases, plan, restrict
+    from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
+
+    try:
+        rates = tuple(float(rate) for rate in options.rates.split(","))
+    except ValueError as error:
+        raise TrainingError(f"--rates {options.rates}: numbers with commas between") from error
+    if min(rates) <= 0 or min(options.batch, options.crop, options.width) < 1:
+        raise TrainingError("rates, batch, crop and width must be positive")
+    families.family(options.network)
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    usual = "mse" if options.network == "minnen" else "perceptual"
+    distortion = options.distortion or usual
+    phases = restrict(load_phases(options.preset), distortion, options.mask)
+    data = load_pictures(options.data, options.cache).at_least(options.crop)
+    valid = load_pictures(options.valid, options.cache)
+    for refused in (*data.refused, *valid.refused):
+        print(f"not used: {refused}", file=sys.stderr)
+
+    stored_path = options.out / "run.json"
+    steps = options.steps
+    if steps is None and stored_path.exists():
+        steps = int(load_settings(stored_path)["steps"])
+    settings = Settings(
+        network=options.network,
+        preset=options.preset,
+        width=options.width,
+        steps=steps or 1000,
+        rates=rates,
+        distortion=distortion,
+        mask=options.mask,
+        lpips=options.lpips,
+        batch=options.batch,
+        crop=options.crop,
+        seed=options.seed,
+        bf16=options.bf16,
+        valid_every=0,
+        valid_count=options.valid_count,
+        data_digest=data.digest,
+        phases_digest=hashlib.sha256(json.dumps([asdict(p) for p in phases]).encode()).hexdigest(),
+        threads=torch.get_num_threads(),
+    )
+    limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
+    run = Run(settings, phases, limits, data, options.data.name, valid, options.out, device, _say)
+    if steps is None:
+        if options.minutes is None:
+            raise TrainingError("give --steps, or --minutes to have their number worked out")
+        seconds = seconds_per_step(run)
+        branches = sum(p.share for p in phases if p.per_rate)
+        models = 1 + branches * (len(rates) - 1)
+        # A tenth is kept for validation and the unforeseen.
+        steps = max(len(phases) * 10, int(0.9 * 60 * options.minutes / (seconds * models)))
+        _say(f"{seconds:.3f} s a step: {steps:,} steps fit into {options.minutes:g} minutes")
+    every = options.valid_every or max(1, steps // 10)
+    settings = replace(settings, steps=steps, valid_every=every)
+    keep_settings(stored_path, settings)
+    segments = plan(phases, steps, rates)
+    _say(
+        f"{options.network} of width {options.width} on {device}, {len(data):,} pictures; "
+        f"{segments[-1].stop:,} steps for {len(rates)} rate(s); logs and weights in {options.out}"
+    )
+    return Trainer(replace(run, settings=settings)).train()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Rate control: Λ so that a model hits its target rate, and variance thresholds to match.
+
+The λ printed in the paper cannot be used as they stand (their unit is not given), so they are kept
+as labels.  Λ of L = Λ·D + R (R in bits per pixel) is found while training: an integrating
+controller on log Λ, which replaces the paper-style bisection with frozen networks because it costs
+no extra steps.  It is frozen in the last phases, so that a model is finished at one fixed loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codecs.learned.training.losses import LPIPS, LossWeights, distortion
+from codecs.rdonet.masks import VarianceThresholds, variance_masks
+from codecs.rdonet.network import RDONet
+
+GAIN = 0.004
+"""Change of log Λ per step and unit of log rate error."""
+LARGEST_ERROR = 0.7
+"""Errors of log rate are limited to this, so that the first steps do not run away."""
+_SMOOTHING = 0.98
+_RANGE = math.log(100.0)
+
+# (bpp, -dMSE/dR, -d(1 - MS-SSIM)/dR) of Cheng et al. 2020 on CLIC, from their published points:
+# 1/Λ is the slope of D.  A slope of 0.7 per bpp is assumed for LPIPS.
+_SLOPES = (
+    (0.106, 5.9e-3, 0.344),
+    (0.180, 2.6e-3, 0.178),
+    (0.284, 1.25e-3, 0.076),
+    (0.425, 5.2e-4, 0.036),
+)
+_LPIPS_SLOPE = 0.7
+
+
+def first_lambda(rate: float, weights: LossWeights) -> float:
+    """Where control starts: Λ at which a converged model would have `rate` bits per pixel."""
+
+    def slope(column: int) -> float:
+        """Power law through the table's points, fitted in log-log."""
+        xs = [math.log(row[0]) for row in _SLOPES]
+        ys = [math.log(row[column]) for row in _SLOPES]
+        mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
+        top = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True))
+        power = top / sum((x - mx) ** 2 for x in xs)
+        return math.exp(my + power * (math.log(rate) - mx))
+
+    total = weights.mse * slope(1) + weights.ms_ssim * slope(2) + weights.lpips * _LPIPS_SLOPE
+    return 1.0 / total
+
+
+@dataclass
+class RateController:
+    """Λ and what is known of the rate.  All state is in the fields: it goes into checkpoints."""
+
+    target: float
+    """Corpus rate wanted on the validation pictures, bits per pixel."""
+    log_lambda: float
+    centre: float
+    """log Λ at the start; Λ stays within a factor of 100."""
+    log_bpp: float | None = None
+    """Smoothed log rate of the training crops."""
+    log_ratio: float = 0.0
+    """log of (rate on the validation pictures / smoothed rate on training crops)."""
+
+    @classmethod
+    def start(cls, target: float, lambda_eff: float) -> RateController:
+        return cls(target, math.log(lambda_eff), math.log(lambda_eff))
+
+    @property
+    def lambda_eff(self) -> float:
+        return math.exp(self.log_lambda)
+
+    def observe(self, bpp: float) -> None:
+        """Rate of one training step."""
+        if bpp > 0 and math.isfinite(bpp):
+            log = math.log(bpp)
+            old = log if self.log_bpp is None else self.log_bpp
+            self.log_bpp = _SMOOTHING * old + (1 - _SMOOTHING) * log
+
+    def adjust(self) -> None:
+        """One step of control towards the target."""
+        if self.log_bpp is None:
+            return
+        error = math.log(self.target) - self.log_ratio - self.log_bpp
+        error = min(LARGEST_ERROR, max(-LARGEST_ERROR, error))
+        low, high = self.centre - _RANGE, self.centre + _RANGE
+        self.log_lambda = min(high, max(low, self.log_lambda + GAIN * error))
+
+    def validated(self, bpp: float) -> None:
+        """Rate on the validation pictures: crops of other pictures may differ from it."""
+        if self.log_bpp is not None and bpp > 0:
+            ratio = math.log(bpp) - self.log_bpp
+            self.log_ratio = min(0.7, max(-0.7, ratio))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> RateController:
+        return cls(**state)
+
+
+T64_GRID = tuple(12.5 * 2.0**k for k in range(9))
+RATIO_GRID = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@torch.no_grad()
+def calibrate_thresholds(
+    network: RDONet,
+    batches: Sequence[Tensor],
+    lambda_eff: float,
+    weights: LossWeights,
+    lpips: LPIPS | None,
+) -> tuple[VarianceThresholds, dict[tuple[float, float], float]]:
+    """The thresholds of least mean J = Λ·D + R on `batches`, and J by (T64, T32/T64).
+
+    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  Each pair of a 9 x 5
+    grid is tried with the network in evaluation mode; encoder features are computed once.  D has
+    no adversarial term and R no mask bits (at most 0.0012 bpp).
+    """
+    was_training = network.training
+    network.eval()
+    costs: dict[tuple[float, float], float] = {}
+    for x in batches:
+        features = network.features(x)
+        pixels = x.shape[2] * x.shape[3]
+        seen: dict[bytes, float] = {}
+        for t64 in T64_GRID:
+            for ratio in RATIO_GRID:
+                masks = variance_masks(x, VarianceThresholds(t64, t64 * ratio))
+                key = masks.levels().cpu().numpy().tobytes()
+                if key not in seen:
+                    d, outputs = network.code(features, masks)
+                    bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
+                    cost, _ = distortion(x, network.synthesis(d), weights, lpips)
+                    seen[key] = float(lambda_eff * cost + bits / (pixels * len(x)))
+                costs[t64, ratio] = costs.get((t64, ratio), 0.0) + seen[key] / len(batches)
+    network.train(was_training)
+    t64, ratio = min(costs, key=costs.__getitem__)
+    return VarianceThresholds(t64, t64 * ratio), costs

@@ -1,0 +1,117 @@
+"""The card of an exported model: where its weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from codecs.learned.training import families, logs
+from codecs.learned.training.checkpoint import write_atomically
+from codecs.learned.training.schedule import Segment
+from codecs.learned.training.state import Learner
+
+if TYPE_CHECKING:
+    from codecs.learned.training.loop import Run
+
+
+def export_model(
+    run: Run,
+    learner: Learner,
+    segment: Segment,
+    segments: Sequence[Segment],
+    path: Path,
+    finished: bool,
+) -> str:
+    """Write averaged weights with their card to `path`, the card also as JSON beside it.
+
+    Returns the SHA-256 of the file.
+    """
+    card = training_card(run, learner, segment, segments, finished)
+    digest = families.export(run.settings.network, learner.ema, path, card).hex()
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        raise OSError(f"{path} was not written correctly: is the disk full?")
+    whole = {**card, "config": learner.ema.config, "sha256": digest}
+    write_atomically(path.with_suffix(".json"), json.dumps(whole, indent=2).encode())
+    return digest
+
+
+def training_card(
+    run: Run, learner: Learner, segment: Segment, segments: Sequence[Segment], finished: bool
+) -> dict[str, Any]:
+    """JSON-ready: rate point, data, schedule, losses, device, validation curve, revisions."""
+    progress, settings = learner.progress, run.settings
+    history = [s for s in segments if s.branch in (None, segment.branch)]
+    seen = [s for s in history if s.start < progress.step]
+    steps = sum(min(s.stop, progress.step) - s.start for s in seen)
+    rate = progress.controller.target
+    inside = [
+        row
+        for row in logs.read(run.out / "valid.csv")
+        if any(s.start < int(row["step"]) <= s.stop for s in seen)
+    ]
+    return {
+        "point": {"parameter": "rate", "value": round(rate, 6)},
+        "training": {
+            "finished": finished,
+            "target_bpp": rate,
+            "lambda_eff": progress.controller.lambda_eff,
+            "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + gan*GAN) + bpp",
+            "steps": steps,
+            "batch": settings.batch,
+            "crop": settings.crop,
+            "phases": [
+                {**asdict(s.phase), "number": s.number, "steps": s.stop - s.start} for s in seen
+            ],
+            "lpips_backbone": None if learner.lpips is None else learner.lpips.net,
+            "lpips_backbone_sha256": None if learner.lpips is None else learner.lpips.digest,
+            "thresholds": learner.ema.config.get("thresholds"),
+            "data": run.data_name,
+            "data_pictures": len(run.data),
+            "data_sha256": run.data.digest,
+            "valid_pictures": len(run.valid),
+            "valid_sha256": run.valid.digest,
+            "wall_seconds_of_run": round(progress.wall, 1),
+            "device": device_name(run.device),
+            "threads": torch.get_num_threads(),
+            "bf16_transforms": settings.bf16,
+            "seed": settings.seed,
+            "torch": version("torch"),
+            "git_revision": git_revision(),
+            "validation": [
+                {k: row[k] for k in ("step", "wall", "pictures", "bpp", "psnr", "ms_ssim")}
+                for row in inside
+            ],
+        },
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What trained: the GPU's name, or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_revision() -> str | None:
+    """Revision of the checkout, `-dirty` if tracked files have changed; `None` outside git."""
+    folder = Path(__file__).resolve().parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,202 @@
+"""Training crops from a folder of pictures, each batch a pure function of (seed, step).
+
+Pictures are decoded once into a flat cache file that is memory-mapped: training starts at once on
+the next run, and several trainings on one machine share the pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codecs.base import Image
+from codecs.learned.training.errors import TrainingError
+from datasets.base import ImageRefused
+from datasets.loading import SUFFIXES, load_image
+
+STREAM_CROPS, STREAM_MASKS, STREAM_NOISE, STREAM_CALIBRATION, STREAM_INITIAL = range(5)
+"""Independent random streams of one step; see `generator`."""
+
+
+def generator(seed: int, step: int, stream: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but these three."""
+    return np.random.default_rng([seed, step, stream])
+
+
+def torch_seed(seed: int, step: int, stream: int) -> int:
+    """The same for PyTorch's generators: an integer below 2^63."""
+    return int(generator(seed, step, stream).integers(1 << 63))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Decoded pictures in one flat, memory-mapped buffer."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
+    """(height, width) of each."""
+    offsets: tuple[int, ...]
+    buffer: NDArray[np.uint8]
+    digest: str
+    """SHA-256 of the lines "<SHA-256 of the file>  <name>", sorted by name."""
+    refused: tuple[str, ...] = ()
+    """Files that are not used, with the reason."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Image:
+        """uint8[H, W, 3], a view of the buffer."""
+        height, width = self.shapes[index]
+        start = self.offsets[index]
+        return self.buffer[start : start + height * width * 3].reshape(height, width, 3)
+
+    def at_least(self, side: int) -> Pictures:
+        """Those whose height and width are at least `side` pixels; raises `TrainingError`."""
+        keep = [i for i, shape in enumerate(self.shapes) if min(shape) >= side]
+        if not keep:
+            raise TrainingError(
+                f"none of the {len(self)} pictures is {side} x {side} pixels or larger; "
+                "choose a smaller --crop or other --data"
+            )
+        small = tuple(
+            f"{name}: smaller than {side} x {side}"
+            for name, shape in zip(self.names, self.shapes, strict=True)
+            if min(shape) < side
+        )
+        return Pictures(
+            tuple(self.names[i] for i in keep),
+            tuple(self.shapes[i] for i in keep),
+            tuple(self.offsets[i] for i in keep),
+            self.buffer,
+            self.digest,
+            self.refused + small,
+        )
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Picture files below `folder`, by name; raises `TrainingError`."""
+    if not folder.is_dir():
+        raise TrainingError(f"there is no folder {folder}: give a folder of pictures")
+    files = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    if not files:
+        raise TrainingError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return sorted(files, key=lambda p: p.relative_to(folder).as_posix())
+
+
+def load_pictures(folder: Path, cache: Path) -> Pictures:
+    """All pictures below `folder`, decoded through the cache folder `cache`.
+
+    Raises `TrainingError` when there are none, or when the cache does not fit on the disk.
+    """
+    files = list_files(folder)
+    names = [p.relative_to(folder).as_posix() for p in files]
+    lines = []
+    for path, name in zip(files, names, strict=True):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    index_path = cache / f"{digest[:32]}.json"
+    data_path = cache / f"{digest[:32]}.u8"
+    if not (index_path.is_file() and data_path.is_file()):
+        _decode(files, names, index_path, data_path)
+    index = json.loads(index_path.read_text())
+    buffer = np.memmap(data_path, np.uint8, "r")
+    shapes = tuple((int(h), int(w)) for h, w in index["shapes"])
+    offsets = np.cumsum([0, *(h * w * 3 for h, w in shapes)])
+    if len(buffer) != offsets[-1]:
+        raise TrainingError(f"{data_path} is damaged: delete it and start again")
+    return Pictures(
+        tuple(index["names"]),
+        shapes,
+        tuple(int(o) for o in offsets[:-1]),
+        buffer,
+        digest,
+        tuple(index["refused"]),
+    )
+
+
+def _decode(files: Sequence[Path], names: Sequence[str], index_path: Path, data_path: Path) -> None:
+    """Write the cache; a run that is killed leaves no file of the final name."""
+    index_path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = data_path.with_suffix(f".{os.getpid()}.tmp")
+    used: list[str] = []
+    shapes: list[tuple[int, ...]] = []
+    refused: list[str] = []
+    try:
+        with temporary.open("wb") as out:
+            for path, name in zip(files, names, strict=True):
+                try:
+                    picture = load_image(path)
+                except ImageRefused as error:
+                    refused.append(str(error))
+                    continue
+                if shutil.disk_usage(index_path.parent).free < picture.nbytes + (1 << 28):
+                    raise TrainingError(
+                        f"{index_path.parent} is full after {len(used)} decoded pictures; "
+                        "choose another --cache folder or fewer pictures"
+                    )
+                out.write(picture.tobytes())
+                used.append(name)
+                shapes.append(picture.shape[:2])
+        if not used:
+            raise TrainingError(f"no picture can be used; the first: {refused[0]}")
+        os.replace(temporary, data_path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    index = {"names": used, "shapes": shapes, "refused": refused}
+    temporary.write_text(json.dumps(index))
+    os.replace(temporary, index_path)
+
+
+def crops(pictures: Pictures, rng: np.random.Generator, count: int, size: int) -> Tensor:
+    """`count` random crops, each turned or mirrored in one of eight ways: uint8 [count, 3, s, s].
+
+    Pictures are drawn with equal probability and must be at least `size` pixels on each side.
+    """
+    batch = np.empty((count, size, size, 3), np.uint8)
+    for out in batch:
+        picture = pictures[int(rng.integers(len(pictures)))]
+        height, width, _ = picture.shape
+        y = int(rng.integers(height - size + 1))
+        x = int(rng.integers(width - size + 1))
+        crop = np.rot90(picture[y : y + size, x : x + size], int(rng.integers(4)))
+        out[:] = crop[:, ::-1] if rng.integers(2) else crop
+    return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+
+
+class Prefetcher:
+    """Makes the next batch in a thread while the current one is trained on."""
+
+    def __init__(self, make: Callable[[int], Tensor]) -> None:
+        self._make = make
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Tensor]] | None = None
+
+    def __call__(self, step: int) -> Tensor:
+        """The batch of `step`; that of `step + 1` is begun."""
+        if self._next is not None and self._next[0] == step:
+            batch = self._next[1].result()
+        else:
+            batch = self._make(step)
+        self._next = (step + 1, self._pool.submit(self._make, step + 1))
+        return batch
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def to_float(batch: Tensor, device: torch.device) -> Tensor:
+    """uint8 pictures to float32 in 0...1 on `device`."""
+    return batch.to(device, non_blocking=True).to(torch.float32) / 255.0

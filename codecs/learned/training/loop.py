@@ -1,0 +1,359 @@
+"""The training loop: segments, validation, checkpoints, export, and stopping well."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from codecs.learned.training import families, validate
+from codecs.learned.training.calibrate import (
+    RateController,
+    calibrate_thresholds,
+    first_lambda,
+)
+from codecs.learned.training.card import export_model
+from codecs.learned.training.data import (
+    STREAM_CALIBRATION,
+    STREAM_CROPS,
+    Pictures,
+    Prefetcher,
+    crops,
+    generator,
+    to_float,
+)
+from codecs.learned.training.logs import CsvLog
+from codecs.learned.training.losses import LPIPS, LossWeights
+from codecs.learned.training.schedule import Phase, Segment, plan, segment_at
+from codecs.learned.training.settings import Limits, Settings
+from codecs.learned.training.state import Learner, Progress
+
+TRAIN_COLUMNS = (
+    *("step", "wall", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
+    *("ms_ssim", "lpips", "gan_g", "gan_d", "gradient_norm"),
+)
+VALID_COLUMNS = (
+    *("step", "wall", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp", "psnr"),
+    *("ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
+)
+_CALIBRATION_CROPS = 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what to train, on what, where to."""
+
+    settings: Settings
+    phases: tuple[Phase, ...]
+    limits: Limits
+    data: Pictures
+    data_name: str
+    valid: Pictures
+    out: Path
+    device: torch.device
+    say: Callable[[str], None] = print
+
+
+class Trainer:
+    """Runs the segments of a plan from wherever the checkpoint in `run.out` stands."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        settings = run.settings
+        self.segments = plan(run.phases, settings.steps, settings.rates)
+        self.family = families.family(settings.network)
+        needs_lpips = any(p.lpips for p in run.phases)
+        lpips = LPIPS(settings.lpips) if needs_lpips else None
+        trunk_rate = math.exp(sum(map(math.log, settings.rates)) / len(settings.rates))
+        start = self._target(self.segments[0], trunk_rate)
+        weights = self.segments[0].phase.weights
+        progress = Progress(
+            RateController.start(start, first_lambda(start, weights)),
+            thresholds_lambda=first_lambda(0.15, weights),
+        )
+        self.trunk_rate = trunk_rate
+        self.learner = Learner(
+            self.family, settings, run.device, progress, lpips, any(p.gan for p in run.phases)
+        )
+        self.checkpoint_path = run.out / "checkpoint.safetensors"
+        self.trunk_path = run.out / "trunk.safetensors"
+        self._stop_reason: str | None = None
+
+    def _target(self, segment: Segment, trunk_rate: float) -> float:
+        return trunk_rate if segment.branch is None else self.run.settings.rates[segment.branch]
+
+    @property
+    def progress(self) -> Progress:
+        return self.learner.progress
+
+    def train(self) -> bool:
+        """Train until the plan is done (`True`) or the session has to stop (`False`)."""
+        run, limits = self.run, self.run.limits
+        if self.checkpoint_path.exists():
+            self.learner.load(self.checkpoint_path)
+            run.say(f"resuming at step {self.progress.step:,} of {self.segments[-1].stop:,}")
+        self._train_log = CsvLog(run.out / "train.csv", TRAIN_COLUMNS, self.progress.step)
+        self._valid_log = CsvLog(run.out / "valid.csv", VALID_COLUMNS, self.progress.step)
+        self._batches = Prefetcher(self._make_batch)
+        self._began = self._saved = time.monotonic()
+        self._wall_before = self.progress.wall
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        with _signals(self._request_stop):
+            try:
+                while not self._finish_models():
+                    self._one_step()
+                    if self._stop_reason is None and limits.minutes is not None:
+                        minutes = (time.monotonic() - self._began) / 60
+                        if minutes >= limits.minutes:
+                            self._stop_reason = f"the {limits.minutes:g} minutes are over"
+                    if self._stop_reason is not None:
+                        self._interrupted()
+                        return False
+            finally:
+                self._batches.close()
+                self._train_log.close()
+                self._valid_log.close()
+        return True
+
+    def _make_batch(self, step: int) -> Tensor:
+        settings = self.run.settings
+        rng = generator(settings.seed, step, STREAM_CROPS)
+        return crops(self.run.data, rng, settings.batch, settings.crop)
+
+    def _one_step(self) -> None:
+        segment = segment_at(self.segments, self.progress.step)
+        if self.progress.step == segment.start:
+            self._enter(segment)
+        x = to_float(self._batches(self.progress.step), self.run.device)
+        shown = self.learner.step(segment, x)
+        self._log(segment, shown)
+        step, limits = self.progress.step, self.run.limits
+        if step % self.run.settings.valid_every == 0:
+            self._validate(segment, final=False)
+        elapsed = time.monotonic() - self._saved
+        due = elapsed >= 60 * limits.checkpoint_minutes
+        if due or (limits.checkpoint_steps and step % limits.checkpoint_steps == 0):
+            self._save()
+
+    def _enter(self, segment: Segment) -> None:
+        """Everything that happens between two phases; repeatable from the same checkpoint."""
+        progress, phase = self.progress, segment.phase
+        if segment.branch is not None and segment.first:
+            if segment.branch == 0:
+                self.learner.save(self.trunk_path)
+            else:
+                self.learner.load(self.trunk_path, progress=False)
+                stored = _progress_of(self.trunk_path)
+                progress.controller = stored.controller
+                progress.thresholds = stored.thresholds
+                progress.thresholds_lambda = stored.thresholds_lambda
+        before = self._weights_before(segment)
+        target = self._target(segment, self.trunk_rate)
+        controller = progress.controller
+        # Λ's unit is that of 1/D: a change of loss or target moves it as the prior expects.
+        unit = first_lambda(controller.target, phase.weights) / first_lambda(
+            controller.target, before
+        )
+        move = first_lambda(target, phase.weights) / first_lambda(controller.target, phase.weights)
+        progress.thresholds_lambda *= unit
+        log_lambda = controller.log_lambda + math.log(unit * move)
+        if target != controller.target:
+            controller.log_bpp = None
+        controller.target, controller.log_lambda = target, log_lambda
+        controller.centre = log_lambda
+        if phase.reset:
+            self.learner.reset_optimisers()
+        if phase.thresholds and self.family.masked:
+            self._calibrate(phase.weights)
+        rate = "trunk" if segment.branch is None else f"{target:g} bpp"
+        self.run.say(
+            f"phase {segment.number} ({rate}), steps {segment.start:,} to {segment.stop:,}: "
+            f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}, {phase.mask} masks"
+        )
+
+    def _weights_before(self, segment: Segment) -> LossWeights:
+        """Loss weights of the phase whose end the state comes from."""
+        earlier = [s for s in self.segments if s.number < segment.number]
+        same_branch = [s for s in earlier if s.branch in (None, segment.branch)]
+        return (same_branch[-1] if same_branch else segment).phase.weights
+
+    def _calibrate(self, weights: LossWeights) -> None:
+        """Variance thresholds of least J on fixed training crops."""
+        from codecs.rdonet.network import RDONet
+
+        settings, progress = self.run.settings, self.progress
+        smallest = min(min(shape) for shape in self.run.data.shapes)
+        size = min(256, smallest - smallest % 64)
+        rng = generator(settings.seed, progress.step, STREAM_CALIBRATION)
+        pictures = to_float(crops(self.run.data, rng, _CALIBRATION_CROPS, size), self.run.device)
+        assert isinstance(self.learner.ema, RDONet)
+        families.set_medians(self.learner.ema)
+        lambda_eff = progress.controller.lambda_eff
+        found, _ = calibrate_thresholds(
+            self.learner.ema, pictures.split(4), lambda_eff, weights, self.learner.lpips
+        )
+        progress.thresholds = {"t64": found.t64, "t32": found.t32}
+        progress.thresholds_lambda = lambda_eff
+        self.run.say(f"variance thresholds: {found.t64:g} (64 x 64), {found.t32:g} (32 x 32)")
+
+    def _log(self, segment: Segment, shown: dict[str, float]) -> None:
+        """Means over `log_every` steps."""
+        self._count += 1
+        for name, value in shown.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        if self.progress.step % self.run.limits.log_every:
+            return
+        row = {name: value / self._count for name, value in self._sums.items()}
+        self._train_log.write(
+            {"step": self.progress.step, **self._context(segment), **row, "lr": shown["lr"]}
+        )
+        self._sums, self._count = {}, 0
+
+    def _context(self, segment: Segment) -> dict[str, object]:
+        self.progress.wall = self._wall_before + time.monotonic() - self._began
+        return {
+            "wall": round(self.progress.wall, 1),
+            "phase": segment.number,
+            "rate": self._target(segment, self.trunk_rate),
+        }
+
+    def _validate(self, segment: Segment, final: bool) -> None:
+        """One row of `valid.csv` by the averaged weights, and sample pictures."""
+        run, progress, ema = self.run, self.progress, self.learner.ema
+        families.set_medians(ema)
+        self._describe(segment)
+        count = len(run.valid) if final else min(run.settings.valid_count, len(run.valid))
+        pictures = [run.valid[i] for i in range(count)]
+        score, decoded = validate.evaluate(ema, pictures, run.device)
+        curve = validate.cached_jpeg_curve(run.valid, count, run.out)
+        jpeg = validate.at_rate(curve, score.bpp)
+        gain = None if jpeg is None else score.psnr - jpeg
+        progress.controller.validated(score.bpp)
+        t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
+        masked = self.family.masked
+        self._valid_log.write(
+            {
+                "step": progress.step,
+                **self._context(segment),
+                "pictures": count,
+                "lambda_eff": progress.controller.lambda_eff,
+                "t64": t64 if masked else "",
+                "t32": t32 if masked else "",
+                "bpp": score.bpp,
+                "psnr": score.psnr,
+                "ms_ssim": score.ms_ssim,
+                "jpeg_psnr": "" if jpeg is None else jpeg,
+                "gain_over_jpeg": "" if gain is None else gain,
+                "final": int(final),
+            }
+        )
+        beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
+        run.say(
+            f"step {progress.step:,}, {progress.wall / 60:.1f} min: {score.bpp:.4f} bpp, "
+            f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
+        )
+        samples = run.out / "samples"
+        samples.mkdir(exist_ok=True)
+        validate.save_samples(
+            samples / f"{progress.step:07d}.png", list(zip(pictures, decoded, strict=True))
+        )
+
+    def _describe(self, segment: Segment) -> None:
+        """Tell the averaged network what it was trained for; it travels with the weights."""
+        weights, progress = segment.phase.weights, self.progress
+        self.learner.ema.config["objective"] = {
+            "lambda_eff": progress.controller.lambda_eff,
+            "mse": weights.mse,
+            "ms_ssim": weights.ms_ssim,
+        }
+        if self.family.masked:
+            self.learner.ema.config["thresholds"] = {
+                k: v * progress.threshold_scale for k, v in progress.thresholds.items()
+            }
+
+    def _finish_models(self) -> bool:
+        """Export a model whose last step is done; whether that was the last model."""
+        done = [s for s in self.segments if s.last and s.stop <= self.progress.step]
+        if len(done) > self.progress.models:
+            segment = done[-1]
+            self._validate(segment, final=True)
+            rate = self._target(segment, self.trunk_rate)
+            self._export(segment, f"{self.run.settings.network}-{rate:g}", finished=True)
+            self.progress.models = len(done)
+            self._save()
+        return self.progress.models == len(self.run.settings.rates)
+
+    def _export(self, segment: Segment, name: str, finished: bool) -> None:
+        path = self.run.out / f"{name}.safetensors"
+        self._describe(segment)
+        families.set_medians(self.learner.ema)
+        digest = export_model(self.run, self.learner, segment, self.segments, path, finished)
+        self.run.say(f"exported {path} (SHA-256 {digest[:16]}...)")
+
+    def _interrupted(self) -> None:
+        """Leave a checkpoint, and the averaged weights as they are."""
+        self._save()
+        step = self.progress.step
+        segment = segment_at(self.segments, max(0, step - 1))
+        self._export(segment, f"{self.run.settings.network}-latest", finished=False)
+        self.run.say(
+            f"stopped at step {step:,} of {self.segments[-1].stop:,}: {self._stop_reason}; "
+            "the same command resumes"
+        )
+
+    def _save(self) -> None:
+        self.progress.wall = self._wall_before + time.monotonic() - self._began
+        self.learner.save(self.checkpoint_path)
+        self._saved = time.monotonic()
+
+    def _request_stop(self, name: str) -> None:
+        self._stop_reason = f"{name} received"
+
+
+def _progress_of(path: Path) -> Progress:
+    from codecs.learned.training import checkpoint
+
+    return Progress.from_json(checkpoint.load(path)[1])
+
+
+@contextmanager
+def _signals(request: Callable[[str], None]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a request to stop after the current step."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        request(signal.Signals(number).name)
+
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handle) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, old in zip(wanted, before, strict=True):
+            signal.signal(number, old)
+
+
+def seconds_per_step(run: Run, repeats: int = 4) -> float:
+    """Mean duration of a step over the phases of a model, by trying out each of them."""
+    trainer = Trainer(run)
+    total = 0.0
+    for segment in trainer.segments:
+        if segment.branch not in (None, 0):
+            continue
+        durations = []
+        for _ in range(repeats):
+            trainer.progress.step = segment.start
+            began = time.monotonic()
+            x = to_float(trainer._make_batch(segment.start), run.device)
+            trainer.learner.step(segment, x)
+            durations.append(time.monotonic() - began)
+        total += segment.phase.share * sorted(durations)[len(durations) // 2]
+    return total

@@ -1,0 +1,261 @@
+"""Phases of training as data, and the plan that lays them out over steps.
+
+A plan has a trunk, trained once, and one branch per target rate that starts from the trunk's end:
+Table 1 of Brand et al., CLIC 2022, is phases 1 to 5 (trunk) and 6 to 7 (branches).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate, pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.losses import LossWeights
+
+MASKS = ("random", "variance")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One row of the schedule."""
+
+    share: float
+    """Part of the steps that one finished model sees; all shares add up to 1."""
+    lr: float
+    """Adam's learning rate at the start of the phase."""
+    lr_end: float | None = None
+    """At its end, reached geometrically; `None`: constant."""
+    label: float | None = None
+    """λ as printed in the paper: a label only, Λ comes from rate control (`calibrate`)."""
+    mse: float = 1.0
+    ms_ssim: float = 0.0
+    lpips: float = 0.0
+    gan: float = 0.0
+    gan_lr: float = 1e-4
+    """The discriminator's learning rate; it falls in proportion to `lr`."""
+    gan_delay: float = 0.0
+    """Part of the phase, at most 1000 steps, in which the discriminator learns alone."""
+    mask: str = "random"
+    """Block partitions of codecs that have them: `random` or `variance`."""
+    per_rate: bool = False
+    """Part of the branches, not of the trunk."""
+    control: bool = False
+    """Λ follows the target rate during this phase; otherwise it is frozen."""
+    thresholds: bool = False
+    """Calibrate the variance thresholds when the phase begins."""
+    reset: bool = False
+    """Reset Adam's state when the phase begins: for phases that change the loss."""
+    warm_up: int = 0
+    """Steps over which the learning rate rises from 0, at most a tenth of the phase."""
+    rate_warm_up: float = 0.0
+    """Part of the phase in which the rate's weight rises from 0.1 to 1."""
+
+    @property
+    def weights(self) -> LossWeights:
+        return LossWeights(self.mse, self.ms_ssim, self.lpips, self.gan)
+
+
+_RANDOM: Mapping[str, Any] = {"ms_ssim": 0.1, "label": 0.02, "mask": "random"}
+_FULL: Mapping[str, Any] = {"ms_ssim": 0.05, "lpips": 0.015, "gan": 1e-4, "mask": "variance"}
+"""Loss weights and masks of phases 1 to 3 and of phases 4 to 7."""
+
+
+def _paper() -> tuple[Phase, ...]:
+    """Table 1 of the CLIC 2022 paper; epochs become shares of 4750."""
+    return (
+        Phase(400 / 4750, 1e-4, **_RANDOM, reset=True, control=True, rate_warm_up=0.01),
+        Phase(800 / 4750, 1e-5, **_RANDOM, control=True),
+        Phase(800 / 4750, 1e-6, **_RANDOM),
+        Phase(
+            *(1850 / 4750, 3e-5),
+            **_FULL,
+            label=0.02,
+            reset=True,
+            control=True,
+            thresholds=True,
+            gan_delay=0.01,
+        ),
+        Phase(150 / 4750, 3e-6, **_FULL, label=0.02, gan_lr=1e-5),
+        Phase(600 / 4750, 3e-5, **_FULL, per_rate=True, reset=True, control=True),
+        Phase(150 / 4750, 3e-6, **_FULL, per_rate=True, thresholds=True, gan_lr=1e-5),
+    )
+
+
+def _compact() -> tuple[Phase, ...]:
+    """The paper's order for a few ten thousand steps: high rates, decaying within each phase."""
+    return (
+        Phase(
+            *(0.40, 1e-3, 4e-4),
+            **_RANDOM,
+            reset=True,
+            control=True,
+            warm_up=100,
+            rate_warm_up=0.05,
+        ),
+        Phase(0.10, 4e-4, 2e-4, **_RANDOM, control=True),
+        Phase(0.05, 2e-4, 1e-4, **_RANDOM),
+        Phase(
+            *(0.20, 3e-4, 1.5e-4),
+            **_FULL,
+            label=0.02,
+            reset=True,
+            control=True,
+            thresholds=True,
+            warm_up=50,
+            gan_delay=0.05,
+        ),
+        Phase(0.03, 1.5e-4, 1e-4, **_FULL, label=0.02),
+        Phase(0.15, 3e-4, 1e-4, **_FULL, per_rate=True, reset=True, control=True, warm_up=50),
+        Phase(0.07, 1e-4, 1e-5, **_FULL, per_rate=True, thresholds=True),
+    )
+
+
+def _quick() -> tuple[Phase, ...]:
+    """Minutes on a CPU: one loss, one fall of the learning rate."""
+    common: Mapping[str, Any] = {"ms_ssim": 0.1, "per_rate": True, "control": True}
+    return (
+        Phase(
+            *(0.75, 1e-3, 5e-4), **common, reset=True, warm_up=50, rate_warm_up=0.1, mask="random"
+        ),
+        Phase(0.25, 4e-4, 2e-5, **common, mask="variance"),
+    )
+
+
+PRESETS: Mapping[str, tuple[Phase, ...]] = MappingProxyType(
+    {"paper": _paper(), "compact": _compact(), "quick": _quick()}
+)
+
+DISTORTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "mse": frozenset({"ms_ssim", "lpips", "gan"}),
+        "ms-ssim": frozenset({"lpips", "gan"}),
+        "lpips": frozenset({"gan"}),
+        "perceptual": frozenset(),
+    }
+)
+"""Terms that each choice of distortion takes out of the phases."""
+
+
+def load_phases(preset: str) -> tuple[Phase, ...]:
+    """The phases of a preset or of a TOML file with tables `[[phase]]` of `Phase`'s fields."""
+    if preset in PRESETS:
+        return PRESETS[preset]
+    path = Path(preset)
+    if path.suffix != ".toml":
+        raise TrainingError(
+            f"no preset {preset!r}: give {', '.join(PRESETS)} or a .toml file of phases"
+        )
+    try:
+        rows = tomllib.loads(path.read_text())["phase"]
+        phases = tuple(Phase(**row) for row in rows)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        names = ", ".join(f.name for f in fields(Phase))
+        raise TrainingError(
+            f"{path} is not a schedule ({error}): it needs [[phase]] tables with {names}"
+        ) from error
+    check_phases(phases)
+    return phases
+
+
+def check_phases(phases: Sequence[Phase]) -> None:
+    """Raise `TrainingError` for a schedule that cannot be laid out."""
+    if not phases or abs(sum(p.share for p in phases) - 1) > 1e-6:
+        raise TrainingError("the shares of the phases must add up to 1")
+    if [p.per_rate for p in phases] != sorted(p.per_rate for p in phases):
+        raise TrainingError("phases with per_rate = true must come last")
+    if not phases[-1].per_rate:
+        raise TrainingError("the last phase must have per_rate = true: it makes the models")
+    for phase in phases:
+        if phase.mask not in MASKS:
+            raise TrainingError(f"no mask {phase.mask!r}; there are {', '.join(MASKS)}")
+        if phase.share <= 0 or phase.lr <= 0 or (phase.lr_end is not None and phase.lr_end <= 0):
+            raise TrainingError("shares and learning rates must be positive")
+
+
+def restrict(
+    phases: Sequence[Phase], distortion: str, mask: str | None = None
+) -> tuple[Phase, ...]:
+    """The phases without the terms that `distortion` excludes, and with one kind of mask only."""
+    if distortion not in DISTORTIONS:
+        raise TrainingError(f"no distortion {distortion!r}; there are {', '.join(DISTORTIONS)}")
+    without: dict[str, Any] = dict.fromkeys(DISTORTIONS[distortion], 0.0)
+    changed = (replace(phase, **without) for phase in phases)
+    if mask is None:
+        return tuple(changed)
+    return tuple(
+        replace(p, mask=mask, thresholds=p.thresholds and mask != "random") for p in changed
+    )
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One phase of the trunk or of one branch, at its place in the run."""
+
+    phase: Phase
+    number: int
+    """The phase's number in the schedule, from 1."""
+    start: int
+    stop: int
+    branch: int | None
+    """Index of the target rate; `None` in the trunk."""
+    first: bool
+    """First of its branch (or of the trunk)."""
+    last: bool
+    """Last of its branch: a model is finished at `stop`."""
+
+    def lr(self, step: int) -> float:
+        """Learning rate of step `start` <= step < `stop`."""
+        position = (step - self.start) / max(1, self.stop - self.start - 1)
+        end = self.phase.lr if self.phase.lr_end is None else self.phase.lr_end
+        rate = self.phase.lr * (end / self.phase.lr) ** position
+        rising = min(self.phase.warm_up, (self.stop - self.start) // 10)
+        return rate * min(1.0, (step - self.start + 1) / (rising + 1))
+
+    def rate_weight(self, step: int) -> float:
+        """The factor of R in the loss: rises geometrically from 0.1 to 1."""
+        rising = self.phase.rate_warm_up * (self.stop - self.start)
+        if step - self.start >= rising:
+            return 1.0
+        return 0.1 ** (1 - (step - self.start) / rising)
+
+    def gan_weight(self, step: int) -> float:
+        """Weight of the adversarial term: 0 while the discriminator learns alone."""
+        alone = min(1000.0, self.phase.gan_delay * (self.stop - self.start))
+        return self.phase.gan if step - self.start >= alone else 0.0
+
+
+def plan(phases: Sequence[Phase], steps: int, rates: Sequence[float]) -> tuple[Segment, ...]:
+    """Segments of a run in which each finished model sees `steps` steps.
+
+    The run has steps·(trunk share) + steps·(branch share)·len(rates) steps in all.
+    """
+    check_phases(phases)
+    if not rates:
+        raise TrainingError("give at least one target rate (--rates 0.15)")
+    # Rounding the borders rather than the lengths makes the lengths add up to `steps`.
+    bounds = [round(steps * share) for share in accumulate((p.share for p in phases), initial=0.0)]
+    lengths = [after - before for before, after in pairwise(bounds)]
+    if min(lengths) < 1:
+        raise TrainingError(f"{steps} steps are too few for {len(phases)} phases")
+    segments: list[Segment] = []
+    position = 0
+    trunk = sum(not p.per_rate for p in phases)
+    rows: list[tuple[int | None, range]] = [(None, range(trunk))]
+    rows += [(branch, range(trunk, len(phases))) for branch in range(len(rates))]
+    for branch, numbers in rows:
+        for i in numbers:
+            stop = position + lengths[i]
+            first, last = i == numbers[0], branch is not None and i == numbers[-1]
+            segments.append(Segment(phases[i], i + 1, position, stop, branch, first, last))
+            position = stop
+    return tuple(segments)
+
+
+def segment_at(segments: Sequence[Segment], step: int) -> Segment:
+    """The segment that contains `step`."""
+    return next(s for s in segments if s.start <= step < s.stop)

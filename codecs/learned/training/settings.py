@@ -1,0 +1,77 @@
+"""What a run is made of, and how it is kept beside its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from codecs.learned.training.checkpoint import write_atomically
+from codecs.learned.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the trained weights depend on (with the data and the machine's kernels)."""
+
+    network: str
+    preset: str
+    width: int
+    steps: int
+    rates: tuple[float, ...]
+    distortion: str
+    mask: str | None
+    """Force one kind of block partition in all phases; `None`: as the phases say."""
+    lpips: str
+    batch: int
+    crop: int
+    seed: int
+    bf16: bool
+    valid_every: int
+    valid_count: int
+    """Pictures of the periodic validation; finished models are measured on all."""
+    data_digest: str
+    phases_digest: str
+    threads: int
+    """Sums depend on the number of threads, so a run is exact only with the same number."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long one session runs and how often it saves: no influence on the result."""
+
+    minutes: float | None = None
+    checkpoint_minutes: float = 5.0
+    checkpoint_steps: int | None = None
+    log_every: int = 20
+
+
+def load_settings(path: Path) -> dict[str, Any]:
+    """The stored settings; raises `TrainingError`."""
+    try:
+        stored = json.loads(path.read_text())
+        stored["rates"] = tuple(stored["rates"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is damaged ({error}): use another --out folder") from error
+    return dict(stored)
+
+
+def keep_settings(path: Path, settings: Settings) -> None:
+    """Write the settings of a new run, or check that an old run had the same.
+
+    Raises `TrainingError` that names what differs.
+    """
+    new = asdict(settings)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(new, indent=2).encode())
+        return
+    old = load_settings(path)
+    different = [k for k in new if old.get(k) != new[k]]
+    if different:
+        changes = ", ".join(f"{k} was {old.get(k)!r} and is {new[k]!r}" for k in different)
+        raise TrainingError(
+            f"{path.parent} holds another run ({changes}): give the same options to resume it, "
+            "or another --out folder"
+        )

@@ -1,0 +1,205 @@
+"""The state of a run that goes into checkpoints, and one training step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.training import checkpoint
+from codecs.learned.training.calibrate import RateController
+from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
+from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
+from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.families import Family, autocast_transforms, training_masks
+from codecs.learned.training.losses import LPIPS, distortion
+from codecs.learned.training.schedule import Segment
+from codecs.learned.training.settings import Settings
+
+EMA_DECAY = 0.999
+CLIP_NORM = 1.0
+_MAX_BAD_STEPS = 20
+
+
+@dataclass
+class Progress:
+    """The part of the state that is not tensors."""
+
+    controller: RateController
+    thresholds: dict[str, float] = field(default_factory=lambda: {"t64": 100.0, "t32": 400.0})
+    """Variance thresholds, valid at `thresholds_lambda`; they fall as Λ rises."""
+    thresholds_lambda: float = 1.0
+    step: int = 0
+    """Steps completed."""
+    wall: float = 0.0
+    """Seconds spent, over all sessions."""
+    models: int = 0
+    """Finished models that have been exported."""
+    bad_steps: int = 0
+    """Consecutive steps without a finite gradient; they change nothing."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> Progress:
+        controller = RateController.from_json(state["controller"])
+        return cls(**{**state, "controller": controller})
+
+    @property
+    def threshold_scale(self) -> float:
+        """T = T₀ · (Λ₀ / Λ): splitting pays if Λ·ΔD > ΔR, and ΔD grows with the variance."""
+        return self.thresholds_lambda / self.controller.lambda_eff
+
+
+class Learner:
+    """Networks, optimisers and progress."""
+
+    def __init__(
+        self,
+        family: Family,
+        settings: Settings,
+        device: torch.device,
+        progress: Progress,
+        lpips: LPIPS | None,
+        adversarial: bool,
+    ) -> None:
+        self.family, self.settings, self.device = family, settings, device
+        self.progress = progress
+        self.lpips = lpips.to(device) if lpips is not None else None
+        torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
+        self.network = family.create(settings.width).to(device)
+        if settings.crop % self.network.stride:
+            raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
+        self.ema: LatentCodecNetwork = family.build(**self.network.config).to(device)
+        self.ema.load_state_dict(self.network.state_dict())
+        self.ema.requires_grad_(False).eval()
+        if settings.bf16:
+            autocast_transforms(self.network, device)
+        self.discriminator = PatchGAN().to(device) if adversarial else None
+        self.adam = self._new_adam()
+        self.gan_adam = self._new_gan_adam()
+
+    def _new_adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.999), fused=True)
+
+    def _new_gan_adam(self) -> torch.optim.Adam | None:
+        if self.discriminator is None:
+            return None
+        return torch.optim.Adam(self.discriminator.parameters(), betas=(0.5, 0.999), fused=True)
+
+    def reset_optimisers(self) -> None:
+        """Forget Adam's moments, because the loss has changed."""
+        self.adam, self.gan_adam = self._new_adam(), self._new_gan_adam()
+
+    def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
+        """One update on x [B, 3, H, W] in 0...1; what the log shows of it."""
+        progress, phase, seed = self.progress, segment.phase, self.settings.seed
+        number, controller = progress.step, progress.controller
+        lr, lambda_eff = segment.lr(number), controller.lambda_eff
+        mask = None
+        if self.family.masked:
+            mask_seed = torch_seed(seed, number, STREAM_MASKS)
+            mask = training_masks(
+                phase.mask, x, mask_seed, progress.threshold_scale, progress.thresholds
+            )
+        torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
+        output = self.network.train()(x, mask)
+        bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])
+        cost, terms = distortion(x, output.x_hat, phase.weights, self.lpips)
+        if phase.gan:
+            adversarial, terms["gan_d"] = self._adversarial(
+                x, output.x_hat.clamp(0, 1), phase.gan_lr * lr / phase.lr
+            )
+            terms["gan_g"] = adversarial
+            cost = cost + segment.gan_weight(number) * adversarial
+        loss = lambda_eff * cost + segment.rate_weight(number) * bpp
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        self._update(lr, float(norm))
+        rate = bpp.item()
+        controller.observe(rate)
+        if phase.control:
+            controller.adjust()
+        progress.step += 1
+        shown = {name: value.item() for name, value in terms.items()}
+        return {
+            "lr": lr,
+            "lambda_eff": lambda_eff,
+            "loss": loss.item(),
+            "bpp": rate,
+            "gradient_norm": float(norm),
+            "psnr": -10 * math.log10(max(shown["mse"], 1e-10)),
+            **shown,
+        }
+
+    def _adversarial(self, x: Tensor, decoded: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """One step of the discriminator, then (generator's loss, discriminator's loss)."""
+        assert self.discriminator is not None
+        assert self.gan_adam is not None
+        self.discriminator.requires_grad_(True)
+        loss = discriminator_loss(self.discriminator(x), self.discriminator(decoded.detach()))
+        self.gan_adam.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in self.gan_adam.param_groups:
+            group["lr"] = lr
+        self.gan_adam.step()
+        self.discriminator.requires_grad_(False)
+        return generator_loss(self.discriminator(decoded)), loss.detach()
+
+    @torch.no_grad()
+    def _update(self, lr: float, norm: float) -> None:
+        """Adam and moving average, unless the gradient is not finite."""
+        progress = self.progress
+        if not math.isfinite(norm):
+            progress.bad_steps += 1
+            if progress.bad_steps >= _MAX_BAD_STEPS:
+                raise TrainingError(
+                    f"no finite gradient in {_MAX_BAD_STEPS} steps up to step {progress.step}: "
+                    "training has diverged; use lower learning rates (a .toml schedule)"
+                )
+            return
+        progress.bad_steps = 0
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+        # A young average forgets its start sooner.
+        decay = min(EMA_DECAY, (1 + progress.step) / (10 + progress.step))
+        averages: list[Tensor] = list(self.ema.parameters())
+        currents: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(averages, currents, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        tensors = checkpoint.prefixed("network", self.network.state_dict())
+        tensors |= checkpoint.prefixed("ema", self.ema.state_dict())
+        tensors |= checkpoint.prefixed("adam", checkpoint.adam_tensors(self.adam, self.network))
+        if self.discriminator is not None and self.gan_adam is not None:
+            tensors |= checkpoint.prefixed("gan", self.discriminator.state_dict())
+            moments = checkpoint.adam_tensors(self.gan_adam, self.discriminator)
+            tensors |= checkpoint.prefixed("gan_adam", moments)
+        checkpoint.save(path, tensors, self.progress.to_json())
+
+    def load(self, path: Path, progress: bool = True) -> None:
+        """Continue from a checkpoint; without its progress at the start of a branch."""
+        tensors, state = checkpoint.load(path)
+        try:
+            self.network.load_state_dict(checkpoint.part(tensors, "network"))
+            self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
+            self.reset_optimisers()
+            checkpoint.restore_adam(self.adam, self.network, checkpoint.part(tensors, "adam"))
+            if self.discriminator is not None and self.gan_adam is not None:
+                self.discriminator.load_state_dict(checkpoint.part(tensors, "gan"))
+                moments = checkpoint.part(tensors, "gan_adam")
+                checkpoint.restore_adam(self.gan_adam, self.discriminator, moments)
+            if progress:
+                self.progress = Progress.from_json(state)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path} does not fit this network ({error})") from error

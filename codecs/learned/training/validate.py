@@ -1,0 +1,136 @@
+"""Validation: the rounding network against the pictures, beside JPEG at the same rate."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+from torch.nn import functional
+
+from codecs.base import Image
+from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.training.checkpoint import write_atomically
+from codecs.learned.training.data import Pictures
+from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
+
+JPEG_QUALITIES = (1, 3, 5, 8, 11, 15, 20, 27, 35, 45, 55, 65, 75, 83, 90)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over pictures, except the rate."""
+
+    bpp: float
+    """Estimated bits of all pictures over pixels of all pictures (a corpus rate)."""
+    psnr: float
+    """dB, of 8-bit RGB, averaged over pictures."""
+    ms_ssim: float
+    """Of 8-bit RGB, averaged over pictures; fewer scales where a picture is below 161 pixels."""
+
+
+def psnr(original: Image, decoded: Image) -> float:
+    """dB, over all samples of uint8[H, W, 3]; 100 for identical pictures."""
+    error = original.astype(np.float32) - decoded.astype(np.float32)
+    mse = float(np.square(error).mean())
+    return 10 * math.log10(255**2 / mse) if mse else 100.0
+
+
+@torch.inference_mode()
+def reconstruct(
+    network: LatentCodecNetwork, picture: Image, device: torch.device
+) -> tuple[Image, float]:
+    """The decoded 8-bit picture and its estimated bits; the network pads by replication.
+
+    Mask bits of codecs with block partitions are not in the estimate (at most 0.0012 bpp).
+    """
+    height, width, _ = picture.shape
+    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+    x = x.to(device).float() / 255
+    s = network.stride
+    x = functional.pad(x, (0, -width % s, 0, -height % s), mode="replicate")
+    output = network(x)
+    decoded = (output.x_hat[0, :, :height, :width].float().clamp(0, 1) * 255).round()
+    return decoded.byte().permute(1, 2, 0).cpu().numpy(), float(output.total_bits()[0])
+
+
+def to_tensor(picture: Image) -> Tensor:
+    """float32 [1, 3, H, W] in 0...1."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
+
+
+def evaluate(
+    network: LatentCodecNetwork, pictures: Sequence[Image], device: torch.device
+) -> tuple[Score, list[Image]]:
+    """Score of a network in evaluation mode, and the decoded pictures."""
+    network.eval()
+    bits = pixels = 0.0
+    psnrs, similarities, decoded = [], [], []
+    for picture in pictures:
+        out, picture_bits = reconstruct(network, picture, device)
+        bits += picture_bits
+        pixels += picture.shape[0] * picture.shape[1]
+        psnrs.append(psnr(picture, out))
+        scales = ms_ssim_scales(min(picture.shape[:2]))
+        similarities.append(float(ms_ssim(to_tensor(picture), to_tensor(out), scales)))
+        decoded.append(out)
+    n = len(pictures)
+    return Score(bits / pixels, sum(psnrs) / n, sum(similarities) / n), decoded
+
+
+def jpeg_curve(pictures: Sequence[Image]) -> list[tuple[float, float]]:
+    """(corpus bpp of whole files, mean PSNR) of Pillow's JPEG: 4:2:0, optimised Huffman tables."""
+    curve = []
+    pixels = sum(p.shape[0] * p.shape[1] for p in pictures)
+    for quality in JPEG_QUALITIES:
+        size, total = 0, 0.0
+        for picture in pictures:
+            stream = io.BytesIO()
+            PillowImage.fromarray(picture).save(
+                stream, "JPEG", quality=quality, optimize=True, subsampling="4:2:0"
+            )
+            size += stream.tell()
+            total += psnr(picture, np.asarray(PillowImage.open(stream)))
+        curve.append((8 * size / pixels, total / len(pictures)))
+    return curve
+
+
+def cached_jpeg_curve(pictures: Pictures, count: int, folder: Path) -> list[tuple[float, float]]:
+    """`jpeg_curve` of the first `count` pictures, kept in `folder` by digest."""
+    path = folder / f"jpeg-{pictures.digest[:16]}-{count}.json"
+    if not path.exists():
+        curve = jpeg_curve([pictures[i] for i in range(count)])
+        write_atomically(path, json.dumps(curve).encode())
+    return [(float(rate), float(db)) for rate, db in json.loads(path.read_text())]
+
+
+def at_rate(curve: Sequence[tuple[float, float]], bpp: float) -> float | None:
+    """PSNR of a curve at `bpp`, linear in log rate; `None` outside its range."""
+    rates = [math.log(rate) for rate, _ in curve]
+    if not bpp > 0 or not rates[0] <= math.log(bpp) <= rates[-1]:
+        return None
+    return float(np.interp(math.log(bpp), rates, [db for _, db in curve]))
+
+
+def save_samples(path: Path, pairs: Sequence[tuple[Image, Image]], side: int = 256) -> None:
+    """A PNG of originals above, reconstructions below: the middles of up to four pictures."""
+    columns = []
+    for original, decoded in pairs[:4]:
+        height, width, _ = original.shape
+        y, x = max(0, height - side) // 2, max(0, width - side) // 2
+        cut = (slice(y, y + side), slice(x, x + side))
+        tile = np.zeros((2 * side, side, 3), np.uint8)
+        for row, picture in enumerate((original[cut], decoded[cut])):
+            h, w, _ = picture.shape
+            tile[row * side : row * side + h, :w] = picture
+        columns.append(tile)
+    stream = io.BytesIO()
+    PillowImage.fromarray(np.concatenate(columns, 1)).save(stream, "PNG")
+    write_atomically(path, stream.getvalue())
