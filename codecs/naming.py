@@ -1,0 +1,51 @@
+"""Names of codecs: what they may look like, and help for those who mistype one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+
+from codecs.base import CodecError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*(:[A-Za-z0-9._+-]+)*")
+"""Letters, digits, `.`, `_`, `+`, `-`; variants after colons."""
+LONGEST_NAME = 64
+
+
+class UnknownCodec(CodecError):
+    """There is no codec or variant of this name; the message suggests one."""
+
+
+def check_spelling(name: str) -> str:
+    """`name`, or `CodecError` where it does not fit `NAME`.
+
+    Names become table cells, file names and keys of measurements: they are kept plain.
+    """
+    if len(name) > LONGEST_NAME or not NAME.fullmatch(name):
+        raise CodecError(
+            f"{name[:80]!r} cannot name a codec: use letters, digits and . _ + - "
+            f"(variants after colons), at most {LONGEST_NAME} characters"
+        )
+    return name
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'vvenc'?` where a known word is close, else what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is: {', '.join(known)}" if known else ""
+
+
+def variants_of(codec: str, variant: str | None, known: Collection[str]) -> frozenset[str]:
+    """The parts of `a:b`, each of which must be known and occur once; else `UnknownCodec`."""
+    parts = variant.split(":") if variant is not None else []
+    for part in parts:
+        if part not in known:
+            hint = suggestion(part, known) if known else f"; {codec} has no variants"
+            raise UnknownCodec(f"unknown variant {part!r} of codec {codec}{hint}")
+    if len(set(parts)) != len(parts):
+        raise UnknownCodec(f"{codec}:{variant} names a variant twice")
+    return frozenset(parts)
