@@ -41,12 +41,15 @@ def _found(
             "the reasons are under Provenance.",
             "Convert or remove them, so that the set is what its name says.",
         )
+    left_out: dict[tuple[str, ...], list[str]] = {}
     for chart in charts:
-        if chart.left_out:
+        left_out.setdefault(chart.left_out, []).append(chart.metric.label)
+    for images, labels in left_out.items():
+        if images:
             yield Caution(
-                f"{chart.metric.label} curves leave out {_images(len(chart.left_out))} without a "
-                f"value from every codec: {', '.join(map(clean, chart.left_out[:6]))}"
-                f"{' ...' if len(chart.left_out) > 6 else ''}.",
+                f"The curves of {', '.join(labels)} leave out {_images(len(images))} without a "
+                f"value from every codec: {', '.join(map(clean, images[:6]))}"
+                f"{' ...' if len(images) > 6 else ''}.",
                 "Remove the cause given under Failures, then run again with --retry.",
             )
     for codec in results.codecs:

@@ -18,6 +18,7 @@ from reports import literature
 from reports.literature import Published
 from reports.wording import MetricText, clean, metric_text
 
+Mask = NDArray[np.bool_]
 CLIC_BUDGETS = (0.075, 0.15, 0.3)
 """Bits per pixel of the CLIC 2022 image track."""
 
@@ -87,21 +88,22 @@ def styles(comparison: Comparison) -> dict[str, int]:
     return {comparison.anchor: -1} | {name: place for place, name in enumerate(others)}
 
 
-def common_images(codecs: Sequence[CodecResult], metric: str) -> dict[str, NDArray[np.bool_]]:
-    """The images that count, bool[images], for each codec that has a curve.
+def common_images(codecs: Sequence[CodecResult], metric: str) -> tuple[set[str], Mask]:
+    """Names of the codecs that have a curve, and the images that count, bool[images].
 
     A codec that was measured on no image at all its points has none; of the others, an image
     counts where every one of them has all its values.
     """
-    usable: dict[str, NDArray[np.bool_]] = {}
+    names = set()
+    shared = np.ones(len(codecs[0].images) if codecs else 0, dtype=np.bool_)
     for codec in codecs:
-        grid = _comparable(codec, metric)
-        rows = np.isfinite(grid).any(axis=1)
-        complete = np.isfinite(grid[rows]).all(axis=0)
-        if rows.any() and complete.any():
-            usable[codec.name] = complete
-    shared = np.array(list(usable.values())).all(axis=0) if usable else np.zeros(0, bool)
-    return dict.fromkeys(usable, shared) if shared.any() else {}
+        finite = np.isfinite(_comparable(codec, metric))
+        measured = finite.any(axis=1)
+        complete = finite[measured].all(axis=0)
+        if measured.any() and complete.any():
+            names.add(codec.name)
+            shared &= complete
+    return (names, shared) if names and shared.any() else (set(), np.zeros_like(shared))
 
 
 def _comparable(codec: CodecResult, metric: str) -> Grid:
@@ -114,27 +116,26 @@ def _comparable(codec: CodecResult, metric: str) -> Grid:
 def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
     results = comparison.results
     places = styles(comparison)
-    images = common_images(results.codecs, name)
+    compared, images = common_images(results.codecs, name)
     series = tuple(
         Series(codec.name, clean(codec.label), places[codec.name], points)
         for codec in results.codecs
-        if codec.name in images and (points := _points(codec, name, images[codec.name]))
+        if codec.name in compared and (points := _points(codec, name, images))
     )
-    counted = next(iter(images.values()), np.zeros(len(results.images), bool))
     drawn = {one.codec for one in series}
     gaps = [p.value - p.pooled for one in series for p in one.points if np.isfinite(p.pooled)]
     return Chart(
         metric=metric_text(name),
         series=series,
-        published=_published(name) if published and counted.all() else (),
-        images=int(counted.sum()),
-        left_out=tuple(i for i, ok in zip(results.images, counted, strict=True) if not ok),
+        published=_published(name) if published and images.all() else (),
+        images=int(images.sum()),
+        left_out=tuple(i for i, ok in zip(results.images, images, strict=True) if not ok),
         absent=tuple(clean(c.label) for c in results.codecs if c.name not in drawn),
         pooling_gap=(min(gaps), max(gaps)) if gaps else None,
     )
 
 
-def _points(codec: CodecResult, metric: str, images: NDArray[np.bool_]) -> tuple[ChartPoint, ...]:
+def _points(codec: CodecResult, metric: str, images: Mask) -> tuple[ChartPoint, ...]:
     values = _comparable(codec, metric)[:, images]
     plain, bpp = codec.metric(metric)[:, images], codec.bpp[:, images]
     rows = np.flatnonzero(np.isfinite(values).all(axis=1))

@@ -40,8 +40,10 @@ STYLE: Any = {
     "svg.hashsalt": "codec-bench",
     "text.usetex": False,
 }
-SIZE = (4.8, 3.4)
-"""Inches."""
+SIZE = (6.2, 3.2)
+"""Inches; the legend stands beside the axes."""
+DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2), (2, 1), (6, 2, 1, 2, 1, 2))
+"""Of the published curves, in points: drawn, left out, drawn ..."""
 
 
 def write_figures(charts: Sequence[Chart], directory: Path) -> list[Path]:
@@ -65,23 +67,21 @@ def _write(chart: Chart, stem: Path) -> list[Path]:
     axes = figure.add_subplot()
     low, high = padded([p.value for one in chart.series for p in one.points], 0.05)
     right = max(p.bpp for one in chart.series for p in one.points) * 1.03
-    handles = [_published(axes, one.points) for one in chart.published if one.facts.shown]
-    names = [f"{one.facts.label} (published)" for one in chart.published if one.facts.shown]
-    curves = [_measured(axes, one) for one in chart.series]
+    lines = [_measured(axes, one) for one in chart.series]
+    names = [shorten(one.label, 40) for one in chart.series]
+    for place, one in enumerate(one for one in chart.published if one.facts.shown):
+        lines.append(_published(axes, one.points, DASHES[place % len(DASHES)]))
+        names.append(f"{one.facts.label} (published)")
     axes.set_xlim(0, right)
     axes.set_ylim(low, high)
     axes.set_xlabel("bits per pixel")
     axes.set_ylabel(chart.metric.heading, parse_math=False)
     axes.grid(True)
     axes.set_axisbelow(True)
-    # matplotlib leaves out labels that start with an underscore.
-    labels = [shorten(one.label, 40).removeprefix("_") or " " for one in chart.series]
-    legend = axes.legend(
-        [*curves, *handles],
-        [*labels, *names],
-        loc="lower right" if chart.metric.higher_is_better else "upper right",
-        handlelength=2.4,
-        labelspacing=0.3,
+    # matplotlib leaves out names that start with an underscore.
+    names = [name.lstrip("_") or " " for name in names]
+    legend = figure.legend(
+        lines, names, loc="outside right center", handlelength=2.6, labelspacing=0.45
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -104,6 +104,6 @@ def _measured(axes: Axes, series: Series) -> Any:
     )[0]
 
 
-def _published(axes: Axes, points: Sequence[tuple[float, float]]) -> Any:
+def _published(axes: Axes, points: Sequence[tuple[float, float]], dashes: Any) -> Any:
     rates, values = zip(*points, strict=True)
-    return axes.plot(rates, values, color="#808080", linestyle=(0, (4, 2)), linewidth=0.8)[0]
+    return axes.plot(rates, values, color="#777777", linestyle=(0, dashes), linewidth=0.9)[0]

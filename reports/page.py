@@ -139,9 +139,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters["minus"] = lambda text: _MINUS.sub(MINUS, text)
+    environment.filters["typeset"] = _typeset
     environment.filters["fixed"] = wording.number
     return environment
+
+
+def _typeset(text: str) -> str:
+    """Figures as print has them: a true minus, and no line break before the percent sign."""
+    return _MINUS.sub(MINUS, text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _shown(value: object) -> object:

@@ -62,7 +62,7 @@ def _scales(chart: Chart, *, log: bool) -> tuple[Scale, Scale]:
 def _axes(metric: MetricText, x: Scale, y: Scale) -> list[str]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = ['<g class="grid">']
-    rates, values = x.ticks(7), y.ticks(6)
+    rates, values = x.ticks(7), y.ticks(8)
     parts += [f'<path d="M{x(t):.1f} {TOP}V{bottom}"/>' for t in rates]
     parts += [f'<path d="M{LEFT} {y(t):.1f}H{right}"/>' for t in values]
     parts.append(f'</g><path class="axis" d="M{LEFT} {bottom}H{right}"/><g class="ticks">')
@@ -79,7 +79,7 @@ def _axes(metric: MetricText, x: Scale, y: Scale) -> list[str]:
         parts += [
             f'<text x="{LEFT + 6}" y="{y(tick) - 4:.1f}" class="plain">'
             f"{_plain_ms_ssim(tick)}</text>"
-            for tick in values[1:-1]
+            for tick in values
         ]
     better = "higher" if metric.higher_is_better else "lower"
     parts.append(

@@ -14,7 +14,7 @@ from bench.comparison import Comparison
 from bench.quality import unit
 
 NOT_MEASURED = "not measured"
-_BREAKS = re.compile(r"\s+")
+_BREAKS = re.compile(r"[ \t\n\r\f\v]+")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def clean(text: object) -> str:
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
         return f"\\u{{{ord(character):x}}}"
     return character
 

@@ -45,7 +45,8 @@ class Published:
     work: str
     """The codec, or the paper that describes it."""
     optimised_for: str
-    precision: str = "precision of the reconstruction not stated"
+    precision: str = ""
+    """Whether the scored pictures were rounded to 8 bit, where the source says so."""
     caveat: str = ""
     url: str = ""
     """The paper."""
