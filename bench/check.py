@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+import codecs.registry as registry
 from bench import metrics
 from bench.bd import Curve, bd_rate
 from bench.executors import Worker
-from codecs import registry
 from codecs.base import CodecError, CodecUnavailable, Image
 from datasets.base import DatasetError
 
@@ -108,10 +108,10 @@ def bd_known_answers() -> Iterator[Finding]:
 
 def colour_round_trip() -> Iterator[Finding]:
     """8-bit RGB -> YCbCr 4:4:4 -> RGB, rounded: 52 dB or more; truncation would give 44."""
-    from codecs import colour
+    from codecs.colour import round_trip_444
 
     image = photograph()
-    value = _score("psnr", image, colour.round_trip_444(image))
+    value = _score("psnr", image, round_trip_444(image))
     yield _verdict("colour round trip", value >= 52, f"{value:.2f} dB at 8 bit, 52 or more known")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import codecs.registry as registry
 from bench import comparison, metrics, run_pairs
 from bench.comparison import Comparison
 from bench.progress import Progress
@@ -22,7 +23,6 @@ from bench.run import (
     wanted_metrics,
 )
 from bench.store import Store, StoreError
-from codecs import registry
 from codecs.base import CodecError
 from datasets.base import DatasetError
 

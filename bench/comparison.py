@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bench.bd import Verdict
-from bench.results import Results
+import numpy as np
+
+from bench import metrics
+from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_quality
+from bench.quality import on_scale, pooled
+from bench.results import CodecResult, Grid, Results
+from bench.statistics import bootstrap_bd, bootstrap_quality
 
 RATES = (0.075, 0.15, 0.3, 0.6, 1.0)
 """Bits per pixel at which qualities are compared; the first three are the CLIC 2022 budgets."""
+METHOD = "pchip"
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class EqualRate:
     rate: float
     """Bits per pixel."""
     anchor_quality: float
+    """On the scale of `bench.quality.on_scale`, as `quality`."""
     quality: float
     low: float
     """95 % interval of `quality - anchor_quality`."""
@@ -54,5 +62,77 @@ class Comparison:
 
     results: Results
     anchor: str
+    """A codec's name; for two runs, a phrase: each codec is compared with its own earlier run."""
     rows: tuple[Row, ...]
     """In the order of `results.codecs`, the anchor left out."""
+
+
+def compare(results: Results, anchor: str) -> Comparison:
+    """Every other codec against the codec named `anchor`."""
+    pairs = [(codec.name, anchor) for codec in results.codecs if codec.name != anchor]
+    return compare_pairs(results, anchor, pairs)
+
+
+def compare_pairs(results: Results, anchor: str, pairs: Sequence[tuple[str, str]]) -> Comparison:
+    """Each (codec, its anchor) of `pairs`; `anchor` is what a reader is told of the anchors."""
+    rows = []
+    for name, against in pairs:
+        codec, reference = results.codec(name), results.codec(against)
+        cells = {metric: _cell(reference, codec, metric) for metric in results.metrics}
+        rows.append(Row(codec.name, codec.label, cells))
+    return Comparison(results, anchor, tuple(rows))
+
+
+def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
+    gap = _gap(anchor, metric) or _gap(codec, metric)
+    if gap:
+        verdict = Verdict(None, Status.INVALID, gap, METHOD)
+        return Cell(verdict, verdict, ())
+    rising = metrics.info(metric).higher_is_better
+    grids = [(c.bpp, on_scale(metric, c.metric(metric))) for c in (anchor, codec)]
+    curves = [Curve(bpp.mean(axis=1), quality.mean(axis=1)) for bpp, quality in grids]
+    whole = [Curve(c.bpp.mean(axis=1), pooled(metric, c.metric(metric))) for c in (anchor, codec)]
+    (a_bpp, a_quality), (t_bpp, t_quality) = grids
+    verdict = bd_rate(*curves, higher_is_better=rising, method=METHOD)
+    if verdict.value is not None:
+        interval = bootstrap_bd(a_bpp, a_quality, t_bpp, t_quality, rising)
+        message = "; ".join(filter(None, (verdict.message, interval.reason)))
+        verdict = replace(verdict, low=interval.low, high=interval.high, message=message)
+    spread = bootstrap_quality(a_bpp, a_quality, t_bpp, t_quality, rising, RATES)
+    equal_rate = []
+    for rate, interval in zip(RATES, spread, strict=True):
+        at_anchor, at_codec = (quality_at_rate(c, rate, higher_is_better=rising) for c in curves)
+        needed = rate_at_quality(curves[1], at_anchor, higher_is_better=rising)
+        equal_rate.append(
+            EqualRate(rate, at_anchor, at_codec, _nan(interval.low), _nan(interval.high), needed)
+        )
+    return Cell(verdict, bd_rate(*whole, higher_is_better=rising, method=METHOD), tuple(equal_rate))
+
+
+def _gap(codec: CodecResult, metric: str) -> str:
+    """Why a codec's curve is not whole, in words; empty where it is."""
+    if codec.failures:
+        images = dict.fromkeys(m.image for m in codec.failures)
+        return f"{codec.name} has no result for {_listed(images)}: {codec.failures[0].reason}"
+    if codec.incomplete_images:
+        return (
+            f"{codec.name} was not measured at every point for {_listed(codec.incomplete_images)}"
+        )
+    values: Grid = codec.metric(metric)
+    if np.isnan(values).any():
+        missing = [m for m in codec.measurements.values() if math.isnan(m.metric(metric))]
+        score = missing[0].metrics.get(metric)
+        reason = score.reason if score else "not measured"
+        if len(missing) == len(codec.measurements):
+            return reason
+        return f"{codec.name}, {_listed(dict.fromkeys(m.image for m in missing))}: {reason}"
+    return ""
+
+
+def _listed(names: Sequence[str] | Mapping[str, None]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

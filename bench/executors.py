@@ -147,7 +147,7 @@ class _Lane:
         try:
             if task.encode:
                 size, stream_digest, encode, diagnostics = self.workers["encode"].call(
-                    (task.codec, task.point, task.image.path, stream), limit
+                    (task.codec, task.point, task.image, stream), limit
                 )
                 busy += encode.wall
                 m = replace(
@@ -176,9 +176,7 @@ class _Lane:
     def _score(self, task: Task) -> tuple[dict[str, MetricValue], float]:
         """The metrics; where the scorer itself fails, reasons that the next run tries again."""
         try:
-            return self.workers["score"].call(
-                (task.image.path, self.pixels, task.metrics), SCORE_LIMIT
-            )
+            return self.workers["score"].call((task.image, self.pixels, task.metrics), SCORE_LIMIT)
         except CallFailed as error:
             return {name: MetricValue(None, "", str(error)) for name in task.metrics}, 0.0
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,28 +84,24 @@ def nothing_to_do() -> Iterator[Figure]:
         subprocess.run(command, check=True, capture_output=True)
         count = Path(scratch, "run", "measurements.jsonl").read_bytes().count(b"\n")
         for extra, what in (([], "with its report"), (["--no-report"], "without a report")):
-            seconds = _median(lambda extra=extra: _call([*command, *extra]))
+            seconds = _median([*command, *extra])
             name = f"nothing-to-do re-run of {count} measurements, {what}"
             yield Figure(name, f"{seconds:.2f} s", "<= 3 s")
 
 
 def start_up() -> Iterator[Figure]:
     """What a user waits for before anything happens."""
-    seconds = _median(lambda: _call([sys.executable, "-m", "bench", "--help"]))
+    seconds = _median([sys.executable, "-m", "bench", "--help"])
     yield Figure("python -m bench --help", f"{seconds:.2f} s", "<= 0.5 s")
-    seconds = _median(lambda: _call([sys.executable, "-m", "bench", "list"]))
+    seconds = _median([sys.executable, "-m", "bench", "list"])
     yield Figure("python -m bench list", f"{seconds:.2f} s", "<= 0.5 s")
 
 
-def _call(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def _median(call: Callable[[], None], repeats: int = 5) -> float:
+def _median(command: list[str], repeats: int = 5) -> float:
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        call()
+        subprocess.run(command, check=True, capture_output=True)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import codecs.registry as registry
 from bench.store import Measurement, MetricValue, Store, key_of
-from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable, Point
 from datasets.base import Dataset, ImageRef
 

@@ -66,8 +66,8 @@ class CodecResult:
     @cached_property
     def incomplete_images(self) -> tuple[str, ...]:
         """Images on which at least one operating point has no stream."""
-        missing = np.isnan(self.bpp).any(axis=0)
-        return tuple(name for name, gap in zip(self.images, missing, strict=True) if gap)
+        missing = np.flatnonzero(np.isnan(self.bpp).any(axis=0))
+        return tuple(self.images[column] for column in missing)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from bench import metrics as metrics_package
 from bench.executors import run_tasks
 from bench.plan import Plan, make_plan
 from bench.progress import Progress
-from bench.store import Store, StoreError, write_atomically
+from bench.store import Store, StoreError
 from datasets.base import Dataset
+from datasets.cache import write_atomically
 from datasets.registry import open_dataset
 
 QUICK_IMAGES = 4

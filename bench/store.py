@@ -202,13 +202,6 @@ class Store:
             yield
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
 def digest(data: bytes | memoryview) -> str:
     """SHA-256, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

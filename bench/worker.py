@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bench.store import MetricValue, Timing, digest, write_atomically
-from codecs import registry
+import codecs.registry as registry
+from bench.store import MetricValue, Timing, digest
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
+from datasets.base import DatasetError, ImageRef
+from datasets.cache import write_atomically
 
 T = TypeVar("T")
 
@@ -39,7 +41,12 @@ def serve(connection: Connection, role: str) -> None:
     """
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    handle = {"encode": Encoder, "decode": Decoder, "score": Scorer}[role]()
+    roles: dict[str, Callable[[], Callable[..., Any]]] = {
+        "encode": Encoder,
+        "decode": Decoder,
+        "score": Scorer,
+    }
+    handle = roles[role]()
     while True:
         try:
             request = connection.recv()
@@ -49,7 +56,7 @@ def serve(connection: Connection, role: str) -> None:
             reply = ("ok", handle(*request))
         except CodecUnavailable as error:
             reply = ("unavailable", str(error))
-        except CodecError as error:
+        except (CodecError, DatasetError) as error:
             reply = ("failed", str(error))
         except MemoryError:
             reply = ("failed", f"out of memory in {role}")
@@ -72,17 +79,17 @@ class Encoder:
     def __init__(self) -> None:
         self.codecs = _CodecCache()
         self.warm: set[str] = set()
-        self.loaded: tuple[Path, Image] | None = None
+        self.loaded: tuple[ImageRef, Image] | None = None
 
     def __call__(
-        self, name: str, point: Point, image_path: Path, stream_path: Path
+        self, name: str, point: Point, original: ImageRef, stream_path: Path
     ) -> tuple[int, str, Timing, dict[str, Any]]:
         """Returns the stream's size and digest, the time it took, and diagnostics."""
-        from datasets.loading import load_image
+        from datasets.loading import load_ref
 
         codec = self.codecs[name]
-        if self.loaded is None or self.loaded[0] != image_path:
-            self.loaded = (image_path, load_image(image_path))
+        if self.loaded is None or self.loaded[0] != original:
+            self.loaded = (original, load_ref(original))
         image = self.loaded[1]
         if codec.warm_up and name not in self.warm:
             codec.encode(np.ascontiguousarray(image[:64, :64]), point)
@@ -121,22 +128,22 @@ class Scorer:
 
     def __init__(self) -> None:
         self.engines: dict[tuple[str, ...], Any] = {}
-        self.prepared: OrderedDict[tuple[Path, tuple[str, ...]], Any] = OrderedDict()
+        self.prepared: OrderedDict[tuple[ImageRef, tuple[str, ...]], Any] = OrderedDict()
 
     def __call__(
-        self, image_path: Path, pixel_path: Path, metrics: tuple[str, ...]
+        self, original: ImageRef, pixel_path: Path, metrics: tuple[str, ...]
     ) -> tuple[dict[str, MetricValue], float]:
         """Returns the scores and the seconds they took."""
         from bench.metrics import MetricsEngine
-        from datasets.loading import load_image
+        from datasets.loading import load_ref
 
         if metrics not in self.engines:
             self.engines[metrics] = MetricsEngine(metrics)
         engine = self.engines[metrics]
         start = time.perf_counter()
-        key = (image_path, metrics)
+        key = (original, metrics)
         if key not in self.prepared:
-            self.prepared[key] = engine.prepare(load_image(image_path))
+            self.prepared[key] = engine.prepare(load_ref(original))
             while len(self.prepared) > 1 and self._bytes() > PREPARED_BYTES:
                 self.prepared.popitem(last=False)
         self.prepared.move_to_end(key)
