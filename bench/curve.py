@@ -105,4 +105,7 @@ def _interpolated(points: Front, x: Array, y: Array, at: float) -> float:
 
     if not points.usable or len(x) < 2:
         return math.nan
-    return float(PchipInterpolator(x, y, extrapolate=False)(at))
+    inside = min(max(at, x[0]), x[-1])
+    if not abs(at - inside) <= 1e-9 * (x[-1] - x[0]):  # an end point survives rounding
+        return math.nan
+    return float(PchipInterpolator(x, y)(inside))
