@@ -1,0 +1,303 @@
+"""Somebody's codec as two command lines in a TOML file, without any Python.
+
+    name = "mycodec"                  # letters, digits and . _ + -
+    label = "My codec"                # optional, for legends
+    version = "1.2"                   # or a command that prints it: ["mycodec", "--version"]
+    encode = "mycodec -q {value} {input} -o {output}"
+    decode = ["mycodec", "-d", "{input}", "-o", "{output}"]
+    parameter = "quality"             # what {value} is
+    points = [10, 25, 40, 55, 70, 85] # low rate first
+    input = "png"                     # optional: what the encoder reads, "png" or "ppm"
+    output = "png"                    # optional: what the decoder writes, "png" or "ppm"
+    extension = "bin"                 # optional: of the stream, for tools that look at it
+    time_limit = 600                  # optional: seconds for one command
+
+    [settings]                        # optional: shown in the report
+    chroma = "4:2:0"
+
+A command is a list of arguments, or a string that is split as a shell would; no shell runs.
+It runs in a folder that is empty but for its input; `{here}` is the folder of the TOML file.
+What it prints is ignored, but for the last lines of an error.  A decoder reports a damaged
+stream by an exit status other than 0.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from codecs import process
+from codecs.base import (
+    MAX_PIXELS,
+    BitstreamError,
+    Codec,
+    CodecError,
+    CodecUnavailable,
+    EncodeError,
+    Image,
+    Point,
+    check_image,
+)
+from codecs.ladder import ladder
+from codecs.naming import check_spelling, suggestion
+
+REQUIRED = ("name", "version", "encode", "decode", "parameter", "points")
+OPTIONAL = ("label", "input", "output", "extension", "time_limit", "settings")
+ENCODE_PLACEHOLDERS = ("input", "output", "value")
+DECODE_PLACEHOLDERS = ("input", "output")
+FORMATS = {"png": "PNG", "ppm": "PPM"}
+TIME_LIMIT = 600.0
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """A TOML file's content, checked."""
+
+    name: str
+    label: str
+    version: str
+    encode: tuple[str, ...]
+    decode: tuple[str, ...]
+    points: tuple[Point, ...]
+    input: str
+    output: str
+    extension: str
+    time_limit: float
+    settings: Mapping[str, str]
+
+
+def load(path: Path) -> Codec:
+    """The codec that the TOML file at `path` describes.
+
+    Raises `CodecError` for a mistake in the file, `CodecUnavailable` for a missing tool.
+    """
+    return CommandCodec(read(path))
+
+
+def read(path: Path) -> Commands:
+    """Read and check the file, find its tools, ask for the version."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CodecError(f"{path}: {error}") from error
+    try:
+        return _check(table, path.resolve().parent)
+    except ValueError as error:
+        raise CodecError(f"{path}: {error}") from error
+
+
+class CommandCodec(Codec):
+    """A codec that runs somebody's encoder and decoder."""
+
+    warm_up = False
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self.name, self.label, self.version = commands.name, commands.label, commands.version
+        self.points = commands.points
+        self.settings = {
+            **commands.settings,
+            "encode command": shlex.join(commands.encode),
+            "decode command": shlex.join(commands.decode),
+        }
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        check_image(image)
+        commands = self._commands
+        picture = io.BytesIO()
+        PillowImage.fromarray(image).save(picture, FORMATS[commands.input])
+        files = (f"in.{commands.input}", f"out.{commands.extension}")
+        limit = process.FILE_BYTES + 16 * image.size
+        try:
+            data = _run(commands, commands.encode, *files, picture.getvalue(), limit, point)
+        except process.ProcessError as error:
+            raise EncodeError(str(error)) from error
+        if not data:
+            raise EncodeError(f"{commands.encode[0]} ended well but wrote no stream")
+        return data
+
+    def decode(self, data: bytes) -> Image:
+        commands = self._commands
+        files = (f"in.{commands.extension}", f"out.{commands.output}")
+        try:
+            written = _run(commands, commands.decode, *files, data, 16 * MAX_PIXELS, None)
+        except process.ProcessError as error:
+            raise BitstreamError(str(error)) from error
+        if not written:
+            raise BitstreamError(f"{commands.decode[0]} ended well but wrote no picture")
+        try:
+            with PillowImage.open(
+                io.BytesIO(written), formats=[FORMATS[commands.output]]
+            ) as opened:
+                if opened.mode != "RGB" or opened.width * opened.height > MAX_PIXELS:
+                    raise BitstreamError(
+                        f"decoded to {opened.width} x {opened.height} pixels of {opened.mode}; "
+                        "expected 8-bit RGB"
+                    )
+                return np.array(opened)
+        except BitstreamError:
+            raise
+        except Exception as error:
+            raise BitstreamError(f"the decoded {commands.output} is damaged: {error}") from error
+
+    def command(self, point: Point) -> str:
+        commands = self._commands
+        names = {"input": f"in.{commands.input}", "output": f"out.{commands.extension}"}
+        return shlex.join(_filled(commands.encode, {**names, "value": str(point.value)}))
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        # Nothing is known of the tool; a second for a picture of 0.4 Mpx announces a long run.
+        return 0.2 + pixels * 2.5e-6
+
+
+def _run(
+    commands: Commands,
+    template: tuple[str, ...],
+    source: str,
+    target: str,
+    content: bytes,
+    file_bytes: int,
+    point: Point | None,
+) -> bytes:
+    """Run one command in an empty folder; what it wrote, empty if nothing."""
+    with tempfile.TemporaryDirectory(prefix="codec-") as folder:
+        directory = Path(folder)
+        (directory / source).write_bytes(content)
+        values = {"input": str(directory / source), "output": str(directory / target)}
+        if point is not None:
+            values["value"] = str(point.value)
+        process.run(
+            _filled(template, values),
+            seconds=commands.time_limit,
+            directory=directory,
+            file_bytes=file_bytes,
+        )
+        written = directory / target
+        # Not a link that would lead out of the folder.
+        return written.read_bytes() if written.is_file() and not written.is_symlink() else b""
+
+
+def _filled(template: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
+    """The arguments with known placeholders replaced; other braces stay as they are."""
+    return [_PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), part) for part in template]
+
+
+def _check(table: Mapping[str, Any], here: Path) -> Commands:
+    """Raises `ValueError` that says which key is wrong and how."""
+    for key in table:
+        if key not in REQUIRED + OPTIONAL:
+            raise ValueError(f"unknown key {key!r}{suggestion(key, REQUIRED + OPTIONAL)}")
+    for key in REQUIRED:
+        if key not in table:
+            raise ValueError(f"{key} is missing")
+    name = check_spelling(_text(table, "name"))
+    if ":" in name:
+        raise ValueError("name: a colon would make it a variant")
+    limit = table.get("time_limit", TIME_LIMIT)
+    if type(limit) not in (int, float) or not 0 < limit <= 86400:
+        raise ValueError("time_limit: expected seconds, above 0 and at most 86400")
+    settings = table.get("settings", {})
+    if not isinstance(settings, dict):
+        raise ValueError("settings: expected a table")
+    extension = _text(table, "extension", "bin")
+    if not re.fullmatch(r"[A-Za-z0-9]{1,10}", extension):
+        raise ValueError("extension: expected up to ten letters and digits")
+    # The order of the checks: everything in the file first, then what is outside of it.
+    encode = _template(table, "encode", ENCODE_PLACEHOLDERS, here)
+    decode = _template(table, "decode", DECODE_PLACEHOLDERS, here)
+    return Commands(
+        name=name,
+        label=_text(table, "label", name),
+        points=_points(table),
+        input=_format(table, "input"),
+        output=_format(table, "output"),
+        extension=extension,
+        time_limit=float(limit),
+        settings={str(key): str(value) for key, value in settings.items()},
+        encode=_found(encode),
+        decode=_found(decode),
+        version=_version(table, here),
+    )
+
+
+def _text(table: Mapping[str, Any], key: str, default: str = "") -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key}: expected a string")
+    return value
+
+
+def _format(table: Mapping[str, Any], key: str) -> str:
+    value = _text(table, key, "png")
+    if value not in FORMATS:
+        raise ValueError(f'{key}: expected "png" or "ppm", got {value!r}')
+    return value
+
+
+def _points(table: Mapping[str, Any]) -> tuple[Point, ...]:
+    values = table["points"]
+    if not isinstance(values, list) or not values:
+        raise ValueError("points: expected a list of values, low rate first")
+    if any(type(value) not in (int, float, str) for value in values):
+        raise ValueError("points: expected numbers or strings")
+    if len(set(values)) != len(values):
+        raise ValueError("points: a value occurs twice")
+    return ladder(_text(table, "parameter"), values)
+
+
+def _arguments(table: Mapping[str, Any], key: str, here: Path) -> tuple[str, ...]:
+    value = table[key]
+    if isinstance(value, str):
+        value = shlex.split(value)
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+        raise ValueError(f"{key}: expected a command, as a string or a list of strings")
+    return tuple(_filled(tuple(value), {"here": str(here)}))
+
+
+def _template(
+    table: Mapping[str, Any], key: str, wanted: tuple[str, ...], here: Path
+) -> tuple[str, ...]:
+    arguments = _arguments(table, key, here)
+    used = [m[1] for part in arguments for m in _PLACEHOLDER.finditer(part)]
+    for name in used:
+        if name not in wanted:
+            hint = suggestion(name, [*wanted, "here"])
+            raise ValueError(f"{key}: unknown placeholder {{{name}}}{hint}")
+    for name in wanted:
+        if name not in used:
+            raise ValueError(f"{key}: the placeholder {{{name}}} is missing")
+    return arguments
+
+
+def _found(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with the path of its tool looked up."""
+    tool = shutil.which(arguments[0])
+    if tool is None:
+        raise CodecUnavailable(f"{arguments[0]} not found: install it or put it on the search path")
+    return (str(Path(tool).absolute()), *arguments[1:])
+
+
+def _version(table: Mapping[str, Any], here: Path) -> str:
+    if isinstance(table["version"], str):
+        return _text(table, "version")
+    command = _found(_arguments(table, "version", here))
+    try:
+        output = process.run(command, seconds=60)
+    except process.ProcessError as error:
+        raise CodecUnavailable(f"asking for the version: {error}") from error
+    lines = (output.stdout.strip() or output.stderr.strip()).splitlines()
+    if not lines:
+        raise ValueError("version: the command printed nothing")
+    return lines[0][:200]
