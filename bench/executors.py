@@ -28,6 +28,8 @@ from bench.plan import Task
 from bench.store import Measurement, MetricValue, Store
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+START_LIMIT = 300.0
+"""Seconds that a worker process may take to start."""
 SCORE_LIMIT = 1800.0
 """Seconds after which computing metrics is given up."""
 
@@ -197,8 +199,8 @@ class Worker:
 
     def call(self, request: tuple[Any, ...], limit: float) -> Any:
         """The answer.  Raises `CallFailed`, after `limit` seconds at the latest."""
-        connection = self._start()
         try:
+            connection = self._start()
             connection.send(request)
             if not connection.poll(limit):
                 self._end()
@@ -222,14 +224,18 @@ class Worker:
         with self.lock:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
-            if self.connection is None:
-                context = multiprocessing.get_context("spawn")
-                ours, theirs = context.Pipe()
-                process = context.Process(target=worker.serve, args=(theirs, self.role))
-                process.start()
-                theirs.close()
-                self.process, self.connection = process, ours
-            return self.connection
+            if self.connection is not None:
+                return self.connection
+            context = multiprocessing.get_context("spawn")
+            connection, theirs = context.Pipe()
+            process = context.Process(target=worker.serve, args=(theirs, self.role))
+            process.start()
+            theirs.close()
+            self.process, self.connection = process, connection
+        if not connection.poll(START_LIMIT):
+            raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
+        connection.recv()
+        return connection
 
     def _end(self) -> int | None:
         with self.lock:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LINE_EVERY = 20.0
 """Seconds between progress lines where there is no terminal."""
 
+TRUSTED = 60.0
+"""CPU seconds for which the estimates are believed before their record counts more."""
+
 
 def duration(seconds: float) -> str:
     """`8 s`, `3 min`, `9.4 h`."""
@@ -100,11 +103,11 @@ class Progress:
             self._line(f"{self.count}/{self.tasks} {self._left()}")
 
     def _left(self) -> str:
-        """Time left, from how the estimates have held up so far."""
+        """Time left, from how the estimates have held up so far (at first: from them alone)."""
         if self.count == self.tasks:
             return f"done in {duration(time.monotonic() - self.start)}"
         spent = time.monotonic() - self.start
-        pace = spent / self.done_estimate if self.done_estimate else 0.0
+        pace = (spent + TRUSTED / self.jobs) / (self.done_estimate + TRUSTED)
         return f"about {duration(pace * (self.planned - self.done_estimate))} left"
 
     def _line(self, text: str) -> None:

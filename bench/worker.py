@@ -37,7 +37,8 @@ def serve(connection: Connection, role: str) -> None:
     """Answer requests until the harness goes away.
 
     The process leads a session of its own, so that a time limit can end it together with every
-    program it has started.  A reply is ("ok", value), ("failed", why) or ("unavailable", why).
+    program it has started.  It says `ready` once it is.  A reply is ("ok", value),
+    ("failed", why) or ("unavailable", why).
     """
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -47,6 +48,7 @@ def serve(connection: Connection, role: str) -> None:
         "score": Scorer,
     }
     handle = roles[role]()
+    connection.send("ready")
     while True:
         try:
             request = connection.recv()
