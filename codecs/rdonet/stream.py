@@ -23,6 +23,7 @@ from codecs.learned.bands import in_bands
 from codecs.learned.bitstream import Header
 from codecs.learned.exact import from_grid
 from codecs.rdonet import backbone
+from codecs.rdonet.cost import synthesise
 from codecs.rdonet.exact import Bools, ExactUnit, Level
 from codecs.rdonet.maskcoding import decode_masks, encode_masks
 from codecs.rdonet.masks import CTU, LEVELS, Masks, ctu_grid
@@ -32,8 +33,8 @@ from codecs.rdonet.unit import round_latent
 MAGIC = b"RD"
 VERSION = 1
 DEEPEST_FIRST = tuple(reversed(LEVELS))
-ANALYSIS_HALO, SYNTHESIS_HALO = 10, 13
-"""How many positions of f₀ and d₁ the backbones look to each side, at most (see the tests)."""
+ANALYSIS_HALO = 10
+"""How many positions of f₀ away the analysis looks to each side, at most (see the tests)."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class StreamCoder:
         d2 = _channels_first(from_grid(coded.features[1]))
         latents = torch.from_numpy(coded.levels[1].latents).to(d2)
         d1 = self.network.unit(1).decoded(d2, _channels_first(latents))
-        x = in_bands(self.network.synthesis, d1, 1, self._stride, SYNTHESIS_HALO)
+        x = synthesise(self.network, d1)
         x = x[0, :, :height, :width].clamp(0, 1).mul(255).round()
         picture: NDArray[np.uint8] = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
         return picture
