@@ -97,7 +97,7 @@ class ExactLinear:
         w = _integers(weight, WEIGHT_BITS)
         b = _integers(weight.new_zeros(len(w)) if bias is None else bias, ACCUMULATOR_BITS)
         _check_bound(w, b, ACTIVATION_LIMIT, what)
-        self.weight = w.t().contiguous()
+        self.weight = w.contiguous()
         self.bias = b
 
     @classmethod
@@ -116,7 +116,7 @@ class ExactLinear:
         The accumulators of the parts add up to the layer's; the bias stays with the first part.
         """
         parts = []
-        for index, weight in enumerate(self.weight.split(list(sizes))):
+        for index, weight in enumerate(self.weight.split(list(sizes), 1)):
             part = object.__new__(ExactLinear)
             part.weight = weight.contiguous()
             part.bias = self.bias if index == 0 else torch.zeros_like(self.bias)
@@ -125,7 +125,8 @@ class ExactLinear:
 
     def accumulate(self, x: Tensor) -> Tensor:
         """Accumulators [n, O] of activations [n, C]."""
-        return torch.addmm(self.bias, x, self.weight)
+        # Stored [O, C]: products with few rows run faster with this operand transposed.
+        return torch.addmm(self.bias, x, self.weight.t())
 
     def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
         return requantise(self.accumulate(x), leaky)
@@ -292,6 +293,19 @@ class ExactIGDN:
 
 
 ExactLayer = ExactConv | ExactSubpixelConv | ExactUpConv
+
+
+def exact_layer(module: nn.Module, what: str = "hyper-decoder") -> ExactLayer:
+    """The exact form of a convolution, transposed convolution or sub-pixel convolution."""
+    if isinstance(module, nn.Conv2d):
+        return ExactConv.from_conv(module, what)
+    if isinstance(module, nn.ConvTranspose2d):
+        return ExactUpConv(module, what)
+    if isinstance(module, nn.Sequential) and len(module) == 2:
+        conv, shuffle = module
+        if isinstance(conv, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle):
+            return ExactSubpixelConv(conv, shuffle.upscale_factor, what)
+    raise ValueError(f"{what}: no exact form for {type(module).__name__}")
 
 
 def run_layers(layers: Sequence[ExactLayer], x: Tensor) -> Tensor:

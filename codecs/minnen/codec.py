@@ -1,0 +1,240 @@
+"""Minnen et al. 2018 as a codec: pictures to bytes and back, bit-exact in the entropy path.
+
+Sections of a stream: hyper-latent z (channel by channel), latent y (in wavefronts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codecs.base import (
+    BitstreamError,
+    Codec,
+    CodecUnavailable,
+    EncodeError,
+    Image,
+    Point,
+    check_image,
+)
+from codecs.learned import bitstream, weights
+from codecs.learned.bands import in_bands
+from codecs.learned.bitstream import BLOCK, Header
+from codecs.learned.context import ContextCoder
+from codecs.learned.density import GaussianDensity
+from codecs.learned.entropy import SCALE_FLOOR
+from codecs.learned.exact import LATENT_LIMIT, exact_layer, run_layers
+from codecs.learned.hyperlatent import HyperlatentCoder
+from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
+from codecs.learned.tables import ScaleTable
+from codecs.minnen.network import Minnen
+
+MAGIC = b"MN"
+VERSION = 1
+ARCHITECTURE = "minnen"
+FOLDER = Path(__file__).parent / "weights"
+_STRIDE = 16
+_HALO = 2
+"""Units of 16 pixels that either transform sees beyond a unit: less than 1 + ½ + ¼ + ⅛."""
+
+
+def export(network: Minnen, path: Path, card: Mapping[str, Any], half: bool = False) -> bytes:
+    """Write a weights file with the integer tables that coding needs; returns its digest.
+
+    `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training.
+    With `half`, the network's own parameters are rounded to 16 bits first.
+    """
+    if half:
+        network.load_state_dict(weights.half_precision(network.state_dict()))
+    scales = ScaleTable.build(SCALE_FLOOR)
+    tables = HyperlatentCoder.export(network.prior)
+    stored: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
+    stored |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
+    card = {**card, "architecture": ARCHITECTURE, "config": network.config}
+    return weights.save(path, network.state_dict(), stored, card, half)
+
+
+class MinnenModel:
+    """One rate point: network for analysis and synthesis, exact integers for the entropy path.
+
+    `transforms` is the precision of analysis and synthesis, "float32" or "bfloat16"; the entropy
+    path does not depend on it.
+    """
+
+    def __init__(
+        self, loaded: weights.Weights, device: str = "cpu", transforms: str = "float32"
+    ) -> None:
+        self.name = loaded.path.name
+        self.digest = loaded.digest
+        self.device = torch.device(device)
+        self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[transforms]
+        try:
+            network = Minnen.from_config(loaded.card["config"])
+            network.load_state_dict(loaded.parameters)
+            tables = {key: loaded.table(f"z.{key}") for key in ("frequencies", "lows", "medians")}
+            self.z_coder = HyperlatentCoder(tables)
+            scales = ScaleTable(
+                loaded.table("scales.thresholds").astype(np.int64),
+                loaded.table("scales.inverse").astype(np.int64),
+            )
+            self.hyper_decoder = [
+                exact_layer(m).to(device) for m in network.h_s if list(m.parameters())
+            ]
+            head = [layer for layer in network.head if isinstance(layer, nn.Conv2d)]
+            self.context = ContextCoder(
+                network.context,
+                head,
+                GaussianDensity(scales),
+                side_channels=2 * network.config["M"],
+            ).to(device)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CodecUnavailable(f"{loaded.path}: the weights do not fit ({error})") from error
+        self.network = network.eval().requires_grad_(False).to(self.device)
+
+    def _transform(self, module: nn.Module, x: Tensor) -> Tensor:
+        if self.dtype == torch.float32:
+            return module(x)
+        with torch.autocast(self.device.type, self.dtype):
+            return module(x.contiguous(memory_format=torch.channels_last)).float()
+
+    @torch.inference_mode()
+    def latents(self, image: Image) -> tuple[Int32s, Int32s]:
+        """(z symbols [N, h/4, w/4], ŷ [h, w, M]) of a picture, h = ⌈H/64⌉·4."""
+        height, width, _ = image.shape
+        x = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float() / 255
+        padding = (0, -width % BLOCK, 0, -height % BLOCK)
+        x = functional.pad(x, padding, mode="replicate")
+        y = in_bands(lambda v: self._transform(self.network.g_a, v), x, _STRIDE, 1, _HALO)
+        if not bool(torch.isfinite(y).all()):
+            raise EncodeError("the latent is not finite: the weights are damaged")
+        z = self.z_coder.symbols(self.network.h_a(y)[0])
+        rounded = torch.round(y[0]).clamp(-LATENT_LIMIT, LATENT_LIMIT)
+        return z, rounded.permute(1, 2, 0).cpu().numpy().astype(np.int32)
+
+    @torch.inference_mode()
+    def side_information(self, z: Int32s) -> Tensor:
+        """ψ [h, w, 2M], exact, of z symbols [N, h/4, w/4]."""
+        grid = self.z_coder.to_grid(z).permute(1, 2, 0).contiguous().to(self.device)
+        return run_layers(self.hyper_decoder, grid)
+
+    @torch.inference_mode()
+    def compress(self, image: Image) -> bytes:
+        """The complete file."""
+        z, y = self.latents(image)
+        psi = self.side_information(z)
+        z_encoder, y_encoder = SymbolEncoder(), SymbolEncoder()
+        self.z_coder.encode(z_encoder, z.reshape(len(z), -1))
+        self.context.encode(y_encoder, y, psi)
+        model = self.digest[: bitstream.MODEL_BYTES]
+        header = Header(MAGIC, VERSION, model, 0, image.shape[0], image.shape[1])
+        return bitstream.pack(header, [z_encoder.get_bytes(), y_encoder.get_bytes()], [z, y])
+
+    @torch.inference_mode()
+    def decode_latents(self, data: bytes) -> tuple[Header, Int32s]:
+        """(header, ŷ [h, w, M]), verified.  Raises `BitstreamError`."""
+        stream = bitstream.unpack(data, MAGIC, VERSION, sections=2)
+        header = stream.header
+        bitstream.check_model(header, self.digest, self.name)
+        if header.flags:
+            raise BitstreamError("the header is damaged: unknown flags")
+        rows, columns = -(-header.height // BLOCK), -(-header.width // BLOCK)
+        z = self.z_coder.decode(SymbolDecoder(stream.sections[0]), rows * columns)
+        z = z.reshape(-1, rows, columns)
+        y = self.context.decode(SymbolDecoder(stream.sections[1]), self.side_information(z))
+        stream.verify([z, y])
+        return header, y
+
+    @torch.inference_mode()
+    def synthesise(self, header: Header, y: Int32s) -> Image:
+        """The picture of decoded latents."""
+        latent = torch.from_numpy(y).to(self.device).permute(2, 0, 1)[None].float()
+        x = in_bands(lambda v: self._transform(self.network.g_s, v), latent, 1, _STRIDE, _HALO)
+        x = x[0, :, : header.height, : header.width].clamp(0, 1).mul(255).round()
+        return np.ascontiguousarray(x.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+    def decompress(self, data: bytes) -> Image:
+        """The picture, from the bytes alone.  Raises `BitstreamError`."""
+        return self.synthesise(*self.decode_latents(data))
+
+    def information(self, image: Image) -> dict[str, float]:
+        """Bits of z and y under the integer tables: the file's payload up to the coder's loss."""
+        z, y = self.latents(image)
+        return {
+            "z": self.z_coder.information(z.reshape(len(z), -1)),
+            "y": self.context.information(y, self.side_information(z)),
+        }
+
+
+class MinnenCodec(Codec):
+    """The adapter: one operating point for each weights file of a folder."""
+
+    def __init__(
+        self, folder: Path = FOLDER, device: str = "cpu", transforms: str = "float32"
+    ) -> None:
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise CodecUnavailable(
+                f"minnen has no weights in {folder}; train some with "
+                "`python -m codecs.learned.train --codec minnen`"
+            )
+        models = []
+        for file in files:
+            loaded = weights.load(file, ARCHITECTURE)
+            models.append((_point(loaded), MinnenModel(loaded, device, transforms), loaded))
+        models.sort(key=lambda item: item[0].value)
+        self._by_point = {point: model for point, model, _ in models}
+        self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for _, m, _ in models}
+        if len(self._by_point) < len(models):
+            raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
+        first = models[0][2].card["config"]
+        self.name = "minnen" if transforms == "float32" else f"minnen:{transforms}"
+        self.label = "Minnen 2018" + ("" if transforms == "float32" else f" ({transforms})")
+        digests = " ".join(m.digest[:4].hex() for _, m, _ in models)
+        self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
+        self.points = tuple(self._by_point)
+        self.settings = {
+            "width": f"N={first['N']}, M={first['M']}",
+            "transforms": transforms,
+            "entropy path": "exact integers",
+        }
+        self.device = device
+        self.tuned_for = tuple(models[0][2].card.get("tuned_for", ()))
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        check_image(image)
+        model = self._by_point.get(point)
+        if model is None:
+            known = ", ".join(p.label for p in self.points)
+            raise EncodeError(f"minnen has no weights for {point.label}; there are {known}")
+        return model.compress(image)
+
+    def decode(self, data: bytes) -> Image:
+        header, _ = bitstream.read_header(data, MAGIC, VERSION)
+        model = self._by_digest.get(header.model)
+        if model is None:
+            known = ", ".join(digest.hex() for digest in self._by_digest)
+            raise BitstreamError(
+                f"the stream was made with weights {header.model.hex()}; here are {known}"
+            )
+        return model.decompress(data)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        return 0.2 + pixels * 8e-6
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """Bytes of the two sections."""
+        stream = bitstream.unpack(data, MAGIC, VERSION, sections=2)
+        return {"bytes": dict(zip(("z", "y"), map(len, stream.sections), strict=True))}
+
+
+def _point(loaded: weights.Weights) -> Point:
+    point = loaded.card.get("point")
+    if not isinstance(point, dict) or not isinstance(point.get("value"), int | float):
+        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
+    return Point(str(point.get("parameter", "lambda")), point["value"])
