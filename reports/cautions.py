@@ -52,6 +52,15 @@ def _found(
                 f"{' ...' if len(images) > 6 else ''}.",
                 "Remove the cause given under Failures, then run again with --retry.",
             )
+    absent: dict[str, list[str]] = {}
+    for chart in charts:
+        for label in chart.absent:
+            absent.setdefault(label, []).append(chart.metric.label)
+    for label, metrics in absent.items():
+        yield Caution(
+            f"{label} has no curve of {', '.join(metrics)}: it has no value for some images.",
+            "Remove the cause given under Failures, then run again with --retry.",
+        )
     for codec in results.codecs:
         if codec.tuned_for:
             names = ", ".join(metric_text(name).label for name in codec.tuned_for)

@@ -91,19 +91,22 @@ def styles(comparison: Comparison) -> dict[str, int]:
 def common_images(codecs: Sequence[CodecResult], metric: str) -> tuple[set[str], Mask]:
     """Names of the codecs that have a curve, and the images that count, bool[images].
 
-    A codec that was measured on no image at all its points has none; of the others, an image
-    counts where every one of them has all its values.
+    As for verdicts, a codec with a gap has no curve, and all images count.  Only where every
+    codec has gaps (a picture too small for the metric, say) are images left out, for all alike.
     """
-    names = set()
-    shared = np.ones(len(codecs[0].images) if codecs else 0, dtype=np.bool_)
-    for codec in codecs:
-        finite = np.isfinite(_comparable(codec, metric))
-        measured = finite.any(axis=1)
-        complete = finite[measured].all(axis=0)
+    finite = {codec.name: np.isfinite(_comparable(codec, metric)) for codec in codecs}
+    everything = np.ones(len(codecs[0].images) if codecs else 0, dtype=np.bool_)
+    whole = {name for name, grid in finite.items() if grid.all()}
+    if whole:
+        return whole, everything
+    names, shared = set(), everything
+    for name, grid in finite.items():
+        measured = grid.any(axis=1)
+        complete = grid[measured].all(axis=0)
         if measured.any() and complete.any():
-            names.add(codec.name)
-            shared &= complete
-    return (names, shared) if names and shared.any() else (set(), np.zeros_like(shared))
+            names.add(name)
+            shared = shared & complete
+    return (names, shared) if names and shared.any() else (set(), np.zeros_like(everything))
 
 
 def _comparable(codec: CodecResult, metric: str) -> Grid:

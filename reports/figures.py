@@ -69,7 +69,10 @@ def _write(chart: Chart, stem: Path) -> list[Path]:
     right = max(p.bpp for one in chart.series for p in one.points) * 1.03
     lines = [_measured(axes, one) for one in chart.series]
     names = [shorten(one.label, 40) for one in chart.series]
-    for place, one in enumerate(one for one in chart.published if one.facts.shown):
+    # Published MS-SSIM is averaged before the decibels, ours after: a page can say so, an axis
+    # in a paper cannot.
+    drawn = [one for one in chart.published if one.facts.shown and one.facts.metric == "psnr"]
+    for place, one in enumerate(drawn):
         lines.append(_published(axes, one.points, DASHES[place % len(DASHES)]))
         names.append(f"{one.facts.label} (published)")
     axes.set_xlim(0, right)

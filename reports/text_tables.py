@@ -103,8 +103,11 @@ def _values(line: RateLine) -> list[str]:
 
 
 def markdown_escape(text: str) -> str:
-    """Text that Markdown prints as it is, inside a table cell too."""
-    escaped = re.sub(r"([\\`*_{}\[\]()#+!|~$@:])", r"\\\1", clean(text))
+    """Text that Markdown prints as it is, inside a table cell too, and that stays readable.
+
+    Brackets act only before another bracket or a colon, colons only before slashes.
+    """
+    escaped = re.sub(r"([\\`*_|~$@#]|\](?=[\[(:])|:(?=//))", r"\\\1", clean(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

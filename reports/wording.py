@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import metrics
-from bench.bd import Verdict
+from bench.bd import Status, Verdict
 from bench.comparison import Comparison
 from bench.quality import unit
 
@@ -113,7 +113,9 @@ def remark(verdict: Verdict) -> str:
     """What a reader must know beside the figure: nothing where all is well."""
     if not verdict.message:
         return "" if is_defined(verdict) else status(verdict)
-    return clean(f"{verdict.status}: {verdict.message}")
+    # "invalid values" adds nothing to a sentence that says which value is missing and why.
+    prefix = "" if verdict.status is Status.INVALID else f"{verdict.status}: "
+    return clean(f"{prefix}{verdict.message}")
 
 
 def overlap(verdict: Verdict) -> str:

@@ -1,0 +1,167 @@
+"""Results made up for the tests of reports, and a reader of the pages they make."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+
+from bench.comparison import Comparison, compare
+from bench.results import collect
+from bench.store import Measurement, MetricValue, Timing
+from reports.provenance import Provenance
+
+METRICS = ("psnr", "ms-ssim", "lpips-alex")
+IMAGES = ("a.png", "b.png", "c.png")
+PROVENANCE = Provenance(title="Image codecs on three pictures", dataset="three pictures")
+
+
+def made_up(
+    codec: str,
+    image: str,
+    order: int,
+    *,
+    efficiency: float = 1.0,
+    label: str | None = None,
+    digest: str | None = None,
+    metrics: dict[str, float | None] | None = None,
+    **changes: object,
+) -> Measurement:
+    """A plausible measurement: `efficiency` 2 needs twice the bits for the same quality."""
+    rate = 0.1 * 2**order
+    offset = 0.37 * (sum(map(ord, image)) % 7)
+    decibels = 8 + 3.1 * order + offset / 3
+    values: dict[str, float | None] = {
+        "psnr": 27.0 + 2.9 * order + offset,
+        "ms-ssim": 1 - 10 ** (-decibels / 10),
+        "lpips-alex": 0.5 * 0.7**order + offset / 50,
+    }
+    values |= metrics or {}
+    facts: dict[str, object] = {
+        "key": f"{codec}-{image}-{order}",
+        "status": "ok",
+        "codec": codec,
+        "label": codec.upper() if label is None else label,
+        "version": "lib 1.2; weights 0f3a",
+        "settings": {"chroma": "4:2:0"},
+        "parameter": "qp",
+        "value": 50 - 5 * order,
+        "order": order,
+        "dataset": "test",
+        "image": image,
+        "image_digest": digest or f"digest of {image}",
+        "width": 100,
+        "height": 80,
+        "bytes": round(efficiency * rate * 1000 * (1 + offset / 10)),
+        "metrics": {
+            name: MetricValue(value, "1", "" if value is not None else "weights are missing")
+            for name, value in values.items()
+        },
+        "encode": Timing(0.5 + order, 0.25),
+        "decode": Timing(0.125, 0.0625),
+    }
+    return Measurement(**(facts | changes))  # type: ignore[arg-type]
+
+
+def failed(codec: str, image: str, order: int, reason: str) -> Measurement:
+    return made_up(
+        codec, image, order, status="failed", reason=reason, bytes=None, encode=None, decode=None
+    )
+
+
+def ladder(
+    codec: str,
+    efficiency: float = 1.0,
+    *,
+    images: Sequence[str] = IMAGES,
+    points: int = 5,
+    **changes: object,
+) -> list[Measurement]:
+    return [
+        made_up(codec, image, order, efficiency=efficiency, **changes)  # type: ignore[arg-type]
+        for image in images
+        for order in range(points)
+    ]
+
+
+def comparison(
+    rows: Sequence[Measurement],
+    anchor: str = "vvenc",
+    metrics: Sequence[str] = METRICS,
+    dataset: str = "three pictures",
+    unavailable: dict[str, str] | None = None,
+) -> Comparison:
+    results = collect(rows, metrics=metrics, dataset=dataset, unavailable=unavailable)
+    return compare(results, anchor)
+
+
+def plain() -> Comparison:
+    """Three codecs without any trouble; `jpeg` needs twice and `worse` 1.5 times the bits."""
+    return comparison([*ladder("jpeg", 2.0), *ladder("worse", 1.5), *ladder("vvenc")])
+
+
+class Page(HTMLParser):
+    """The elements of a page and the text of its tables' cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[tuple[dict[str, str | None], list[list[str]]]] = []
+        self.captions = 0
+        self.words: list[str] = []
+        self._cell: list[str] | None = None
+        self._hidden = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append((dict(attrs), []))
+        elif tag == "tr":
+            self.tables[-1][1].append([])
+        elif tag in {"td", "th"}:
+            self._cell = []
+        elif tag == "caption":
+            self.captions += 1
+        elif tag == "style":
+            self._hidden += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"td", "th"} and self._cell is not None:
+            self.tables[-1][1][-1].append(" ".join("".join(self._cell).split()))
+            self._cell = None
+        elif tag == "style":
+            self._hidden -= 1
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words.append(data)
+        if self._cell is not None:
+            self._cell.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def table(self, **attributes: str) -> list[list[str]]:
+        """The body rows of the one table with these attributes (`class_` for class)."""
+        wanted = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+        found = [rows for facts, rows in self.tables if wanted.items() <= facts.items()]
+        assert len(found) == 1, f"{len(found)} tables {wanted}"
+        return found[0][1:]
+
+    def all_tables(self, class_: str) -> list[list[list[str]]]:
+        return [rows[1:] for facts, rows in self.tables if facts.get("class") == class_]
+
+
+def figure(text: str) -> float:
+    """The first number of a cell, whatever its minus sign."""
+    match = re.search(r"[-+]?\d+(?:\.\d+)?", text.replace("\N{MINUS SIGN}", "-"))
+    assert match, text
+    return float(match.group())
+
+
+def close(text: str, value: float, digits: int) -> bool:
+    """Whether a cell shows a value rounded to so many digits."""
+    return math.isclose(figure(text), value, abs_tol=0.5001 * 10**-digits)

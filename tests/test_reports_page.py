@@ -1,0 +1,460 @@
+"""The report's page: its numbers are the measurements, and nothing in it acts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bench.comparison import Comparison
+from bench.quality import on_scale
+from reports import Caution, Provenance, palette, write_report
+from tests.reports_cases import (
+    IMAGES,
+    PROVENANCE,
+    Page,
+    close,
+    comparison,
+    failed,
+    figure,
+    ladder,
+    made_up,
+    plain,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=y>'{{7*7}}]]>../\x00\x1b[31m\u202e&amp;"
+
+
+def written(
+    directory: Path, *comparisons: Comparison, provenance: Provenance = PROVENANCE
+) -> tuple[str, Page]:
+    text = write_report(directory, comparisons, provenance).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def drawings(text: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(one) for one in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def kodak(codecs: dict[str, float]) -> list:
+    table = Path(__file__).parent.parent / "datasets" / "kodak.txt"
+    entries = [line.split() for line in table.read_text().splitlines() if line[0] != "#"]
+    return [
+        made_up(codec, name, order, efficiency=efficiency, digest=digest, dataset="kodak")
+        for codec, efficiency in codecs.items()
+        for digest, _, _, name in entries
+        for order in range(6)
+    ]
+
+
+def test_the_verdict_table_shows_the_verdicts(tmp_path):
+    compared = plain()
+    _, page = written(tmp_path, compared)
+    rows = page.table(id="verdict-table")
+    assert len(rows) == 2
+    for shown, row in zip(rows, compared.rows, strict=True):
+        assert row.codec in shown[0]
+        for cell, metric in zip(shown[1:], compared.results.metrics, strict=True):
+            verdict = row.cells[metric].verdict
+            value, low, high = (float(x) for x in re.findall(r"[-+]\d+\.\d", cell)[:3])
+            assert math.isclose(value, verdict.value or math.nan, abs_tol=0.0501)
+            assert math.isclose(low, verdict.low or 0.0, abs_tol=0.0501)
+            assert math.isclose(high, verdict.high or 0.0, abs_tol=0.0501)
+            assert f"overlap {100 * verdict.overlap:.0f} %" in cell
+    assert figure(rows[0][1]) == 100.0  # twice the bits, known beforehand
+    assert figure(rows[1][1]) == 50.0
+
+
+def test_the_sentence_names_the_anchor_and_the_figures(tmp_path):
+    _, page = written(tmp_path, plain())
+    assert re.search(
+        r"JPEG needs 100\.0 % \[[\d.]+, [\d.]+\] more bits than VVENC at equal PSNR, 100\.0 % ",
+        page.text,
+    )
+
+
+def test_the_numbers_of_each_chart_are_means_of_the_measurements(tmp_path):
+    compared = plain()
+    _, page = written(tmp_path, compared)
+    tables = page.all_tables("numbers")
+    assert len(tables) == 3
+    for table, metric in zip(tables, compared.results.metrics, strict=True):
+        rows = iter(table)
+        for codec in compared.results.codecs:
+            for place, point in enumerate(codec.points):
+                row = next(rows)
+                values = codec.metric(metric)[place]
+                assert row[:2] == [codec.label, point]
+                assert close(row[2], codec.bpp[place].mean(), 4)
+                digits = 4 if metric == "lpips-alex" else 2
+                assert close(row[3], on_scale(metric, values).mean(), digits)
+                if metric == "ms-ssim":
+                    assert close(row[4], values.mean(), 5)
+                    assert close(row[5], -10 * math.log10(1 - values.mean()), 2)
+                if metric == "psnr":
+                    assert close(row[4], -10 * math.log10(np.mean(10 ** (-values / 10))), 2)
+
+
+def test_every_measurement_is_in_the_page_as_stored(tmp_path):
+    compared = plain()
+    _, page = written(tmp_path, compared)
+    for codec in compared.results.codecs:
+        rows = page.table(data_codec=codec.name)
+        stored = {(m.image, m.point.label): m for m in codec.measurements.values()}
+        assert len(rows) == len(stored) == len(IMAGES) * 5
+        for row in rows:
+            m = stored[row[0], row[1]]
+            assert int(row[2]) == m.bytes
+            assert close(row[3], m.bpp, 4)
+            for cell, metric in zip(row[4:7], compared.results.metrics, strict=True):
+                assert close(cell, m.metric(metric), 4)
+            assert row[7] == f"{m.encode.wall:.3f} ({m.encode.cpu:.3f})"  # type: ignore[union-attr]
+            assert row[8:] == ["0.125 (0.062)", "alone"]
+
+
+def test_markers_stand_at_their_values_on_both_rate_axes(tmp_path):
+    compared = plain()
+    text, _ = written(tmp_path, compared)
+    charts = [one for one in drawings(text) if one.get("class") == "rd"]
+    assert len(charts) == 6  # three metrics, linear and logarithmic
+    codec = compared.results.codecs[0]
+    for chart, axis in zip(charts[:2], (lambda r: r, math.log), strict=True):
+        marks = [path for path in chart.iter(f"{SVG}path") if path.find(f"{SVG}title") is not None]
+        mine = [m for m in marks if (m[0].text or "").startswith("JPEG, qp")]
+        x = [float(re.findall(r"[\d.]+", m.get("transform") or "")[0]) for m in mine]
+        y = [float(re.findall(r"[\d.]+", m.get("transform") or "")[1]) for m in mine]
+        rates = [axis(rate) for rate in codec.bpp.mean(axis=1)]
+        np.testing.assert_allclose(np.polyval(np.polyfit(rates, x, 1), rates), x, atol=0.15)
+        values = codec.metric("psnr").mean(axis=1)
+        np.testing.assert_allclose(np.polyval(np.polyfit(values, y, 1), values), y, atol=0.15)
+        assert x == sorted(x)
+        assert y == sorted(y, reverse=True)  # better is higher
+        assert f"{codec.bpp[0].mean():.4f} bpp" in (mine[0][0].text or "")
+
+
+def test_nothing_is_loaded_and_nothing_runs(tmp_path):
+    text, page = written(tmp_path, comparison(kodak({"jpeg": 2.0, "vvenc": 1.0})))
+    assert not {"script", "link", "img", "iframe", "object", "base"} & {t for t, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert "src" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        if "href" in attributes:
+            assert tag == "a"
+            assert re.match(r"#|https://(arxiv\.org/abs|github\.com)/", attributes["href"] or "")
+    styles = "".join(re.findall(r"<style>(.*?)</style>", text, re.DOTALL))
+    assert not re.search(r"url\((?!#)|@import|expression|javascript", styles)
+    policy = next(a for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert "default-src 'none'" in (policy["content"] or "")
+
+
+def hostile() -> tuple[Comparison, Provenance]:
+    name = f"evil{HOSTILE}"
+    rows = [
+        *ladder(
+            name,
+            1.5,
+            images=(f"x{HOSTILE}.png", "b.png"),
+            label=HOSTILE,
+            version=HOSTILE,
+            settings={HOSTILE: HOSTILE},
+            command=HOSTILE,
+            parameter=HOSTILE,
+            tuned_for=(HOSTILE,),
+        ),
+        *ladder("vvenc", images=(f"x{HOSTILE}.png", "b.png"), label=f"V{HOSTILE}"),
+        *ladder("=cmd|x", 2.0, images=(f"x{HOSTILE}.png", "b.png")),
+    ]
+    rows[-1] = failed("=cmd|x", "b.png", 4, HOSTILE)
+    compared = comparison(rows, dataset=HOSTILE, unavailable={HOSTILE: HOSTILE})
+    provenance = Provenance(
+        title=HOSTILE,
+        dataset=HOSTILE,
+        source="javascript:alert(1)",
+        notes=(HOSTILE,),
+        skipped=((HOSTILE, HOSTILE),),
+        command=HOSTILE,
+        host={HOSTILE: HOSTILE},
+        packages={HOSTILE: HOSTILE},
+        metrics={HOSTILE: HOSTILE},
+        cautions=(Caution(HOSTILE, HOSTILE),),
+    )
+    return compared, provenance
+
+
+def test_hostile_names_are_inert(tmp_path):
+    compared, provenance = hostile()
+    out = tmp_path / "run"
+    out.mkdir()
+    text, page = written(out, compared, provenance=provenance)
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not any(n.startswith("on") for _, attributes in page.tags for n in attributes)
+    assert "alert(1)" in page.text  # shown, not hidden
+    assert "{{7*7}}" in page.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+    assert drawings(text)  # each parsed as XML
+    assert list(tmp_path.iterdir()) == [out]
+    assert {p.name for p in out.iterdir()} == {"report.html", "curves", "tables"}
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[A-Za-z]+", text))
+
+
+def no_overlap() -> Comparison:
+    poor = [
+        made_up("poor", i, o, metrics={"lpips-alex": 0.9 - 0.01 * o})
+        for i in IMAGES
+        for o in range(5)
+    ]
+    return comparison([*poor, *ladder("vvenc")])
+
+
+def broken() -> Comparison:
+    rows = [*ladder("jpeg", 2.0), *ladder("vvenc")]
+    rows[4] = failed("jpeg", "a.png", 4, "ran out of time")
+    return comparison(rows, unavailable={"jxl": "no JPEG XL here; install it"})
+
+
+def all_failed() -> Comparison:
+    rows = [failed("jpeg", i, o, "no such tool") for i in IMAGES for o in range(5)]
+    return comparison([*rows, *ladder("vvenc")])
+
+
+def without_metric() -> Comparison:
+    nothing = {"lpips-alex": None}
+    return comparison([*ladder("jpeg", 2.0, metrics=nothing), *ladder("vvenc", metrics=nothing)])
+
+
+def lossless() -> Comparison:
+    same = {"psnr": math.inf, "ms-ssim": 1.0, "lpips-alex": 0.0}
+    return comparison([*ladder("png", 3.0, metrics=same), *ladder("vvenc")])
+
+
+CASES = {
+    "no overlap": no_overlap,
+    "one failure": broken,
+    "all failed": all_failed,
+    "metric unavailable": without_metric,
+    "lossless": lossless,
+    "one image": lambda: comparison(
+        [*ladder("jpeg", 2.0, images=("a.png",)), *ladder("vvenc", images=("a.png",))]
+    ),
+    "one point": lambda: comparison([*ladder("jpeg", points=1), *ladder("vvenc", points=1)]),
+    "anchor alone": lambda: comparison(ladder("vvenc")),
+    "one measurement": lambda: comparison(ladder("vvenc", images=("a.png",), points=1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_what_is_undefined_is_said_in_words(tmp_path, case):
+    text, page = written(tmp_path, case())
+    assert not {"nan", "NaN", "None", "inf", "undefinedError"} & words(page.text)
+    for drawing in drawings(text):
+        attributes = " ".join(v for e in drawing.iter() for v in e.attrib.values())
+        assert not {"nan", "inf", "None"} & words(attributes)
+    for path in (tmp_path / "tables").iterdir():
+        assert not {"nan", "NaN", "None", "Infinity"} & words(path.read_text())
+
+
+def test_undefined_bd_rate_gives_way_to_rates(tmp_path):
+    compared = no_overlap()
+    _, page = written(tmp_path, compared)
+    cell = page.table(id="verdict-table")[0][3]
+    assert cell.startswith("undefined")
+    assert "no overlap" in cell
+    opened = [a for t, a in page.tags if t == "details" and "open" in a]
+    assert len(opened) == 2  # the table of LPIPS at given rates, and the anchor's settings
+    point = compared.rows[0].cells["lpips-alex"].equal_rate[2]
+    assert f"{point.anchor_quality:.4f}" in page.text
+    assert f"{point.quality:.4f}" in page.text
+
+
+def test_failures_are_rows_with_their_reasons(tmp_path):
+    _, page = written(tmp_path, broken())
+    rows = page.table(id="failure-table")
+    assert ["jxl", "every image", "unavailable", "no JPEG XL here; install it"] in rows
+    assert ["JPEG", "a.png, qp 30", "failed", "ran out of time"] in rows
+    measured = page.table(data_codec="jpeg")
+    assert ["a.png", "qp 30", "failed: ran out of time"] in measured
+    assert "Without a curve: JPEG." in page.text
+
+
+def test_an_unavailable_metric_has_its_reason_once(tmp_path):
+    _, page = written(tmp_path, without_metric())
+    rows = page.table(id="failure-table")
+    assert rows == [["LPIPS (AlexNet)", "30 measurements", "unavailable", "weights are missing"]]
+    assert len(page.all_tables("numbers")) == 2
+
+
+def test_a_picture_too_small_for_a_metric_is_left_out_for_all(tmp_path):
+    rows = [
+        made_up(c, i, o, metrics={"ms-ssim": None} if i == "a.png" else None)
+        for c in ("jpeg", "vvenc")
+        for i in IMAGES
+        for o in range(5)
+    ]
+    compared = comparison(rows)
+    _, page = written(tmp_path, compared)
+    psnr, ms_ssim, _ = page.all_tables("numbers")
+    codec = compared.results.codecs[0]
+    assert close(psnr[0][2], codec.bpp[0].mean(), 4)
+    assert close(ms_ssim[0][2], codec.bpp[0, 1:].mean(), 4)
+    assert "leave out 1 image without a value from every codec: a.png" in page.text
+
+
+def test_published_curves_stand_beside_the_full_set_only(tmp_path):
+    rows = kodak({"jpeg": 2.0, "vvenc": 1.0})
+    whole = comparison(rows)
+    text, page = written(tmp_path, whole)
+    assert "VTM 18.0" in page.text
+    assert "published, not measured here" in page.text
+    assert text.count('class="published on p-vtm-18.0"') == 2  # both axes; PSNR only
+    subset = comparison([row for row in rows if row.image != "kodim24.png"])
+    quick = replace(PROVENANCE, quick=True)
+    other = comparison([replace(row, image_digest=row.image_digest[::-1]) for row in rows])
+    for compared, provenance in ((subset, PROVENANCE), (whole, quick), (other, PROVENANCE)):
+        _, page = written(tmp_path, compared, provenance=provenance)
+        assert "VTM 18.0" not in page.text
+
+
+def test_the_clic_test_set_is_mentioned_but_never_drawn(tmp_path):
+    rows = [replace(row, dataset="clic22") for row in (*ladder("jpeg", 2.0), *ladder("vvenc"))]
+    text, page = written(tmp_path, comparison(rows))
+    assert "other images than these" in page.text
+    assert 'class="published' not in text
+
+
+def test_check_boxes_have_rules_for_their_curves(tmp_path):
+    text, page = written(tmp_path, comparison(kodak({"jpeg": 2.0, "vvenc": 1.0})))
+    boxes = [a["id"] for t, a in page.tags if t == "input" and a["type"] == "checkbox"]
+    assert len(boxes) > 50
+    for box in boxes:
+        chart, curve = (box or "").split("-", 1)
+        assert f"#{chart}:has(#{box}:checked) .p-{curve}" in text.replace("\\", "")
+
+
+def test_both_averages_are_shown_where_they_disagree(tmp_path):
+    def spread(codec: str, uneven: float):
+        return [
+            made_up(codec, i, o, metrics={"psnr": 27 + 2.9 * o + uneven * (2 * k - 2)})
+            for k, i in enumerate(IMAGES)
+            for o in range(5)
+        ]
+
+    compared = comparison([*spread("uneven", 4.0), *spread("vvenc", 0.1)])
+    cell = compared.rows[0].cells["psnr"]
+    assert cell.pooled.value is not None
+    assert cell.verdict.value is not None
+    _, page = written(tmp_path, compared)
+    row = next(r for r in page.table(id="pooling-table") if r[1] == "PSNR")
+    assert close(row[2], cell.verdict.value, 1)
+    assert close(row[3], cell.pooled.value, 1)
+    assert close(row[4], cell.pooled.value - cell.verdict.value, 1)
+
+
+def test_other_anchors_have_a_table(tmp_path):
+    rows = [*ladder("jpeg", 2.0), *ladder("vvenc:faster", 1.25), *ladder("vvenc")]
+    others = comparison(rows, anchor="vvenc:faster")
+    _, page = written(tmp_path, comparison(rows), others)
+    shown = page.table(id="anchor-table")
+    assert shown[0][:2] == ["VVENC:FASTER", "JPEG"]
+    assert figure(shown[0][2]) == 60.0  # 2 / 1.25 - 1
+
+
+def test_timings_say_whether_they_were_taken_alone(tmp_path):
+    rows = [replace(row, jobs=4) for row in (*ladder("jpeg", 2.0), *ladder("vvenc"))]
+    _, page = written(tmp_path, comparison(rows))
+    assert {row[-1] for row in page.table(data_codec="jpeg")} == {"beside 3 others"}
+    assert "up to 4 measurements side by side" in page.text
+
+
+def test_settings_versions_and_commands_are_there_to_the_letter(tmp_path):
+    command = "ffmpeg -i in.yuv -c:v libvvenc  -qp 37 'out file.266'"
+    rows = [*ladder("jpeg", 2.0), *ladder("vvenc", command=command)]
+    provenance = replace(
+        PROVENANCE, quick=True, command="python -m bench run", packages={"torch": "2.9.1"}
+    )
+    _text, page = written(tmp_path, comparison(rows), provenance=provenance)
+    for expected in ("lib 1.2; weights 0f3a", "4:2:0", "torch 2.9.1", "digest of b.png"):
+        assert expected in page.text
+    assert " ".join(command.split()) in page.text
+    assert "Quick run" in page.text
+
+
+def test_no_comparison_still_gives_a_page_with_the_reasons(tmp_path):
+    provenance = replace(PROVENANCE, unavailable={"vvenc": "no libvvenc in this FFmpeg"})
+    _, page = written(tmp_path, provenance=provenance)
+    assert "no libvvenc in this FFmpeg" in page.text
+
+
+def test_a_second_report_leaves_the_first_alone(tmp_path):
+    write_report(tmp_path, [plain()], PROVENANCE)
+    path = write_report(tmp_path, [plain()], PROVENANCE, name="before-after")
+    assert path.name == "before-after.html"
+    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "before-after-tables" / "verdicts.csv").exists()
+
+
+def test_the_page_is_accessible_in_structure(tmp_path):
+    _, page = written(tmp_path, plain())
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert page.captions == len(page.tables)
+    labels = {a.get("for") for t, a in page.tags if t == "label"}
+    wrapped = {a["id"] for t, a in page.tags if t == "input" and a["type"] == "radio"}
+    assert {a["id"] for t, a in page.tags if t == "input"} <= labels | wrapped
+    levels = [int(t[1]) for t, _ in page.tags if re.fullmatch(r"h[1-6]", t)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    referenced = {one for _, a in page.tags for one in (a.get("aria-labelledby") or "").split()} | {
+        (a["href"] or "")[1:] for t, a in page.tags if t == "a" and (a["href"] or "")[:1] == "#"
+    }
+    assert referenced <= set(ids)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_text_colour_has_a_contrast_of_four_and_a_half():
+    css = (Path(palette.__file__).parent / "templates" / "style.css").read_text()
+    schemes = re.findall(r"--muted:(#\w+);--rule:#\w+;--soft:(#\w+);(.*?)[\n}]", css)
+    assert len(schemes) == 2
+    backgrounds = (palette.LIGHT_BACKGROUND, palette.DARK_BACKGROUND)
+    curves = ((*palette.LIGHT, palette.LIGHT_INK), (*palette.DARK, palette.DARK_INK))
+    for (muted, soft, rest), paper, colours in zip(schemes, backgrounds, curves, strict=True):
+        texts = [muted, *re.findall(r"#\w{6}", rest), *colours]
+        assert all(contrast(colour, paper) >= 4.5 for colour in texts)
+        assert contrast(colours[-1], soft) >= 4.5
+        assert contrast(muted, soft) >= 4.5
+
+
+def test_curves_never_differ_by_colour_alone():
+    count = len(palette.LIGHT) * len(palette.MARKERS)
+    looks = {(palette.colour_index(i), palette.marker_index(i)) for i in range(count)}
+    assert len(looks) == count
+
+
+def test_a_full_kodak_report_is_built_in_ten_seconds(tmp_path):
+    codecs = {"a": 2.0, "b": 1.7, "c": 1.5, "d": 1.3, "e": 1.1, "vvenc": 1.0}
+    compared = comparison(kodak(codecs))
+    start = time.perf_counter()
+    text, _ = written(tmp_path, compared)
+    assert time.perf_counter() - start < 10
+    assert len(text) < 600_000

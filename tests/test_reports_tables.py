@@ -1,0 +1,217 @@
+"""The verdicts as JSON, CSV, LaTeX, Markdown and text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from bench.bd import Status, Verdict
+from reports import tables, wording
+from reports.text_tables import latex_escape, markdown_escape
+from reports.wording import MetricText
+from tests.reports_cases import PROVENANCE, comparison, ladder, made_up, plain
+
+PSNR = MetricText("psnr", "PSNR", "dB", True)
+LPIPS = MetricText("lpips-alex", "LPIPS", "", False)
+
+
+def verdict(value, low=None, high=None, status=Status.OK, message="", overlap=1.0):
+    return Verdict(value, status, message, "pchip", low, high, overlap)
+
+
+def apart():
+    """LPIPS without overlap, PSNR as usual."""
+    poor = [
+        made_up("poor", i, o, efficiency=1.5, metrics={"lpips-alex": 0.9 - 0.01 * o})
+        for i in ("a.png", "b.png")
+        for o in range(5)
+    ]
+    return comparison([*poor, *ladder("vvenc", images=("a.png", "b.png"))])
+
+
+def hostile(label: str):
+    return comparison([*ladder(label, 2.0, label=label), *ladder("vvenc", label=label)])
+
+
+def test_json_has_every_figure_at_full_precision():
+    compared = plain()
+    document = json.loads(
+        tables.as_json([compared], PROVENANCE), parse_constant=lambda name: pytest.fail(name)
+    )
+    shown = document["comparisons"][0]
+    assert shown["anchor"] == "vvenc"
+    assert [image["name"] for image in shown["images"]] == ["a.png", "b.png", "c.png"]
+    for row, expected in zip(shown["rows"], compared.rows, strict=True):
+        for metric, cell in expected.cells.items():
+            found = row["cells"][metric]["bd_rate_percent"]
+            assert found["value"] == cell.verdict.value  # bit for bit
+            assert found["low"] == cell.verdict.low
+            assert found["status"] == "ok"
+            pooled = row["cells"][metric]["bd_rate_percent_pooled"]
+            assert pooled["value"] == cell.pooled.value
+            for at, point in zip(row["cells"][metric]["equal_rate"], cell.equal_rate, strict=True):
+                expected_quality = point.quality if math.isfinite(point.quality) else None
+                assert at["quality"] == expected_quality
+    assert document["provenance"]["title"] == PROVENANCE.title
+
+
+def test_json_has_null_for_what_is_undefined():
+    document = json.loads(tables.as_json([apart()]))
+    cells = document["comparisons"][0]["rows"][0]["cells"]
+    assert cells["lpips-alex"]["bd_rate_percent"]["value"] is None
+    assert cells["lpips-alex"]["bd_rate_percent"]["status"] == "no overlap"
+    assert cells["psnr"]["bd_rate_percent"]["value"] is not None
+
+
+def test_csv_comes_back_as_it_was():
+    compared = plain()
+    rows = list(csv.DictReader(io.StringIO(tables.as_csv([compared]))))
+    rates = {(r["codec"], r["metric"]): r for r in rows if r["quantity"] == "bd_rate_percent"}
+    assert len(rates) == 6
+    for row in compared.rows:
+        for metric, cell in row.cells.items():
+            found = rates[row.codec, metric]
+            assert float(found["value"]) == pytest.approx(cell.verdict.value, abs=5.1e-4)
+            assert float(found["high"]) == pytest.approx(cell.verdict.high, abs=5.1e-4)
+            assert found["status"] == "ok"
+    at = [r for r in rows if r["quantity"] == "quality_difference" and r["at_bpp"] == "0.6"]
+    point = compared.rows[0].cells["psnr"].equal_rate[3]
+    assert point.rate == 0.6
+    assert float(at[0]["value"]) == pytest.approx(point.quality - point.anchor_quality, abs=5.1e-5)
+
+
+@pytest.mark.parametrize("name", ["=1+2", "+1", "-1", "@SUM(A1)", " =x", "\t=x", "=a,b\n\"c'"])
+def test_no_csv_cell_is_a_formula_and_none_breaks_its_row(name):
+    rows = list(csv.reader(io.StringIO(tables.as_csv([hostile(name)]))))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    for row in rows[1:]:
+        for cell in row:
+            is_number = re.fullmatch(r"-?\d+(\.\d+)?", cell)
+            assert is_number or cell.lstrip()[:1] not in {"=", "+", "-", "@"}
+
+
+def test_latex_escapes_every_special_character():
+    text = latex_escape("\\ { } $ & # % _ ^ ~ < > \" | ` '")
+    bare = re.sub(r"\\[{}$&#%_]|\\text\w+\{\}", "", text)
+    assert not re.search(r"[\\{}$&#%_^~<>\"|`']", bare)
+
+
+def test_latex_rows_have_as_many_cells_as_columns():
+    text = tables.as_latex([hostile("a & b \\\\ % \\input{/etc/passwd}"), apart()])
+    assert text.count(r"\toprule") == 3  # two comparisons, and the rates of what is undefined
+    for block in re.findall(r"\\begin\{tabular\}\{(.*?)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        rows = [line for line in block[1].splitlines() if line.endswith(r" \\")]
+        assert rows
+        for row in rows:
+            assert len(re.findall(r"(?<!\\)&", row)) == len(block[0]) - 1
+    assert r"\input" not in text
+    assert "$+100.0$" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def test_latex_compiles(tmp_path):
+    (tmp_path / "table.tex").write_text(
+        tables.as_latex([hostile("]]_^~$%&#{}\\`'\"<|> é \N{EN DASH} …"), apart()]),
+        encoding="utf-8",
+    )
+    (tmp_path / "main.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}\usepackage{textcomp}"
+        r"\begin{document}\input{table.tex}\end{document}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+@pytest.mark.parametrize("name", ["a|b", "<script>", "![x](http://y)", "*b* `c`", "a\nb", "@all"])
+def test_markdown_tables_keep_their_shape(name):
+    text = tables.as_markdown([hostile(name)], PROVENANCE)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 3
+    cells = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
+    assert cells == {5}  # four columns
+    assert not re.search(r"<|(?<!\\)\]\(|(?<!\\)[*`@]", "".join(table))
+
+
+def test_markdown_reads_well_where_nothing_is_hostile():
+    text = tables.as_markdown([plain()])
+    assert re.search(r"\| JPEG \| \+100\.0 % \[\+[\d.]+, \+[\d.]+\]; overlap \d+ % \|", text)
+    assert markdown_escape("VVenC slower, 4:2:0 10 bit") == "VVenC slower, 4:2:0 10 bit"
+
+
+def test_text_is_aligned_and_silent():
+    text = tables.as_text([apart(), hostile("\x1b[31mred\x07\u202egnp")])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
+    lines = text.splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.startswith("---"))
+    start = [match.start() for match in re.finditer(r"-+", lines[rule])]
+    assert lines[rule - 1][start[1] :].startswith("PSNR (dB)")
+    assert lines[rule + 1][start[1] :].startswith("+")
+    assert lines[rule + 1][start[3] :].startswith("undefined")
+
+
+def test_rates_stand_in_for_an_undefined_bd_rate():
+    compared = apart()
+    point = compared.rows[0].cells["lpips-alex"].equal_rate[2]
+    for text in (tables.as_text([compared]), tables.as_markdown([compared])):
+        assert "Where BD-rate is undefined" in text
+        assert f"{point.anchor_quality:.4f}" in text
+        assert f"{point.quality - point.anchor_quality:+.4f}" in text
+    assert "Where BD-rate is undefined" not in tables.as_text([plain()])
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (
+            [(PSNR, verdict(-12.34, -14.0, -10.5)), (LPIPS, verdict(3.0, 2.0, 4.0))],
+            "needs 12.3 % [10.5, 14.0] fewer bits than VVenC at equal PSNR, "
+            "3.0 % [2.0, 4.0] more at equal LPIPS.",
+        ),
+        (
+            [(PSNR, verdict(0.3, -0.5, 1.2)), (LPIPS, verdict(160.04))],
+            "cannot be told from VVenC at equal PSNR (+0.3 % [-0.5, +1.2]), "
+            "needs 160.0 % more bits than it at equal LPIPS.",
+        ),
+        (
+            [(PSNR, verdict(None, status=Status.NO_OVERLAP, message="nothing shared."))],
+            "has no BD-rate against VVenC at equal PSNR (no overlap: nothing shared).",
+        ),
+        (
+            [
+                (PSNR, verdict(5.0, 4.0, 6.0)),
+                (LPIPS, verdict(None, status=Status.INVALID, message="no weights")),
+            ],
+            "needs 5.0 % [4.0, 6.0] more bits than VVenC at equal PSNR; "
+            "has no BD-rate at equal LPIPS (no weights).",
+        ),
+        ([], "was compared on no metric."),
+    ],
+)
+def test_sentences(verdicts, expected):
+    assert wording.sentence(verdicts, "VVenC") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(-12.34, "-12.3"), (0.04, "0.0"), (-0.04, "0.0"), (999.96, "+1000"), (160.0, "+160.0")],
+)
+def test_percentages(value, expected):
+    assert wording.percent(value) == expected
+
+
+def test_a_doubtful_figure_keeps_its_doubt():
+    doubtful = verdict(5.0, 4.0, 6.0, Status.CROSSING, "which is ahead depends on the rate")
+    assert wording.remark(doubtful) == "crossing: which is ahead depends on the rate"
+    assert wording.bd_rate(doubtful) == "+5.0 % [+4.0, +6.0]"
