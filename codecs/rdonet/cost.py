@@ -22,7 +22,8 @@ from codecs.rdonet.network import Objective, RDONet
 from codecs.rdonet.unit import UnitOutput
 
 _CELL = BLOCK[1]
-_SMALLEST_MS_SSIM = 11
+SMALLEST_MS_SSIM = 11
+"""Smaller pictures have no MS-SSIM: D is then without it."""
 SYNTHESIS_HALO = 13
 """How many positions of d₁ the synthesis looks to each side, at most (see the tests)."""
 
@@ -76,7 +77,9 @@ class CostModel:
         self.runs += 1
         d1, outputs = self.network.code(self.features, masks)
         x_hat = synthesise(self.network, d1)
-        density = self._distortion(x_hat) + self._rate(outputs)
+        rows, columns = self.x.shape[2] // _CELL, self.x.shape[3] // _CELL
+        bits = bit_density(outputs, rows, columns)
+        density = self._distortion(x_hat) + bits / self.pixels
         cost = float(density.sum()) + 8 * len(encode_masks(masks)) / self.pixels
         return Evaluation(masks, cost, density)
 
@@ -87,7 +90,7 @@ class CostModel:
         error = (x_hat - self.x).square().mean(1, keepdim=True) * self._inside
         squared = avg_pool2d(error.double(), _CELL)[0, 0] * (area / self.pixels)
         density = self.objective.mse * squared
-        if self.objective.ms_ssim and min(self.size) >= _SMALLEST_MS_SSIM:
+        if self.objective.ms_ssim and min(self.size) >= SMALLEST_MS_SSIM:
             a = self.x[:, :, :height, :width]
             b = x_hat[:, :, :height, :width].clamp(0, 1)
             lost = 1 - float(ms_ssim(a, b, ms_ssim_scales(min(self.size))))
@@ -96,15 +99,16 @@ class CostModel:
             density = density + self.objective.ms_ssim * lost * share
         return self.objective.lambda_eff * density
 
-    def _rate(self, outputs: Mapping[int, UnitOutput]) -> Tensor:
-        """Estimated bits per pixel of the picture, by block."""
-        rows, columns = self.x.shape[2] // _CELL, self.x.shape[3] // _CELL
-        density = torch.zeros(rows, columns, dtype=torch.float64, device=self.x.device)
-        for level, out in outputs.items():
-            cells = BLOCK[level] // _CELL
-            density += _spread(out.y_bits[0].double(), cells, rows, columns)
-            density += _spread(out.z_bits[0].double(), 4 * cells, rows, columns)
-        return density / self.pixels
+
+def bit_density(outputs: Mapping[int, UnitOutput], rows: int, columns: int) -> Tensor:
+    """Estimated bits of each 16 x 16 block, float64 [rows, columns], of a batch of 1."""
+    device = outputs[1].y_bits.device
+    density = torch.zeros(rows, columns, dtype=torch.float64, device=device)
+    for level, out in outputs.items():
+        cells = BLOCK[level] // _CELL
+        density += _spread(out.y_bits[0].double(), cells, rows, columns)
+        density += _spread(out.z_bits[0].double(), 4 * cells, rows, columns)
+    return density
 
 
 def _spread(x: Tensor, k: int, rows: int, columns: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codecs.base import BitstreamError, EncodeError
+from codecs.base import BitstreamError, EncodeError, Image
 from codecs.learned import bitstream
 from codecs.learned.bands import in_bands
 from codecs.learned.bitstream import Header
@@ -127,7 +127,7 @@ class StreamCoder:
         return Coded((header.height, header.width), masks, levels, features, sizes)
 
     @torch.no_grad()
-    def reconstruct(self, coded: Coded) -> NDArray[np.uint8]:
+    def reconstruct(self, coded: Coded) -> Image:
         """The picture uint8[height, width, 3] of decoded latents."""
         height, width = coded.size
         d2 = _channels_first(from_grid(coded.features[1]))
@@ -135,7 +135,7 @@ class StreamCoder:
         d1 = self.network.unit(1).decoded(d2, _channels_first(latents))
         x = synthesise(self.network, d1)
         x = x[0, :, :height, :width].clamp(0, 1).mul(255).round()
-        picture: NDArray[np.uint8] = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
+        picture: Image = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
         return picture
 
     @torch.no_grad()
@@ -150,6 +150,11 @@ class StreamCoder:
     def _no_features(self, grid: tuple[int, int]) -> Tensor:
         """d₄: zeros on the grid of level 3."""
         return torch.zeros(*grid, self.network.width, dtype=torch.float64, device=self.device)
+
+
+def to_tensor(image: Image, device: torch.device | str) -> Tensor:
+    """uint8[H, W, 3] to float32 [1, 3, H, W] in 0...1."""
+    return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def pad(x: Tensor) -> Tensor:

@@ -160,9 +160,22 @@ class LatentSpaceUnit(nn.Module):
         t = self.latent(f, d)
         # Noise is masked too: at positions that are not sent it would leak into d and the context.
         latent = (add_noise(t) if self.training else round_latent(t)) * sent
-        cells = sent_cells(sent) if prior.skip_z else sent.new_ones(1)
+        cells = sent_cells(sent) if prior.skip_z else torch.ones_like(sent_cells(sent))
         z = prior.hyper_latent(t * sent, d, sent)
         z = (add_noise(z) if self.training else prior.prior.round(z)) * cells
+        return self._output(latent, z, d, sent, cells)
+
+    def assess(
+        self, latent: Tensor, symbols: Tensor, d: Tensor, sent: Tensor, cells: Tensor
+    ) -> UnitOutput:
+        """What `forward` puts out for given t̂_i and round(z - median) [B, N, ., .]."""
+        z = (symbols + self.prior.prior.medians[:, None, None]) * cells
+        return self._output(latent, z, d, sent, cells)
+
+    def _output(
+        self, latent: Tensor, z: Tensor, d: Tensor, sent: Tensor, cells: Tensor
+    ) -> UnitOutput:
+        prior = self.prior
         theta = prior.mixture(prior.conditioned(z, d), latent, sent)
         y_bits = -torch.log2(prior.likelihood(latent, theta)) * sent
         z_bits = -torch.log2(prior.prior.likelihood(z)) * cells

@@ -1,0 +1,196 @@
+"""RDONet in the harness: `rdonet` (the same as `rdonet:zero-pass`), `rdonet:one-pass`,
+`rdonet:full`; one operating point for each weights file in `codecs/rdonet/weights`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codecs.base import (
+    BitstreamError,
+    Codec,
+    CodecUnavailable,
+    EncodeError,
+    Image,
+    Point,
+    check_image,
+)
+from codecs.learned import bitstream, weights
+from codecs.rdonet import search
+from codecs.rdonet.cost import CostModel
+from codecs.rdonet.diagnostics import describe
+from codecs.rdonet.exact import make_tables
+from codecs.rdonet.masks import variance_masks
+from codecs.rdonet.network import RDONet
+from codecs.rdonet.search import SearchResult
+from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder, pad, to_tensor
+
+ARCHITECTURE = "rdonet"
+FOLDER = Path(__file__).parent / "weights"
+MODES = ("zero-pass", "one-pass", "full")
+_REMEMBERED = 64
+
+
+def export(network: RDONet, path: Path, card: Mapping[str, Any], half: bool = False) -> bytes:
+    """Write a weights file with the integer tables that coding needs; returns its digest.
+
+    `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training;
+    thresholds and objective are stored with the network's configuration.  With `half`, the
+    network's own parameters are rounded to 16 bits first.
+    """
+    if half:
+        network.load_state_dict(weights.half_precision(network.state_dict()))
+    card = {**card, "architecture": ARCHITECTURE, "config": network.config}
+    return weights.save(path, network.state_dict(), make_tables(network), card, half)
+
+
+class RDONetModel:
+    """One rate point: network, tables and stream format."""
+
+    def __init__(self, loaded: weights.Weights, device: str = "cpu") -> None:
+        self.digest = loaded.digest
+        prefix = weights.TABLES
+        try:
+            network = RDONet.from_config(loaded.card["config"])
+            network.load_state_dict(loaded.parameters)
+            network = network.requires_grad_(False).to(device)
+            names = [k.removeprefix(prefix) for k in loaded.tensors if k.startswith(prefix)]
+            tables = {name: loaded.table(name) for name in names}
+            self.coder = StreamCoder(network, tables, loaded.digest, loaded.path.name)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CodecUnavailable(f"{loaded.path}: the weights do not fit ({error})") from error
+        self.network = network
+        self.device = torch.device(device)
+
+    @torch.inference_mode()
+    def encode(self, image: Image, mode: str = "zero-pass") -> tuple[bytes, SearchResult | None]:
+        """The file, and what the search found (None for zero-pass)."""
+        size = image.shape[0], image.shape[1]
+        x = pad(to_tensor(image, self.device))
+        with single_thread():
+            features = self.coder.features(x)
+            masks = variance_masks(x, self.network.thresholds, size)
+            result = None
+            if mode != "zero-pass":
+                model = CostModel(self.network, x, features, size, self.network.objective)
+                find = search.full if mode == "full" else search.one_pass
+                result = find(model, masks)
+                masks = result.masks
+            return self.coder.encode(features, masks, size), result
+
+    @torch.inference_mode()
+    def decode(self, data: bytes) -> Image:
+        """The picture, from the bytes alone.  Raises `BitstreamError`."""
+        with single_thread():
+            return self.coder.reconstruct(self.coder.decode(data))
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run on one core: a synthesis in floating point depends, in its last bits, on the number of
+    threads, and the same file shall give the same picture.  (Latents never depend on it.)"""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class RDONetCodec(Codec):
+    """The adapter.  `mode` is one of `MODES`."""
+
+    def __init__(self, mode: str = "zero-pass", folder: Path = FOLDER, device: str = "cpu") -> None:
+        if mode not in MODES:
+            raise CodecUnavailable(f"rdonet has no mode {mode!r}; there are {', '.join(MODES)}")
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise CodecUnavailable(
+                f"rdonet has no weights in {folder}; train some with "
+                "`python -m codecs.learned.train --codec rdonet`"
+            )
+        loaded = [weights.load(file, ARCHITECTURE) for file in files]
+        models = [(_point(w), RDONetModel(w, device)) for w in loaded]
+        models.sort(key=lambda item: item[0].value)
+        self._by_point = dict(models)
+        self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for _, m in models}
+        if len(self._by_point) < len(models):
+            raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
+        self.mode = mode
+        self.name = "rdonet" if mode == "zero-pass" else f"rdonet:{mode}"
+        self.label = f"RDONet, {mode}"
+        digests = " ".join(model.digest[:4].hex() for _, model in models)
+        self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
+        self.points = tuple(self._by_point)
+        config = models[0][1].network.config
+        self.settings = {
+            "width": f"N={config['width']}",
+            "backbone": config["backbone_kind"],
+            "mixtures": f"K={config['mixtures']}",
+            "search": mode,
+            "entropy path": "exact integers",
+        }
+        self.device = device
+        self.tuned_for = tuple(loaded[0].card.get("tuned_for", ()))
+        self._searches: OrderedDict[bytes, SearchResult | None] = OrderedDict()
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        check_image(image)
+        model = self._by_point.get(point)
+        if model is None:
+            known = ", ".join(p.label for p in self.points)
+            raise EncodeError(f"rdonet has no weights for {point.label}; there are {known}")
+        data, result = model.encode(image, self.mode)
+        self._searches[hashlib.sha256(data).digest()] = result
+        if len(self._searches) > _REMEMBERED:
+            self._searches.popitem(last=False)
+        return data
+
+    def decode(self, data: bytes) -> Image:
+        return self._model(data).decode(data)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        runs = {"zero-pass": 0, "one-pass": search.ONE_PASS_RUNS, "full": search.MAX_RUNS}
+        return 0.5 + pixels * 3e-6 * (2 + runs[self.mode])
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """See `codecs.rdonet.diagnostics.describe`; `coding_runs` only for streams made here."""
+        model = self._model(data)
+        with single_thread():
+            facts = describe(model.coder, image, data)
+        key = hashlib.sha256(data).digest()
+        if key in self._searches:
+            result = self._searches[key]
+            # Coding the picture itself is a run as well.
+            facts["coding_runs"] = 1 + (result.runs if result else 0)
+            if result:
+                facts["estimated_cost"] = {"start": result.start_cost, "found": result.cost}
+        return facts
+
+    def _model(self, data: bytes) -> RDONetModel:
+        header, _ = bitstream.read_header(data, MAGIC, VERSION)
+        model = self._by_digest.get(header.model)
+        if model is None:
+            known = ", ".join(digest.hex() for digest in self._by_digest)
+            raise BitstreamError(
+                f"the stream was made with weights {header.model.hex()}; here are {known}"
+            )
+        return model
+
+
+def create(variant: str | None = None) -> RDONetCodec:
+    """The codec `rdonet` or `rdonet:VARIANT`."""
+    return RDONetCodec(variant or "zero-pass")
+
+
+def _point(loaded: weights.Weights) -> Point:
+    point = loaded.card.get("point")
+    if not isinstance(point, dict) or not isinstance(point.get("value"), int | float):
+        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
+    return Point(str(point.get("parameter", "lambda")), point["value"])

@@ -1,0 +1,69 @@
+"""Facts about a stream for reports: where its bits are, and what the picture cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codecs.base import Image
+from codecs.learned.exact import from_grid
+from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
+from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
+from codecs.rdonet.search import window_sums
+from codecs.rdonet.stream import Coded, StreamCoder, to_tensor
+from codecs.rdonet.unit import UnitOutput
+
+
+@torch.inference_mode()
+def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
+    """JSON-ready facts about the stream `data` of `image`.
+
+    * `levels`: one string for each row of 16 x 16 blocks, one digit (level 1, 2, 3) for each block;
+    * `bytes`: sizes of the file's sections;
+    * `bits`: estimated bits `y1`, `z1` ... `z3` of the latents and hyper-latents;
+    * `bits_per_ctu`: estimated bits of each 64 x 64 block, rows of numbers;
+    * `cost`: J = Λ·D + R of the real file and picture, and its parts.
+    """
+    coded = coder.decode(data)
+    outputs = likelihoods(coder, coded)
+    rows, columns = coded.masks.shape
+    density = bit_density(outputs, 4 * rows, 4 * columns)
+    bits = {}
+    for level, out in outputs.items():
+        bits[f"y{level}"] = round(float(out.y_bits.sum()), 1)
+        bits[f"z{level}"] = round(float(out.z_bits.sum()), 1)
+    return {
+        "levels": ["".join(map(str, row)) for row in coded.masks.levels()[0].tolist()],
+        "bytes": dict(coded.section_bytes),
+        "bits": bits,
+        "bits_per_ctu": [[round(b, 1) for b in row] for row in window_sums(density, 0).tolist()],
+        "cost": _cost(coder, image, coder.reconstruct(coded), len(data)),
+    }
+
+
+def likelihoods(coder: StreamCoder, coded: Coded) -> dict[int, UnitOutput]:
+    """What the floating-point entropy model says of decoded latents."""
+    outputs = {}
+    for level, content in coded.levels.items():
+        d = from_grid(coded.features[level]).permute(2, 0, 1)[None]
+        latent = torch.from_numpy(content.latents).to(d).permute(2, 0, 1)[None]
+        symbols = torch.from_numpy(content.hyper_latents).to(d)[None]
+        sent = torch.from_numpy(content.sent).to(d)[None, None]
+        cells = torch.from_numpy(content.cells).to(d)[None, None]
+        outputs[level] = coder.network.unit(level).assess(latent, symbols, d, sent, cells)
+    return outputs
+
+
+def _cost(coder: StreamCoder, image: Image, decoded: Image, size: int) -> dict[str, float]:
+    objective = coder.network.objective
+    x, y = (to_tensor(picture, "cpu") for picture in (image, decoded))
+    rate = 8 * size / (x.shape[2] * x.shape[3])
+    mse = float((x - y).square().mean())
+    d: float | Tensor = objective.mse * mse
+    smallest = min(x.shape[2:])
+    if objective.ms_ssim and smallest >= SMALLEST_MS_SSIM:
+        d = d + objective.ms_ssim * (1 - float(ms_ssim(x, y, ms_ssim_scales(smallest))))
+    j = objective.lambda_eff * float(d) + rate
+    return {"J": j, "lambda": objective.lambda_eff, "D": float(d), "R": rate}
