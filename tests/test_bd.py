@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_all_published_curves():
         files = [PUBLISHED / "compressai" / case[role] for role in ("anchor", "test")]
         if not all(file.is_file() for file in files):
             continue
-        curves = []
+        curves: list[Any] = []
         for file in files:
             result = json.loads(file.read_text())["results"]
             points = sorted(zip(result["bpp"], quality_of(result, case["metric"]), strict=True))
@@ -69,7 +70,7 @@ def test_all_published_curves():
                 first, last = map(int, case["points"].split()[1].split(".."))
                 points = points[first : last + 1]
             curves.append(Curve([p[0] for p in points], [p[1] for p in points]))
-        check_case(*curves, case["bd_rate"], case["bd_psnr"])
+        check_case(curves[0], curves[1], case["bd_rate"], case["bd_psnr"])
         checked += 1
     assert checked >= 20
 
@@ -97,6 +98,8 @@ def test_swapping_anchor_and_test(curve, higher_is_better):
     other = Curve(curve.rate * [0.8, 0.9, 1.0, 0.85, 0.95], curve.quality * 1.01)
     there = bd_rate(curve, other, higher_is_better=higher_is_better).value
     back = bd_rate(other, curve, higher_is_better=higher_is_better).value
+    assert there is not None
+    assert back is not None
     assert back / 100 == pytest.approx(1 / (1 + there / 100) - 1, abs=1e-12)
 
 
@@ -154,6 +157,7 @@ def test_crossing(curve, higher_is_better):
     other = Curve(curve.rate * [0.8, 0.9, 1.0, 1.1, 1.2], curve.quality)
     verdict = bd_rate(curve, other, higher_is_better=higher_is_better)
     assert verdict.status is Status.CROSSING
+    assert verdict.value is not None
     assert abs(verdict.value) < 10
     within_noise = Curve(curve.rate * [0.999, 1.001, 0.999, 1.001, 0.999], curve.quality)
     assert bd_rate(curve, within_noise, higher_is_better=higher_is_better).status is Status.OK

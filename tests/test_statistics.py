@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import bjontegaard
 import numpy as np
@@ -14,10 +15,10 @@ from scipy.interpolate import PchipInterpolator
 
 from bench import pchip
 from bench.bd import Curve, bd_rate, quality_at_rate
-from bench.statistics import bootstrap_bd, bootstrap_quality
+from bench.statistics import Interval, bootstrap_bd, bootstrap_quality
 
 
-def tables(seed: int = 0, points: int = 6, images: int = 24) -> tuple[np.ndarray, ...]:
+def tables(seed: int = 0, points: int = 6, images: int = 24) -> Any:
     """Rates and PSNRs of an anchor and of a codec that needs about 7 % less, [points, images]."""
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(0, 0.4, images)
@@ -25,6 +26,14 @@ def tables(seed: int = 0, points: int = 6, images: int = 24) -> tuple[np.ndarray
     quality = np.linspace(28, 40, points)[:, None] - 4 * difficulty
     noise = rng.normal(0, 0.05, (2, points, images))
     return rates, quality, 0.93 * rates * np.exp(noise[0]), quality + noise[1]
+
+
+def bd_interval(data: Any, **options: Any) -> Interval:
+    return bootstrap_bd(data[0], data[1], data[2], data[3], **options)
+
+
+def quality_intervals(data: Any, **options: Any) -> list[Interval]:
+    return bootstrap_quality(data[0], data[1], data[2], data[3], **options)
 
 
 def rising(draw_size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -55,8 +64,10 @@ def test_a_sample_of_equal_images_gives_the_packages_delta(seed, points):
     """With every image alike all resamples are the mean curve, so both ends are its BD-rate."""
     rng = np.random.default_rng(seed)
     (q_a, r_a), (q_t, r_t) = (rising(n, rng) for n in points)
-    columns = [np.repeat(v.T, 3, axis=1) for v in (10 ** (r_a / 10), q_a, 10 ** (r_t / 10), q_t)]
-    interval = bootstrap_bd(*columns, higher_is_better=True, n=20)
+    columns: Any = [
+        np.repeat(v.T, 3, axis=1) for v in (10 ** (r_a / 10), q_a, 10 ** (r_t / 10), q_t)
+    ]
+    interval = bd_interval(columns, higher_is_better=True, n=20)
     expected = bjontegaard.bd_rate(
         *(c[:, 0] for c in columns), "pchip", require_matching_points=False, min_overlap=0
     )
@@ -82,11 +93,11 @@ def one_by_one(data, higher_is_better: bool, n: int, seed: int, delta) -> np.nda
 @pytest.mark.parametrize("higher_is_better", [True, False])
 @pytest.mark.parametrize("dip", [0, 0.5])
 def test_bd_interval_is_that_of_a_plain_loop(higher_is_better, dip):
-    data = [t.copy() for t in tables(images=8)]
+    data: Any = [t.copy() for t in tables(images=8)]
     data[3][3] -= 5 * dip  # with a dip some resampled curves fall at one point
     if not higher_is_better:
         data[1], data[3] = -data[1], -data[3]
-    interval = bootstrap_bd(*data, higher_is_better, n=100, seed=3)
+    interval = bd_interval(data, higher_is_better=higher_is_better, n=100, seed=3)
     loop = one_by_one(
         data,
         higher_is_better,
@@ -100,10 +111,12 @@ def test_bd_interval_is_that_of_a_plain_loop(higher_is_better, dip):
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
 def test_quality_interval_is_that_of_a_plain_loop(higher_is_better):
-    data = list(tables(images=8))
+    data: Any = list(tables(images=8))
     if not higher_is_better:
         data[1], data[3] = -data[1], -data[3]
-    intervals = bootstrap_quality(*data, higher_is_better, rates=[0.3, 0.6], n=100, seed=3)
+    intervals = quality_intervals(
+        data, higher_is_better=higher_is_better, rates=[0.3, 0.6], n=100, seed=3
+    )
     for rate, interval in zip([0.3, 0.6], intervals, strict=True):
         loop = one_by_one(
             data,
@@ -122,7 +135,9 @@ def test_the_interval_covers_what_it_should():
     """Of 200 samples of 24 images, about 95 % of the intervals hold the true -7 %."""
     hits = 0
     for seed in range(200):
-        interval = bootstrap_bd(*tables(seed), higher_is_better=True, n=400, seed=seed)
+        interval = bd_interval(tables(seed), higher_is_better=True, n=400, seed=seed)
+        assert interval.low is not None
+        assert interval.high is not None
         hits += interval.low < -7 < interval.high
     # Percentile intervals are a little short for few images; chance alone makes +-3 points.
     assert 175 <= hits <= 199
@@ -130,58 +145,77 @@ def test_the_interval_covers_what_it_should():
 
 def test_pairing_removes_what_the_images_have_in_common():
     anchor_rates, anchor_quality, test_rates, test_quality = tables(images=24)
-    paired = bootstrap_bd(anchor_rates, anchor_quality, test_rates, test_quality, True)
+    paired = bootstrap_bd(
+        anchor_rates, anchor_quality, test_rates, test_quality, higher_is_better=True
+    )
     shuffled = np.random.default_rng(0).permutation(24)
     unpaired = bootstrap_bd(
-        anchor_rates, anchor_quality, test_rates[:, shuffled], test_quality[:, shuffled], True
+        anchor_rates,
+        anchor_quality,
+        test_rates[:, shuffled],
+        test_quality[:, shuffled],
+        higher_is_better=True,
     )
-    assert paired.high - paired.low < (unpaired.high - unpaired.low) / 3
+    assert width(paired) < width(unpaired) / 3
+
+
+def width(interval: Interval) -> float:
+    assert interval.low is not None
+    assert interval.high is not None
+    return interval.high - interval.low
 
 
 def test_seeded():
-    assert bootstrap_bd(*tables(), True, seed=1) == bootstrap_bd(*tables(), True, seed=1)
-    assert bootstrap_bd(*tables(), True, seed=1) != bootstrap_bd(*tables(), True, seed=2)
+    assert bd_interval(tables(), higher_is_better=True, seed=1) == bootstrap_bd(
+        *tables(), higher_is_better=True, seed=1
+    )
+    assert bd_interval(tables(), higher_is_better=True, seed=1) != bootstrap_bd(
+        *tables(), higher_is_better=True, seed=2
+    )
 
 
 def test_undefined_resamples_are_counted_and_too_many_give_no_interval():
     rates, quality, test_rates, test_quality = tables(images=4)
-    far = bootstrap_bd(rates, quality, test_rates, test_quality + 100, True, n=200)
+    far = bootstrap_bd(rates, quality, test_rates, test_quality + 100, higher_is_better=True, n=200)
     assert (far.low, far.high, far.undefined) == (None, None, 200)
     assert far.reason == "undefined in 200 of 200 resamples"
     # One image of four carries the overlap: it is absent from 0.75^4 = 32 % of the resamples.
     apart = test_quality + 13
     apart[:, 0] -= 40
-    some = bootstrap_bd(rates, quality, test_rates, apart, True, n=200)
+    some = bootstrap_bd(rates, quality, test_rates, apart, higher_is_better=True, n=200)
     assert some.low is None
     assert 30 < some.undefined < 100
-    out_of_reach = bootstrap_quality(*tables(), True, rates=[0.001, 0.4], n=50)
+    out_of_reach = quality_intervals(tables(), higher_is_better=True, rates=[0.001, 0.4], n=50)
     assert [i.undefined for i in out_of_reach] == [50, 0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("table", range(4))
 def test_missing_values_give_no_interval(bad, table):
-    data = [t.copy() for t in tables()]
+    data: Any = [t.copy() for t in tables()]
     data[table][2, 5] = bad
-    assert "not finite" in bootstrap_bd(*data, higher_is_better=True).reason
-    assert "not finite" in bootstrap_quality(*data, True, rates=[0.3])[0].reason
+    assert "not finite" in bd_interval(data, higher_is_better=True).reason
+    assert "not finite" in quality_intervals(data, higher_is_better=True, rates=[0.3])[0].reason
 
 
 def test_what_else_gives_no_interval():
-    assert "one image" in bootstrap_bd(*tables(images=1), True).reason
-    assert "two points" in bootstrap_bd(*(t[:1] for t in tables()), True).reason
+    assert "one image" in bd_interval(tables(images=1), higher_is_better=True).reason
+    assert "two points" in bd_interval(tables(points=1), higher_is_better=True).reason
     rates, quality, test_rates, test_quality = tables()
-    assert "without bits" in bootstrap_bd(0 * rates, quality, test_rates, test_quality, True).reason
+    assert (
+        "without bits"
+        in bootstrap_bd(0 * rates, quality, test_rates, test_quality, higher_is_better=True).reason
+    )
     with pytest.raises(ValueError, match="same images"):
-        bootstrap_bd(rates, quality, test_rates[:, :5], test_quality[:, :5], True)
+        bootstrap_bd(rates, quality, test_rates[:, :5], test_quality[:, :5], higher_is_better=True)
 
 
 def test_a_thousand_resamples_take_less_than_50_ms():
     data = tables()
-    bootstrap_bd(*data, True)
+    bd_interval(data, higher_is_better=True)
     times = []
     for _ in range(5):
         begun = time.perf_counter()
-        bootstrap_bd(*data, True, n=1000)
+        bd_interval(data, higher_is_better=True, n=1000)
         times.append(time.perf_counter() - begun)
     assert min(times) < 0.05

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import pickle
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -184,8 +185,11 @@ def _convert(path: Path, net: str) -> Path:
             f"{path} is not torchvision's file: its SHA-256 is not {origin.original.sha256}; "
             f"download {origin.original.url} again"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = {name: state[name].float().contiguous().numpy() for name in origin.shapes}
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = {name: state[name].float().contiguous().numpy() for name in origin.shapes}
+    except (pickle.UnpicklingError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise MetricUnavailable(f"{path} cannot be read: {error}") from error
     record = {"made_from": origin.original.sha256, "tensors": tensors_digest(tensors)}
     write_atomically(target, safetensors.numpy.save(tensors, record))
     return target
