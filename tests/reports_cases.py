@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
 
 from bench.comparison import Comparison, compare
 from bench.results import collect
 from bench.store import Measurement, MetricValue, Timing
-from reports.provenance import Provenance
+from reports import Provenance, write_report
 
 METRICS = ("psnr", "ms-ssim", "lpips-alex")
 IMAGES = ("a.png", "b.png", "c.png")
@@ -165,3 +167,26 @@ def figure(text: str) -> float:
 def close(text: str, value: float, digits: int) -> bool:
     """Whether a cell shows a value rounded to so many digits."""
     return math.isclose(figure(text), value, abs_tol=0.5001 * 10**-digits)
+
+
+def written(
+    directory: Path, *comparisons: Comparison, provenance: Provenance = PROVENANCE
+) -> tuple[str, Page]:
+    text = write_report(directory, comparisons, provenance).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def drawings(text: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(one) for one in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def kodak(codecs: dict[str, float]) -> list[Measurement]:
+    """24 pictures with the digests of the Kodak set."""
+    table = Path(__file__).parent.parent / "datasets" / "kodak.txt"
+    entries = [line.split() for line in table.read_text().splitlines() if line[0] != "#"]
+    return [
+        made_up(codec, name, order, efficiency=efficiency, digest=digest, dataset="kodak")
+        for codec, efficiency in codecs.items()
+        for digest, _, _, name in entries
+        for order in range(6)
+    ]

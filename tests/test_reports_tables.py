@@ -117,10 +117,9 @@ def test_latex_rows_have_as_many_cells_as_columns():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
 def test_latex_compiles(tmp_path):
-    (tmp_path / "table.tex").write_text(
-        tables.as_latex([hostile("]]_^~$%&#{}\\`'\"<|> é \N{EN DASH} …"), apart()]),
-        encoding="utf-8",
-    )
+    name = "]]_^~$%&#{}\\`'\"<|> é \N{EN DASH} …"
+    table = tables.as_latex([hostile(name), apart()])
+    (tmp_path / "table.tex").write_text(table, encoding="utf-8")
     (tmp_path / "main.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}\usepackage{textcomp}"
         r"\begin{document}\input{table.tex}\end{document}"

@@ -1,0 +1,134 @@
+"""The report's page loads nothing, runs nothing, and can be read by everyone."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+from bench.comparison import Comparison
+from reports import Caution, Provenance, palette
+from tests.reports_cases import comparison, drawings, failed, kodak, ladder, plain, written
+
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=y>'{{7*7}}]]>../\x00\x1b[31m\u202e&amp;"
+
+
+def test_nothing_is_loaded_and_nothing_runs(tmp_path):
+    text, page = written(tmp_path, comparison(kodak({"jpeg": 2.0, "vvenc": 1.0})))
+    assert not {"script", "link", "img", "iframe", "object", "base"} & {t for t, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert "src" not in attributes
+        assert not any(name.startswith("on") for name in attributes)
+        if "href" in attributes:
+            assert tag == "a"
+            assert re.match(r"#|https://(arxiv\.org/abs|github\.com)/", attributes["href"] or "")
+    styles = "".join(re.findall(r"<style>(.*?)</style>", text, re.DOTALL))
+    assert not re.search(r"url\((?!#)|@import|expression|javascript", styles)
+    policy = next(a for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert "default-src 'none'" in (policy["content"] or "")
+
+
+def hostile() -> tuple[Comparison, Provenance]:
+    name = f"evil{HOSTILE}"
+    rows = [
+        *ladder(
+            name,
+            1.5,
+            images=(f"x{HOSTILE}.png", "b.png"),
+            label=HOSTILE,
+            version=HOSTILE,
+            settings={HOSTILE: HOSTILE},
+            command=HOSTILE,
+            parameter=HOSTILE,
+            tuned_for=(HOSTILE,),
+        ),
+        *ladder("vvenc", images=(f"x{HOSTILE}.png", "b.png"), label=f"V{HOSTILE}"),
+        *ladder("=cmd|x", 2.0, images=(f"x{HOSTILE}.png", "b.png")),
+    ]
+    rows[-1] = failed("=cmd|x", "b.png", 4, HOSTILE)
+    compared = comparison(rows, dataset=HOSTILE, unavailable={HOSTILE: HOSTILE})
+    provenance = Provenance(
+        title=HOSTILE,
+        dataset=HOSTILE,
+        source="javascript:alert(1)",
+        notes=(HOSTILE,),
+        skipped=((HOSTILE, HOSTILE),),
+        command=HOSTILE,
+        host={HOSTILE: HOSTILE},
+        packages={HOSTILE: HOSTILE},
+        metrics={HOSTILE: HOSTILE},
+        cautions=(Caution(HOSTILE, HOSTILE),),
+    )
+    return compared, provenance
+
+
+def test_hostile_names_are_inert(tmp_path):
+    compared, provenance = hostile()
+    out = tmp_path / "run"
+    out.mkdir()
+    text, page = written(out, compared, provenance=provenance)
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not any(n.startswith("on") for _, attributes in page.tags for n in attributes)
+    assert "alert(1)" in page.text  # shown, not hidden
+    assert "{{7*7}}" in page.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", text)
+    assert drawings(text)  # each parsed as XML
+    assert list(tmp_path.iterdir()) == [out]
+    assert {p.name for p in out.iterdir()} == {"report.html", "curves", "tables"}
+
+
+def test_check_boxes_have_rules_for_their_curves(tmp_path):
+    text, page = written(tmp_path, comparison(kodak({"jpeg": 2.0, "vvenc": 1.0})))
+    boxes = [a["id"] for t, a in page.tags if t == "input" and a["type"] == "checkbox"]
+    assert len(boxes) > 50
+    for box in boxes:
+        chart, curve = (box or "").split("-", 1)
+        assert f"#{chart}:has(#{box}:checked) .p-{curve}" in text.replace("\\", "")
+
+
+def test_the_page_is_accessible_in_structure(tmp_path):
+    _, page = written(tmp_path, plain())
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert page.captions == len(page.tables)
+    labels = {a.get("for") for t, a in page.tags if t == "label"}
+    wrapped = {a["id"] for t, a in page.tags if t == "input" and a["type"] == "radio"}
+    assert {a["id"] for t, a in page.tags if t == "input"} <= labels | wrapped
+    levels = [int(t[1]) for t, _ in page.tags if re.fullmatch(r"h[1-6]", t)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    referenced = {one for _, a in page.tags for one in (a.get("aria-labelledby") or "").split()} | {
+        (a["href"] or "")[1:] for t, a in page.tags if t == "a" and (a["href"] or "")[:1] == "#"
+    }
+    assert referenced <= set(ids)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_text_colour_has_a_contrast_of_four_and_a_half():
+    css = (Path(palette.__file__).parent / "templates" / "style.css").read_text()
+    schemes = re.findall(r"--muted:(#\w+);--rule:#\w+;--soft:(#\w+);(.*?)[\n}]", css)
+    assert len(schemes) == 2
+    backgrounds = (palette.LIGHT_BACKGROUND, palette.DARK_BACKGROUND)
+    curves = ((*palette.LIGHT, palette.LIGHT_INK), (*palette.DARK, palette.DARK_INK))
+    for (muted, soft, rest), paper, colours in zip(schemes, backgrounds, curves, strict=True):
+        texts = [muted, *re.findall(r"#\w{6}", rest), *colours]
+        assert all(contrast(colour, paper) >= 4.5 for colour in texts)
+        assert contrast(colours[-1], soft) >= 4.5
+        assert contrast(muted, soft) >= 4.5
+
+
+def test_curves_never_differ_by_colour_alone():
+    count = len(palette.LIGHT) * len(palette.MARKERS)
+    looks = {(palette.colour_index(i), palette.marker_index(i)) for i in range(count)}
+    assert len(looks) == count
