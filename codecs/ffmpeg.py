@@ -24,6 +24,12 @@ _DECODER_BYTES = 2 << 30
 _DECODER_BYTES_PER_PIXEL = 128
 _PROBE_SECONDS = 60
 
+# Time limits, with room for a loaded machine: the slowest preset takes about 1.5e-4 s a pixel.
+ENCODE_SECONDS = 600.0
+ENCODE_SECONDS_PER_PIXEL = 2e-3
+DECODE_SECONDS = 60.0
+DECODE_SECONDS_PER_PIXEL = 2e-5
+
 
 @functools.cache
 def executable() -> str:
@@ -83,7 +89,7 @@ def encode_with(
         try:
             process.run(
                 [tool, *arguments],
-                seconds=600 + pixels * 2e-3,
+                seconds=ENCODE_SECONDS + ENCODE_SECONDS_PER_PIXEL * pixels,
                 directory=directory,
                 environment=ENVIRONMENT,
                 file_bytes=process.FILE_BYTES + 16 * pixels,
@@ -117,7 +123,7 @@ def decode(
         try:
             process.run(
                 [executable(), *arguments],
-                seconds=60 + pixels * 2e-5,
+                seconds=DECODE_SECONDS + DECODE_SECONDS_PER_PIXEL * pixels,
                 directory=directory,
                 environment=ENVIRONMENT,
                 memory=_DECODER_BYTES + _DECODER_BYTES_PER_PIXEL * pixels,

@@ -30,6 +30,9 @@ from codecs.naming import UnknownCodec, variants_of
 BITS = 10
 MATRIX = colour.BT709
 PIXEL_FORMAT = "yuv420p10le"
+SMALLEST = 32
+"""FFmpeg reserves one byte a pixel for libvvenc's output: too little for a tiny picture's headers
+(8x8 fails, 18x6 works), so smaller sides are padded up to this."""
 PRESETS = ("faster", "fast", "medium", "slow", "slower")
 CHROMA_OFFSETS = ("chroma-3", "chroma-6")
 VARIANTS = (*PRESETS[:-1], "qpa", *CHROMA_OFFSETS, "vvencapp")
@@ -105,7 +108,7 @@ class Vvenc(Codec):
             "chroma": "4:2:0, sited in the middle of 2x2 luma samples",
             "chroma down": "2x2 mean",
             "chroma up": "cubic convolution (a = -1/2)",
-            "odd sizes": "edge repeated to even, cropped after decoding",
+            "odd and small sizes": f"edge repeated to even and to {SMALLEST}, cropped at the end",
             "decoder": "FFmpeg vvc",
         }
 
@@ -126,7 +129,7 @@ class Vvenc(Codec):
 
     def decode(self, data: bytes) -> Image:
         height, width, stream = framing.unpack(framing.VVC, data)
-        rows, columns = height + height % 2, width + width % 2
+        rows, columns = padded_size(height, width)
         raw = ffmpeg.decode(stream, "vvc", PIXEL_FORMAT, rows, columns, size=rows * columns * 3)
         samples = np.frombuffer(raw, "<u2")
         if samples.max() >> BITS:
@@ -154,7 +157,6 @@ class Vvenc(Codec):
             out = ["-i", "in.yuv", "-s", f"{width}x{height}", "-c", "yuv420_10", "-r", "1"]
             out += ["-f", "1", "--preset", chosen.preset, "--qp", str(qp), "--qpa", qpa]
             out += ["-ip", "1", "-t", "1", "-hrd", "0"]
-            out += ["--profile", "main_10_still_picture"]
             additional = list(self._app.additional) + (offsets if offset else [])
             out += list(self._app.extra)
             out += ["--additional", ":".join(additional)] if additional else []
@@ -175,10 +177,14 @@ def qp_of(point: Point) -> int:
     return integer(point, "qp", 0, 63)
 
 
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The size that is coded: even, and not below `SMALLEST`."""
+    return max(height + height % 2, SMALLEST), max(width + width % 2, SMALLEST)
+
+
 def planes_of(image: Image) -> tuple[colour.Samples, colour.Samples, colour.Samples]:
-    """Y', Cb, Cr as the encoder sees them: even sizes, chroma halved, 10 bit full range."""
-    height, width = image.shape[:2]
-    padded = colour.pad_edges(image, height + height % 2, width + width % 2)
+    """Y', Cb, Cr as the encoder sees them: padded, chroma halved, 10 bit full range."""
+    padded = colour.pad_edges(image, *padded_size(image.shape[0], image.shape[1]))
     y, cb, cr = colour.to_ycbcr(padded, MATRIX)
     return (
         colour.quantise_luma(y, BITS),
