@@ -142,13 +142,16 @@ def _find(name: str) -> tuple[Entry, str | None]:
     base, colon, rest = name.partition(":")
     variant = rest if colon else None
     entries = available()
-    for entry in entries:
-        if base == entry.name or base in entry.aliases:
-            if entry.problem and entry not in BUILT_IN:
-                raise CodecError(f"codec {base}: {entry.problem}")
-            if entry in BUILT_IN:
-                variants_of(base, variant, entry.variants)
-            return entry, variant
+    named = [entry for entry in entries if base == entry.name or base in entry.aliases]
+    if named and named[0] in BUILT_IN:
+        variants_of(base, variant, named[0].variants)
+        return named[0], variant
+    # Of two packages with one name neither is preferred.
+    problems = [entry.problem for entry in named if entry.problem]
+    if problems:
+        raise CodecError(f"codec {base}: {problems[0]}")
+    if named:
+        return named[0], variant
     known = [spelling for entry in entries for spelling in (entry.name, *entry.aliases)]
     hint = suggestion(base, known)
     raise UnknownCodec(

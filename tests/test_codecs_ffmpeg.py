@@ -72,7 +72,7 @@ def test_flat_colours_stay(name, rgb):
 
 
 def test_variants_change_the_stream(photo):
-    names = ("vvenc:faster", "vvenc:fast", "vvenc:medium", "vvenc:faster:qpa")
+    names: tuple[str, ...] = ("vvenc:faster", "vvenc:fast", "vvenc:medium", "vvenc:faster:qpa")
     names += ("vvenc:faster:chroma-3", "vvenc:faster:chroma-6", "vvenc:faster:qpa:chroma-6")
     image = photo[:96, :128]
     codecs = [registry.create(name) for name in names]

@@ -1,0 +1,219 @@
+"""Codecs given by two command lines in a TOML file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codecs import registry
+from codecs.base import BitstreamError, Codec, CodecError, CodecUnavailable, EncodeError, Point
+from tests.codecs_cases import psnr
+
+TOOL = '''
+"""Somebody's codec: JPEG through Pillow, and every way to fail."""
+import sys, time
+from PIL import Image
+
+job, source, target, value = sys.argv[1:5]
+if value == "hang":
+    time.sleep(60)
+elif value == "nothing":
+    sys.exit(0)
+elif value == "fail":
+    print("first", "cannot do this", sep="\\n", file=sys.stderr)
+    sys.exit(7)
+elif value == "link":
+    import os
+    os.symlink("/etc/hostname", target)
+elif job == "encode":
+    if value == "flood":
+        for _ in range(200):
+            print("progress " * 5000)
+            print("warning " * 5000, file=sys.stderr)
+        value = "50"
+    Image.open(source).save(target, "JPEG", quality=int(value))
+else:
+    picture = Image.open(source)
+    picture.load()
+    if value == "grey":
+        picture = picture.convert("L")
+    picture.save(target)
+    if value == "cut":
+        data = open(target, "rb").read()
+        open(target, "wb").write(data[: len(data) // 2])
+'''
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes the TOML file, with the given keys changed or, where None, left out."""
+    (tmp_path / "tool.py").write_text(TOOL)
+
+    def run(**changes: object) -> Path:
+        table: dict[str, object] = {
+            "name": "mine",
+            "label": "Mine",
+            "version": "1.0",
+            "encode": f"{sys.executable} {{here}}/tool.py encode {{input}} {{output}} {{value}}",
+            "decode": f"{sys.executable} {{here}}/tool.py decode {{input}} {{output}} ok",
+            "parameter": "quality",
+            "points": [10, 50, 90],
+            "extension": "jpg",
+            "time_limit": 20,
+        }
+        table.update(changes)
+        path = tmp_path / "mine.toml"
+        # Strings, numbers and lists of JSON are also TOML.
+        lines = [f"{key} = {json.dumps(v)}" for key, v in table.items() if v is not None]
+        path.write_text("\n".join(lines))
+        return path
+
+    return run
+
+
+def _make(path: Path) -> Codec:
+    return registry.create(str(path))
+
+
+@pytest.mark.parametrize(("given", "taken"), [("png", "ppm"), ("ppm", "png")])
+def test_a_codec_without_any_python(write, photo, given, taken):
+    path = write(input=given, output=taken)
+    path.write_text(path.read_text() + '\n[settings]\nchroma = "4:2:0"\n')
+    codec = _make(path)
+    assert (codec.name, codec.label, codec.version) == ("mine", "Mine", "1.0")
+    assert codec.points == (Point("quality", 10), Point("quality", 50), Point("quality", 90))
+    assert codec.settings["chroma"] == "4:2:0"
+    assert "{value}" in codec.settings["encode command"]
+    sizes, scores = [], []
+    for point in codec.points:
+        data = codec.encode(photo, point)
+        sizes.append(len(data))
+        scores.append(psnr(photo, codec.decode(data)))
+    # The same library without the detour: nothing is lost or added on the way.
+    reference = registry.create("jpeg")
+    assert sizes == [len(reference.encode(photo, point)) for point in codec.points]
+    assert scores == sorted(scores)
+    assert f"tool.py encode in.{given} out.jpg 50" in (codec.command(codec.points[1]) or "")
+
+
+def test_version_by_a_command(write):
+    codec = _make(write(version=[sys.executable, "--version"]))
+    assert codec.version == f"Python {sys.version.split()[0]}"
+    with pytest.raises(CodecUnavailable, match="exit status"):
+        _make(write(version=[sys.executable, "-c", "raise SystemExit(2)"]))
+    with pytest.raises(CodecError, match="printed nothing"):
+        _make(write(version=[sys.executable, "-c", ""]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 1), (1, 17), (5, 3)])
+def test_small_pictures(write, photo, size):
+    codec = _make(write())
+    image = photo[: size[0], : size[1]]
+    assert codec.decode(codec.encode(image, codec.points[2])).shape == image.shape
+
+
+def test_encoders_that_fail(write, photo):
+    image = photo[:8, :8]
+    codec = _make(write(points=["hang", "nothing", "fail", "link", "flood"], time_limit=1))
+    hang, nothing, fail, link, flood = codec.points
+    start = time.monotonic()
+    with pytest.raises(EncodeError, match="did not finish within 1 s"):
+        codec.encode(image, hang)
+    assert time.monotonic() - start < 10
+    for point in (nothing, link):
+        with pytest.raises(EncodeError, match="wrote no stream"):
+            codec.encode(image, point)
+    with pytest.raises(EncodeError, match=r"exit status 7: first\ncannot do this"):
+        codec.encode(image, fail)
+    patient = _make(write(points=["flood"]))
+    assert patient.encode(image, flood)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("hang", "did not finish within 1 s"),
+        ("nothing", "wrote no picture"),
+        ("fail", "exit status 7"),
+        ("grey", "expected 8-bit RGB"),
+        ("cut", "damaged"),
+    ],
+)
+def test_decoders_that_fail(write, photo, mode, message):
+    data = _make(write()).encode(photo[:32, :32], Point("quality", 50))
+    decode = [sys.executable, "{here}/tool.py", "decode", "{input}", "{output}", mode]
+    codec = _make(write(decode=decode, time_limit=1 if mode == "hang" else 20))
+    with pytest.raises(BitstreamError, match=message):
+        codec.decode(data)
+
+
+def test_damaged_streams(write):
+    codec = _make(write())
+    for data in (b"", b"garbage", np.random.default_rng(0).bytes(500)):
+        with pytest.raises(BitstreamError):
+            codec.decode(data)
+
+
+def test_values_reach_the_program_unread(write, photo, tmp_path):
+    """What looks like shell syntax or a placeholder is one plain argument."""
+    odd = "$(touch owned) {output}; `id`"
+    with pytest.raises(EncodeError, match="invalid literal for int"):
+        _make(write(points=[odd])).encode(photo[:8, :8], Point("quality", odd))
+    assert not list(tmp_path.rglob("owned"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nmae": "x"}, "unknown key 'nmae'; did you mean 'name'"),
+        ({"points": None}, "points is missing"),
+        ({"points": []}, "points: expected a list"),
+        ({"points": [1, 1]}, "points: a value occurs twice"),
+        ({"points": [[1]]}, "points: expected numbers"),
+        ({"encode": "cp {input} {output}"}, r"encode: the placeholder \{value\} is missing"),
+        ({"encode": "cp {inptu} {output} {value}"}, r"\{inptu\}; did you mean 'input'"),
+        ({"decode": "cp {input}"}, r"decode: the placeholder \{output\} is missing"),
+        ({"decode": "cp {input} {output} {value}"}, r"decode: unknown placeholder \{value\}"),
+        ({"decode": "cp '{input} {output}"}, "No closing quotation"),
+        ({"decode": []}, "decode: expected a command"),
+        ({"name": "../x"}, "cannot name a codec"),
+        ({"name": "<script>"}, "cannot name a codec"),
+        ({"name": "a:b"}, "colon"),
+        ({"name": "vvenc"}, "belongs to a built-in codec"),
+        ({"input": "bmp"}, 'expected "png" or "ppm"'),
+        ({"extension": "a/b"}, "extension"),
+        ({"time_limit": 0}, "time_limit"),
+        ({"time_limit": True}, "time_limit"),
+        ({"label": 3}, "label: expected a string"),
+        ({"settings": 3}, "settings: expected a table"),
+    ],
+)
+def test_mistakes_in_the_file(write, changes, message):
+    path = write(**changes)
+    with pytest.raises(CodecError, match=message):
+        _make(path)
+
+
+def test_what_is_not_toml(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("name = ")
+    with pytest.raises(CodecError, match=r"x\.toml"):
+        _make(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(CodecError, match=r"x\.toml"):
+        _make(path)
+
+
+def test_a_missing_tool_is_named(write):
+    with pytest.raises(CodecUnavailable, match="no-such-encoder not found"):
+        _make(write(encode="no-such-encoder {input} {output} {value}"))
+
+
+def test_there_are_no_variants(write):
+    with pytest.raises(registry.UnknownCodec, match="no variants"):
+        registry.create(f"{write()}:fast")
