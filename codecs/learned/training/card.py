@@ -80,6 +80,7 @@ def training_card(
             "valid_pictures": len(run.valid),
             "valid_sha256": run.valid.digest,
             "wall_seconds_of_run": round(progress.wall, 1),
+            "cpu_seconds_of_run": round(progress.cpu, 1),
             "device": device_name(run.device),
             "threads": torch.get_num_threads(),
             "bf16_transforms": settings.bf16,
@@ -87,7 +88,7 @@ def training_card(
             "torch": version("torch"),
             "git_revision": git_revision(),
             "validation": [
-                {k: row[k] for k in ("step", "wall", "pictures", "bpp", "psnr", "ms_ssim")}
+                {k: row[k] for k in ("step", "wall", "cpu", "pictures", "bpp", "psnr", "ms_ssim")}
                 for row in inside
             ],
         },

@@ -93,14 +93,18 @@ def autocast_transforms(network: nn.Module, device: torch.device) -> None:
         module = network.get_submodule(name)
         cast = torch.autocast(device.type, torch.bfloat16)
 
-        def enter(_module: nn.Module, _inputs: Any, cast: torch.autocast = cast) -> None:
+        def enter(
+            _module: nn.Module, inputs: tuple[Tensor], cast: torch.autocast = cast
+        ) -> tuple[Tensor]:
             cast.__enter__()
+            # Channels last is 10 % faster on CPUs; weights need not be, they are copied anyway.
+            return (inputs[0].contiguous(memory_format=torch.channels_last),)
 
         def leave(
             _module: nn.Module, _inputs: Any, output: Tensor, cast: torch.autocast = cast
         ) -> Tensor:
             cast.__exit__(None, None, None)
-            return output.float()
+            return output.float().contiguous()
 
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)

@@ -37,12 +37,12 @@ from codecs.learned.training.settings import Limits, Settings
 from codecs.learned.training.state import Learner, Progress
 
 TRAIN_COLUMNS = (
-    *("step", "wall", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
+    *("step", "wall", "cpu", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
     *("ms_ssim", "lpips", "gan_g", "gan_d", "gradient_norm"),
 )
 VALID_COLUMNS = (
-    *("step", "wall", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp", "psnr"),
-    *("ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
+    *("step", "wall", "cpu", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp"),
+    *("psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
 )
 _CALIBRATION_CROPS = 16
 
@@ -104,7 +104,8 @@ class Trainer:
         self._valid_log = CsvLog(run.out / "valid.csv", VALID_COLUMNS, self.progress.step)
         self._batches = Prefetcher(self._make_batch)
         self._began = self._saved = time.monotonic()
-        self._wall_before = self.progress.wall
+        self._before = (self.progress.wall, self.progress.cpu)
+        self._cpu_began = time.process_time()
         self._sums: dict[str, float] = {}
         self._count = 0
         with _signals(self._request_stop):
@@ -219,9 +220,10 @@ class Trainer:
         self._sums, self._count = {}, 0
 
     def _context(self, segment: Segment) -> dict[str, object]:
-        self.progress.wall = self._wall_before + time.monotonic() - self._began
+        self._clock()
         return {
             "wall": round(self.progress.wall, 1),
+            "cpu": round(self.progress.cpu, 1),
             "phase": segment.number,
             "rate": self._target(segment, self.trunk_rate),
         }
@@ -257,8 +259,9 @@ class Trainer:
             }
         )
         beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
+        minutes = f"{progress.wall / 60:.1f} min ({progress.cpu / 60:.1f} of CPU)"
         run.say(
-            f"step {progress.step:,}, {progress.wall / 60:.1f} min: {score.bpp:.4f} bpp, "
+            f"step {progress.step:,}, {minutes}: {score.bpp:.4f} bpp, "
             f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
         )
         samples = run.out / "samples"
@@ -311,9 +314,14 @@ class Trainer:
         )
 
     def _save(self) -> None:
-        self.progress.wall = self._wall_before + time.monotonic() - self._began
+        self._clock()
         self.learner.save(self.checkpoint_path)
         self._saved = time.monotonic()
+
+    def _clock(self) -> None:
+        wall, cpu = self._before
+        self.progress.wall = wall + time.monotonic() - self._began
+        self.progress.cpu = cpu + time.process_time() - self._cpu_began
 
     def _request_stop(self, name: str) -> None:
         self._stop_reason = f"{name} received"

@@ -39,6 +39,8 @@ class Progress:
     """Steps completed."""
     wall: float = 0.0
     """Seconds spent, over all sessions."""
+    cpu: float = 0.0
+    """Seconds of processor time spent by this process and its threads, over all sessions."""
     models: int = 0
     """Finished models that have been exported."""
     bad_steps: int = 0
