@@ -9,6 +9,9 @@ from bench.comparison import Cell, Comparison, EqualRate
 from reports import wording
 from reports.wording import MetricText, clean, digits_of, metric_text
 
+BRIEF = 75
+"""Characters of a remark in a cell; `notes` has the whole text of longer ones."""
+
 
 @dataclass(frozen=True)
 class RateLine:
@@ -44,14 +47,24 @@ def cell_lines(cell: Cell | None) -> list[str]:
     if cell is None:
         return ["not compared"]
     verdict = cell.verdict
+    remark = wording.shorten(wording.remark(verdict), BRIEF)
     if not wording.is_defined(verdict):
-        return ["undefined", wording.remark(verdict)]
+        return ["undefined", remark]
     lines = [wording.bd_rate(verdict)]
     if overlap := wording.overlap(verdict):
         lines.append(overlap)
-    if remark := wording.remark(verdict):
-        lines.append(remark)
-    return lines
+    return [*lines, remark] if remark else lines
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """The remarks that do not fit a cell, each once, with the metrics they are about."""
+    long: dict[str, dict[str, None]] = {}
+    for row in comparison.rows:
+        for name, cell in row.cells.items():
+            text = wording.remark(cell.verdict)
+            if len(text) > BRIEF:
+                long.setdefault(text, {})[metric_text(name).label] = None
+    return [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
 
 
 def rate_lines(comparison: Comparison, *, undefined_only: bool = True) -> list[RateLine]:

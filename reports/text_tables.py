@@ -12,7 +12,15 @@ from textwrap import wrap
 
 from bench.comparison import Cell, Comparison
 from reports import wording
-from reports.cells import RATE_HEADINGS, RateLine, anchor_line, cell_lines, metric_texts, rate_lines
+from reports.cells import (
+    RATE_HEADINGS,
+    RateLine,
+    anchor_line,
+    cell_lines,
+    metric_texts,
+    notes,
+    rate_lines,
+)
 from reports.provenance import Provenance
 from reports.wording import clean
 
@@ -123,6 +131,7 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
             for row in comparison.rows
         ]
         blocks.append(_markdown_table(head, body))
+        blocks += [markdown_escape(note) for note in notes(comparison)]
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
             blocks.append(_markdown_table(RATE_HEADINGS, [_values(line) for line in lines]))
@@ -151,6 +160,7 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
             for row in comparison.rows
         ]
         blocks.append(f"{anchor_line(comparison)}\n\n{_columns(head, body)}")
+        blocks += notes(comparison)
         if lines := rate_lines(comparison):
             table = _columns(RATE_HEADINGS, [[[v] for v in _values(line)] for line in lines])
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")

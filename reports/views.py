@@ -16,6 +16,8 @@ from reports.wording import MetricText, clean, metric_text, number
 
 POOLING_MATTERS = 0.5
 """Points of BD-rate between mean and pooled figures that are worth a row."""
+REMARK = 90
+"""Characters of a remark in a cell of the page; the table of failures has the whole text."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
     if cell is None:
         return VerdictCell("not compared", "", "", "", "undefined", "")
     verdict = cell.verdict
-    remark = wording.remark(verdict)
+    remark = wording.shorten(wording.remark(verdict), REMARK)
     overlap = wording.overlap(verdict)
     if not wording.is_defined(verdict):
         return VerdictCell("undefined", "", overlap, remark, "undefined", "")
@@ -259,10 +261,9 @@ def _facts(codec: CodecResult, anchor: str) -> CodecFacts:
 
 def metric_versions(comparison: Comparison) -> list[tuple[str, str]]:
     """(metric, version) as recorded in the measurements; several when they were mixed."""
-    seen: dict[tuple[str, str], None] = {}
+    seen: dict[str, dict[str, None]] = {name: {} for name in comparison.results.metrics}
     for codec in comparison.results.codecs:
         for m in codec.measurements.values():
-            for name, score in m.metrics.items():
-                if name in comparison.results.metrics:
-                    seen[metric_text(name).label, clean(score.version)] = None
-    return list(seen)
+            for name in seen.keys() & m.metrics.keys():
+                seen[name][clean(m.metrics[name].version)] = None
+    return [(metric_text(name).label, version) for name, found in seen.items() for version in found]

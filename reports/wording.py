@@ -56,8 +56,12 @@ def _visible(character: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """At most `length` characters, an ellipsis included."""
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+    """At most `length` characters, an ellipsis included; words are kept whole if possible."""
+    if len(text) <= length:
+        return text
+    head = text[: length - 1]
+    whole, _, cut = head.rpartition(" ")
+    return (whole if whole and len(cut) < 20 else head).rstrip(" ,;:.(") + "…"
 
 
 def number(value: float | None, digits: int) -> str:
@@ -140,7 +144,8 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
     other, counting = anchor, False
     for metric, verdict in verdicts:
         if not is_defined(verdict):
-            undefined.setdefault(remark(verdict).rstrip("."), []).append(metric.label)
+            why = shorten(remark(verdict), 90).rstrip(".")
+            undefined.setdefault(why, []).append(metric.label)
             continue
         at = f"at equal {metric.label}"
         if is_level(verdict):

@@ -13,6 +13,7 @@ import subprocess
 import pytest
 
 from bench.bd import Status, Verdict
+from bench.store import MetricValue
 from reports import tables, wording
 from reports.text_tables import latex_escape, markdown_escape
 from reports.wording import MetricText
@@ -214,3 +215,19 @@ def test_a_doubtful_figure_keeps_its_doubt():
     doubtful = verdict(5.0, 4.0, 6.0, Status.CROSSING, "which is ahead depends on the rate")
     assert wording.remark(doubtful) == "crossing: which is ahead depends on the rate"
     assert wording.bd_rate(doubtful) == "+5.0 % [+4.0, +6.0]"
+
+
+def test_a_long_remark_is_cut_in_the_cell_and_whole_below():
+    reason = "the weights are missing; " + "put them into a folder of which this tells you; " * 4
+    rows = [
+        made_up(c, i, o, metrics={"lpips-alex": None})
+        for c in ("jpeg", "vvenc")
+        for i in ("a.png", "b.png")
+        for o in range(5)
+    ]
+    for row in rows:
+        row.metrics["lpips-alex"] = MetricValue(None, "", reason.strip())  # type: ignore[index]
+    compared = comparison(rows)
+    for text in (tables.as_text([compared]), tables.as_markdown([compared])):
+        assert text.count(reason.strip()) == 1
+        assert "the weights are missing" in text.split(reason.strip())[0]
