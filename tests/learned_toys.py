@@ -14,22 +14,25 @@ from codecs.minnen.codec import ARCHITECTURE, MinnenModel, export
 from codecs.minnen.network import Minnen
 
 
-def smooth_noise(batch: int, size: int) -> torch.Tensor:
-    """Random pictures with structure at all scales, [batch, 3, size, size] in 0...1."""
-    x = torch.zeros(batch, 3, size, size)
-    scale = size
-    while scale >= 2:
-        noise = torch.randn(batch, 3, size // scale + 1, size // scale + 1)
-        x += functional.interpolate(noise, (size, size), mode="bilinear") * scale**0.5
-        scale //= 2
-    return torch.sigmoid(x / size**0.5)
+def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
+    """Random pictures with structure at scales of 64 to 2 pixels, [batch, 3, height, width] in
+    0...1; of the same statistics at all sizes."""
+    width = width or height
+    x = torch.zeros(batch, 3, height, width)
+    for scale in (64, 32, 16, 8, 4, 2):
+        rows, columns = -(-height // scale), -(-width // scale)
+        noise = torch.randn(batch, 3, rows + 1, columns + 1)
+        size = (rows * scale, columns * scale)
+        layer = functional.interpolate(noise, size, mode="bilinear")[:, :, :height, :width]
+        x += layer * (scale / 64) ** 0.5
+    return torch.sigmoid(x)
 
 
-def train(network: LatentCodecNetwork, steps: int, lambda_eff: float = 800.0) -> None:
+def train(network: LatentCodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None:
     """A short training for rate + lambda_eff·MSE on `smooth_noise`."""
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     for _ in range(steps):
-        x = smooth_noise(4, 64)
+        x = smooth_noise(1, 192)  # large enough that not all is border
         out = network(x)
         rate = out.total_bits().sum() / x[:, 0].numel()
         loss = rate + lambda_eff * functional.mse_loss(out.x_hat, x)
@@ -46,7 +49,7 @@ def trained_minnen(seed: int = 0) -> Minnen:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     network = Minnen(8, 12)
-    train(network, 150)
+    train(network, 120)
     network.prior.set_medians()
     return network
 

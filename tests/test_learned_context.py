@@ -24,7 +24,8 @@ def layers(parameters: int, phi: int = 2 * M) -> tuple[MaskedConv2d, list[nn.Con
     head = [conv(SIDE + phi, 9, 1, 1), conv(9, 7, 1, 1), conv(7, parameters * M, 1, 1)]
     with torch.no_grad():
         head[-1].weight.mul_(3)
-        head[-1].bias.add_(1)
+        assert head[-1].bias is not None
+        head[-1].bias.copy_(torch.ones(parameters * M))
     return MaskedConv2d(M, phi), head
 
 
@@ -74,8 +75,10 @@ def test_masked_positions_are_skipped() -> None:
 @pytest.mark.parametrize("share", [None, 0.6, 0.05, 0.0])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (11, 14), (40, 33)])
 @pytest.mark.parametrize("with_offset", [False, True])
-def test_round_trip(kind, share, size, with_offset) -> None:
-    latents, psi, offset, mask = case(*size, share)
+def test_round_trip(
+    kind: str, share: float | None, size: tuple[int, int], with_offset: bool
+) -> None:
+    latents, psi, offset, mask = case(size[0], size[1], share)
     extra = offset if with_offset else None
     one = coder(kind)
     encoder = SymbolEncoder()

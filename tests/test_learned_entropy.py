@@ -120,8 +120,8 @@ def _gaussian_case(rng: np.random.Generator, n: int, m: int):
     means = rng.normal(0, 2, (n, m))
     latents = np.round(means + scales * rng.normal(size=(n, m))).astype(np.int32)
     theta = np.round(np.concatenate([scales, means], 1) * 4096)
-    parameters = (torch.from_numpy(a) for a in (means, scales))
-    ideal = gaussian_likelihood(torch.from_numpy(latents), *parameters)
+    values, mean, scale = (torch.from_numpy(a) for a in (latents, means, scales))
+    ideal = gaussian_likelihood(values, mean, scale)
     return GaussianDensity(ScaleTable.build(0.11)), latents, theta, -torch.log2(ideal).sum().item()
 
 

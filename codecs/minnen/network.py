@@ -23,6 +23,9 @@ from codecs.learned.entropy import FactorizedPrior, add_noise, gaussian_likeliho
 from codecs.learned.layers import GDN, MaskedConv2d, conv, deconv
 from codecs.learned.model import ForwardOutput, LatentCodecNetwork
 
+LATENT_GAIN = 4.0
+"""Initial standard deviation wanted of the latents."""
+
 PRESETS: Mapping[str, Mapping[str, int]] = {
     # Lower rates of the paper's own models; CompressAI's mbt2018, qualities 1 to 4.
     "paper": {"N": 192, "M": 192},
@@ -77,6 +80,30 @@ class Minnen(LatentCodecNetwork):
             nn.LeakyReLU(),
             conv(M * 8 // 3, 2 * M, 1, 1),
         )
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Keep the signal's scale from layer to layer, and latents well above one half.
+
+        With PyTorch's defaults y starts at a standard deviation of 0.02, far below the noise that
+        stands for rounding, and training spends its first thousands of steps on a blank picture.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                transposed = isinstance(module, nn.ConvTranspose2d)
+                fan_in = module.weight[:, 0].numel() / 4 if transposed else module.weight[0].numel()
+                module.weight.normal_(0.0, fan_in**-0.5)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for writer in (self.g_a[-1], self.h_a[-1]):
+            _scale(writer, LATENT_GAIN)
+        for reader in (self.g_s[0], self.h_s[0], self.h_a[0], self.context):
+            _scale(reader, 1 / LATENT_GAIN)
+        # The first guess is a broad Gaussian around 0, and the first picture mid grey.
+        head, picture = _scale(self.head[-1], 0.1), _scale(self.g_s[-1], 0.1)
+        head[: self.config["M"]] = LATENT_GAIN
+        picture.fill_(0.5)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Minnen:
@@ -104,3 +131,11 @@ class Minnen(LatentCodecNetwork):
             "y": -torch.log2(gaussian_likelihood(y, means, scales)).flatten(1).sum(1),
         }
         return ForwardOutput(self.g_s(y), bits)
+
+
+def _scale(module: nn.Module, factor: float) -> Tensor:
+    """Multiply a convolution's weight and return its bias."""
+    assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    module.weight *= factor
+    assert module.bias is not None
+    return module.bias
