@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecs.base import MAX_PIXELS, BitstreamError, CodecUnavailable, EncodeError
@@ -44,6 +44,7 @@ def test_layout() -> None:
     assert data == body + crc.to_bytes(4, "little")
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.lists(st.binary(max_size=300), max_size=5))
 def test_round_trip(height: int, width: int, sections: list[bytes]) -> None:
     data = pack(header(height, width), sections, LATENTS)
@@ -56,6 +57,7 @@ def test_round_trip(height: int, width: int, sections: list[bytes]) -> None:
         stream.verify(other)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused_or_a_stream(data: bytes) -> None:
     for candidate in (data, b"XY\x01" + data):
@@ -66,6 +68,7 @@ def test_any_bytes_are_refused_or_a_stream(data: bytes) -> None:
         assert sum(map(len, stream.sections)) < len(candidate)
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 35) - 1))
 def test_varints(value: int) -> None:
     data = write_varint(value)

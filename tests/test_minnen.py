@@ -118,7 +118,9 @@ def test_file_size_is_the_estimated_rate(model: MinnenModel) -> None:
         assert exact - estimate <= 0.003 * estimate + 4
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(1, 260), st.integers(1, 260), st.integers(0, 9))
 def test_round_trip(model: MinnenModel, height: int, width: int, seed: int) -> None:
     image = picture(height, width, seed)
