@@ -108,8 +108,8 @@ def test_lpips_differs_for_pictures_and_has_a_gradient(
 
 
 def test_missing_backbone_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codecs.learned.training.losses.lpips_folders", lambda: [])
-    with pytest.raises(TrainingError, match="vgg16_features.safetensors.*--distortion ms-ssim"):
+    monkeypatch.setattr("codecs.learned.training.losses.lpips_folders", list)
+    with pytest.raises(TrainingError, match=r"vgg16_features\.safetensors.*--distortion ms-ssim"):
         LPIPS("vgg")
     with pytest.raises(TrainingError, match="no LPIPS backbone 'resnet'"):
         LPIPS("resnet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_segments_cover_the_run_without_gaps(name: str, steps: int) -> None:
     rates = [0.075, 0.15, 0.3]
     segments = plan(PRESETS[name], steps, rates)
     assert segments[0].start == 0
-    assert all(a.stop == b.start for a, b in zip(segments, segments[1:], strict=False))
+    assert all(a.stop == b.start for a, b in pairwise(segments))
     for branch in range(3):
         own = [s for s in segments if s.branch in (None, branch)]
         assert sum(s.stop - s.start for s in own) == steps

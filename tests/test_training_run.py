@@ -1,0 +1,281 @@
+"""Whole training runs with tiny networks: killed, stopped, resumed, exported."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from codecs.base import Image
+from codecs.learned import train
+from codecs.learned.training import checkpoint, logs
+from tests.conftest import ROOT
+
+SCHEDULE = """
+[[phase]]
+share = 0.3
+lr = 1e-3
+ms_ssim = 0.1
+control = true
+reset = true
+rate_warm_up = 0.3
+
+[[phase]]
+share = 0.3
+lr = 5e-4
+ms_ssim = 0.05
+gan = 1e-3
+gan_delay = 0.2
+mask = "variance"
+control = true
+reset = true
+thresholds = true
+
+[[phase]]
+share = 0.4
+lr = 5e-4
+lr_end = 1e-5
+ms_ssim = 0.05
+gan = 1e-3
+mask = "variance"
+per_rate = true
+control = true
+reset = true
+"""
+"""Everything that has state: two losses, PatchGAN, thresholds, a trunk and branches."""
+
+STEPS, RATES = 20, "0.2,0.4"
+TOTAL = 12 + 2 * 8
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    PillowImage.fromarray(photo).save(folder / "a.png")
+    PillowImage.fromarray(255 - photo[:, ::-1]).save(folder / "b.png")
+    return folder
+
+
+def arguments(data: Path, out: Path, *more: str, network: str = "rdonet") -> list[str]:
+    schedule = out.parent / "schedule.toml"
+    schedule.write_text(SCHEDULE)
+    return [
+        *(network, "--preset", str(schedule), "--width", "8", "--distortion", "perceptual"),
+        *("--data", str(data), "--valid", str(data), "--out", str(out)),
+        *("--steps", str(STEPS), "--rates", RATES, "--batch", "2", "--crop", "64"),
+        *("--threads", "1", "--device", "cpu", "--cache", str(out.parent / "cache")),
+        *("--valid-every", "5", "--valid-count", "1", *more),
+    ]
+
+
+def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    """A training process with `codecs` made a package first, as the environment's .pth does."""
+    code = "import sys, bench; from codecs.learned import train; sys.exit(train.main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments(data, out, *more)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "the training process makes no progress"
+        time.sleep(0.01)
+
+
+def validated(out: Path, step: int) -> bool:
+    path = out / "valid.csv"
+    return path.exists() and any(int(row["step"]) >= step for row in logs.read(path))
+
+
+@pytest.fixture(scope="module")
+def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without interruption."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    assert train.main(arguments(data, out)) == 0
+    return out
+
+
+def assert_same_run(out: Path, straight: Path) -> None:
+    """Equal tensors to the last bit, equal control state, equal validation."""
+    tensors, state = checkpoint.load(out / "checkpoint.safetensors")
+    expected_tensors, expected = checkpoint.load(straight / "checkpoint.safetensors")
+    assert tensors.keys() == expected_tensors.keys()
+    different = [k for k, t in tensors.items() if not torch.equal(t, expected_tensors[k])]
+    assert different == []
+    for key in ("wall", "cpu"):
+        del state[key], expected[key]
+    assert state == expected
+    assert state["step"] == TOTAL
+
+    def rows(folder: Path) -> list[dict[str, str]]:
+        clocks = ("wall", "cpu")
+        found = logs.read(folder / "valid.csv")
+        return [{k: v for k, v in row.items() if k not in clocks} for row in found]
+
+    assert rows(out) == rows(straight)
+
+
+# Killed in the trunk and in the second branch.
+@pytest.mark.parametrize(("save_every", "kill_after"), [(3, 10), (11, 25)])
+def test_killed_run_resumes_to_the_same_weights(
+    data: Path,
+    straight: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    save_every: int,
+    kill_after: int,
+) -> None:
+    out = tmp_path / "run"
+    process = start(data, out, "--checkpoint-steps", str(save_every))
+    wait_for(process, lambda: validated(out, kill_after))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    at_kill = checkpoint.load(out / "checkpoint.safetensors")[1]["step"]
+    assert 0 < at_kill < TOTAL
+    assert train.main(arguments(data, out)) == 0
+    assert f"resuming at step {at_kill} of {TOTAL}" in capsys.readouterr().out
+    assert_same_run(out, straight)
+
+
+def test_stopped_run_leaves_weights_and_resumes(
+    data: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+
+    def stop() -> None:
+        while not validated(out, 5):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    assert train.main(arguments(data, out)) == 3
+    thread.join()
+    assert "SIGTERM received; the same command resumes" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    card = json.loads((out / "rdonet-latest.json").read_text())
+    assert card["training"]["finished"] is False
+    assert 5 <= card["training"]["steps"] < STEPS
+    assert (out / "rdonet-latest.safetensors").stat().st_size > 10_000
+    assert train.main(arguments(data, out)) == 0
+    assert_same_run(out, straight)
+
+
+def test_time_limit_stops_a_run(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert train.main(arguments(data, out, "--minutes", "1e-6")) == 3
+    assert checkpoint.load(out / "checkpoint.safetensors")[1]["step"] == 1
+    assert train.main(arguments(data, out, "--minutes", "1e-6")) == 3
+    assert checkpoint.load(out / "checkpoint.safetensors")[1]["step"] == 2
+
+
+def test_logs_and_models_of_a_run(straight: Path) -> None:
+    rows = logs.read(straight / "valid.csv")
+    assert [int(row["step"]) for row in rows] == [5, 10, 15, 20, 20, 25, 28]
+    assert [row["final"] for row in rows] == ["0", "0", "0", "0", "1", "0", "1"]
+    assert [row["rate"] for row in rows] == ["0.282843"] * 2 + ["0.2"] * 3 + ["0.4"] * 2
+    assert [row["pictures"] for row in rows if row["final"] == "1"] == ["2", "2"]
+    assert logs.read(straight / "train.csv")[0]["step"] == "20"
+    samples = sorted(p.name for p in (straight / "samples").iterdir())
+    assert samples == [f"{step:07d}.png" for step in (5, 10, 15, 20, 25, 28)]
+    for rate in ("0.2", "0.4"):
+        card = json.loads((straight / f"rdonet-{rate}.json").read_text())
+        training = card["training"]
+        assert card["point"] == {"parameter": "rate", "value": float(rate)}
+        assert training["finished"] is True
+        assert training["steps"] == STEPS
+        assert [p["steps"] for p in training["phases"]] == [6, 6, 8]
+        assert training["data_pictures"] == 2
+        assert len(training["data_sha256"]) == len(card["sha256"]) == 64
+        assert card["config"]["objective"]["ms_ssim"] == 0.05
+        assert card["config"]["thresholds"] == training["thresholds"]
+    steps = [int(r["step"]) for r in training["validation"]]
+    assert steps == [5, 10, 25, 28]  # the trunk's and the second branch's, not the first branch's
+
+
+def test_other_options_do_not_resume_a_run(
+    data: Path, straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(arguments(data, straight, "--seed", "1")) == 2
+    assert "seed was 0 and is 1" in capsys.readouterr().err
+
+
+def test_finished_run_has_nothing_to_do(data: Path, straight: Path) -> None:
+    before = (straight / "checkpoint.safetensors").stat().st_mtime_ns
+    assert train.main(arguments(data, straight)) == 0
+    assert (straight / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_damaged_checkpoint_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.safetensors").write_bytes(b"\x80\x04pickle")
+    assert train.main(arguments(data, out)) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--crop", "96"], "--crop must be a multiple of 64"),
+        (["--crop", "512"], "choose a smaller --crop"),
+        (["--rates", "low"], "numbers with commas"),
+        (["--rates", "-1"], "must be positive"),
+        (["--preset", "huge"], "no preset 'huge'"),
+        (["--distortion", "ssim"], "no distortion 'ssim'"),
+        (["--data", "/nowhere/at/all"], "there is no folder"),
+    ],
+)
+def test_wrong_options_are_explained(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: list[str],
+    message: str,
+) -> None:
+    assert train.main([*arguments(data, tmp_path / "run"), *change]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Image) -> None:
+    """A hundred steps lower the loss, and the exported file works as a codec."""
+    from codecs.learned import weights
+    from codecs.minnen.codec import MinnenModel
+
+    out = tmp_path / "run"
+    options = [
+        *("minnen", "--preset", "quick", "--width", "16", "--steps", "100", "--rates", "0.5"),
+        *("--data", str(data), "--valid", str(data), "--out", str(out), "--batch", "4"),
+        *("--crop", "64", "--threads", "1", "--cache", str(tmp_path / "cache"), "--bf16"),
+        *("--device", "cpu"),
+    ]
+    assert train.main(options) == 0
+    rows = logs.read(out / "train.csv")
+    assert float(rows[-1]["psnr"]) > float(rows[0]["psnr"]) + 3
+    model = MinnenModel(weights.load(out / "minnen-0.5.safetensors", "minnen"))
+    assert model.digest.hex() == json.loads((out / "minnen-0.5.json").read_text())["sha256"]
+    pictures = [photo, 255 - photo[:, ::-1]]
+    streams = [model.compress(picture) for picture in pictures]
+    assert all(model.decompress(s).shape == photo.shape for s in streams)
+    bpp = sum(8 * len(s) for s in streams) / (2 * photo.shape[0] * photo.shape[1])
+    assert bpp == pytest.approx(float(logs.read(out / "valid.csv")[-1]["bpp"]), rel=0.1)
