@@ -224,7 +224,7 @@ def _doubts(
             (Status.FEW_POINTS, f"{len(a.quality)} and {len(t.quality)} points, {FEWEST} are due")
         )
     if crossing:
-        doubts.append((Status.CROSSING, f"the curves cross: which is ahead depends on {at_equal}"))
+        doubts.append((Status.CROSSING, f"which is ahead depends on {at_equal}"))
     if not doubts:
         return Status.OK, ""
     return doubts[0][0], "; ".join(text for _, text in doubts)

@@ -20,6 +20,7 @@ import codecs.registry as registry
 from bench import metrics
 from bench.bd import Curve, bd_rate
 from bench.executors import Worker
+from bench.metrics.weights import package_model
 from codecs.base import CodecError, CodecUnavailable, Image
 from datasets.base import DatasetError
 
@@ -77,19 +78,23 @@ def metrics_equal_the_packages() -> Iterator[Finding]:
     decoded = np.clip(reference + noise, 0, 255).astype(np.uint8)
 
     def tensor(image: Image) -> torch.Tensor:
-        return torch.from_numpy(image).permute(2, 0, 1)[None].float()
+        return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
 
     ours = _score("ms-ssim", reference, decoded)
-    plain = float(ms_ssim(tensor(reference), tensor(decoded), data_range=255))
+    plain = float(ms_ssim(tensor(reference), tensor(decoded), data_range=1))
     yield _verdict("MS-SSIM", math.isclose(ours, plain, rel_tol=1e-5), f"{ours:.6f}, {plain:.6f}")
-    for name, version in metrics.versions(("lpips-alex", "lpips-vgg")).items():
+    for net in ("alex", "vgg"):
+        label = metrics.info(f"lpips-{net}").label
+        version = metrics.versions((f"lpips-{net}",))[f"lpips-{net}"]
         if version.startswith("unavailable"):
-            yield Finding(metrics.info(name).label, "missing", version)
-        else:
-            value = _score(name, reference, decoded)
-            same = _score(name, reference, reference)
-            holds = 0 < value < 1 and abs(same) < 1e-9
-            yield _verdict(metrics.info(name).label, holds, f"{value:.4f} ({version})")
+            yield Finding(label, "missing", version)
+            continue
+        ours = _score(f"lpips-{net}", reference, decoded)
+        with torch.inference_mode():
+            package = package_model(net)(tensor(reference), tensor(decoded), normalize=True)
+        plain = float(package)
+        holds = math.isclose(ours, plain, rel_tol=1e-5)
+        yield _verdict(label, holds, f"{ours:.6f}, {plain:.6f} ({version})")
 
 
 def bd_known_answers() -> Iterator[Finding]:

@@ -165,7 +165,8 @@ def _comparisons(
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
-    Empty when the anchor, or everything, is unavailable.
+    Without an anchor given, `vvenc` or what comes closest to it.  Empty when the anchor given, or
+    everything, is unavailable.
     """
     manifest = Manifest.read(directory)
     typed = codecs if codecs is not None else tuple(manifest.codecs)
@@ -194,7 +195,8 @@ def _write_report(directory: Path, comparisons: Sequence[Comparison], name: str 
     from reports import write_report
     from reports.provenance import from_manifest
 
-    return write_report(directory, comparisons, from_manifest(Manifest.read(directory)))
+    provenance = from_manifest(Manifest.read(directory))
+    return write_report(directory, comparisons, provenance, name=name)
 
 
 def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]) -> None:

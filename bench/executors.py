@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
@@ -59,33 +58,39 @@ def run_tasks(
     `time_limit` bounds one encode or decode call in seconds; by default it grows with the
     codec's own estimate.  Closing the iterator stops all work at once.
     """
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # inherited by the workers
+    with store.scratch() as scratch:
+        # Inherited by the workers: nothing that they leave behind outlives the next run.
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"TMPDIR": str(scratch)})
+        yield from _run_lanes(tasks, store, scratch, jobs, time_limit)
+
+
+def _run_lanes(
+    tasks: Sequence[Task], store: Store, scratch: Path, jobs: int, time_limit: float | None
+) -> Iterator[Done]:
     pending = _Pending(tasks)
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        lanes = [
-            _Lane(store, Path(scratch) / f"{i}.npy", jobs, time_limit)
-            for i in range(min(jobs, len(tasks)))
-        ]
-        threads = [
-            threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
-            for lane in lanes
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for _ in tasks:
-                done = finished.get()
-                if isinstance(done, BaseException):
-                    raise done
-                yield done
-        finally:
-            stop.set()
-            for lane in lanes:
-                lane.kill()
-            for thread in threads:
-                thread.join()
+    lanes = [
+        _Lane(store, scratch / f"{i}.npy", jobs, time_limit) for i in range(min(jobs, len(tasks)))
+    ]
+    threads = [
+        threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
+        for lane in lanes
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in tasks:
+            done = finished.get()
+            if isinstance(done, BaseException):
+                raise done
+            yield done
+    finally:
+        stop.set()
+        for lane in lanes:
+            lane.kill()
+        for thread in threads:
+            thread.join()
 
 
 class _Pending:

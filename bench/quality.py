@@ -31,5 +31,6 @@ def pooled(metric: str, grid: Array) -> Array:
     than its mean.  It weighs hard pictures more than the mean of per-image figures does.
     """
     if metric.startswith("psnr"):
-        return -10 * np.log10(np.mean(10 ** (-grid / 10), axis=-1))
+        with np.errstate(divide="ignore"):  # a set coded without loss
+            return -10 * np.log10(np.mean(10 ** (-grid / 10), axis=-1))
     return on_scale(metric, np.mean(grid, axis=-1))

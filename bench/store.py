@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -200,6 +201,17 @@ class Store:
                     f"another run is using {self.directory}; wait for it or choose --run DIR"
                 ) from error
             yield
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for temporary files; what a killed run left in it is removed."""
+        folder = (self.directory / "scratch").resolve()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def digest(data: bytes | memoryview) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.cache import write_atomically
 from reports.provenance import Caution, Provenance
 
 if TYPE_CHECKING:
@@ -53,6 +53,4 @@ def write_report(
 
 def _write(path: Path, text: str) -> None:
     """Replace a file in one step: a reader never sees half a report."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, text.encode())

@@ -42,7 +42,7 @@ def settings(folder: Path, **changes) -> Settings:
         "metrics": ("psnr",),
         "jobs": 2,
     }
-    return Settings(**{**values, **changes})  # type: ignore[arg-type]
+    return Settings(**{**values, **changes})
 
 
 def measure(folder: Path, **changes):

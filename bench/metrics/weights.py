@@ -136,7 +136,9 @@ def _locate(net: str) -> Path:
             return _convert(folder / original.name, net)
     if original is None:
         raise MetricUnavailable(f"{origin.file} is not in {' or '.join(map(str, folders))}")
-    where = data_folder("lpips") or f"{folders[-1]}, or into DIR/lpips with BENCH_DATA=DIR set"
+    # Shown in reports that are sent to others: the home folder is nobody's business.
+    cache = str(folders[-1]).replace(str(Path.home()), "~", 1)
+    where = data_folder("lpips") or f"{cache}, or into DIR/lpips with BENCH_DATA=DIR set"
     by_hand = f"By hand: put {original.url} (or {origin.file}) into {where}."
     target = folders[-1] / original.name
     with locked(folders[-1]):

@@ -39,7 +39,8 @@ class Coarse(Codec):
             image = np.frombuffer(samples, np.uint8).reshape(height, width, 3)
         except (ValueError, zlib.error) as error:
             raise BitstreamError(f"not a coarse stream: {error}") from error
-        return (image << shift) + np.uint8((1 << shift) >> 1)
+        middle = (1 << shift) >> 1
+        return ((image.astype(int) << shift) + middle).astype(np.uint8)
 
 
 def spoil(how: str, image: Image | None, point: Point | None) -> None:

@@ -1,0 +1,158 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import bjontegaard
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from bench import __main__ as bench_main
+from bench import compare as bench_compare
+from bench.store import Store
+from tests.conftest import ROOT
+
+TOY = str(ROOT / "tests" / "toys" / "coarse.py")
+
+
+@pytest.fixture
+def folder(tmp_path, photo, monkeypatch) -> Path:
+    folder = tmp_path / "<b>pictures"
+    folder.mkdir()
+    for i, name in enumerate(("one.png", "<script>alert(1)<&>.png")):
+        PillowImage.fromarray(photo[i : i + 80, :90]).save(folder / name)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def where(folder: Path) -> list[str]:
+    return ["--dataset", str(folder), "--metrics", "psnr", "--quiet"]
+
+
+def test_compare_measures_prints_and_reports(folder, capsys):
+    assert bench_compare.main([TOY, "jpeg", *where(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "coarse" in printed
+    assert "PSNR" in printed
+    page = next((folder.parent / "runs").glob("*/report.html")).read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(
+    ("option", "check"),
+    [
+        ("--json", lambda text: json.loads(text)),
+        ("--csv", lambda text: list(csv.DictReader(io.StringIO(text)))),
+        ("--latex", lambda text: re.search(r"\\begin\{tabular", text)),
+        ("--markdown", lambda text: text.startswith("|") or "\n|" in text),
+    ],
+)
+def test_tables_go_to_standard_output_or_a_file(folder, capsys, option, check):
+    arguments = [TOY, "jpeg", *where(folder), "--no-report", option]
+    assert bench_compare.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert check(printed)
+    assert bench_compare.main([*arguments, "table.txt"]) == 0
+    assert Path("table.txt").read_text().strip() == printed.strip()
+
+
+def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(folder, capsys):
+    assert bench_compare.main([TOY, "webp", *where(folder), "--no-report", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    curves: dict[str, dict[int, list[tuple[float, float]]]] = {"coarse": {}, "webp": {}}
+    for row in Store(next((folder.parent / "runs").iterdir())):
+        value = row.bytes * 8 / (row.width * row.height), row.metric("psnr")
+        curves[row.codec].setdefault(row.order, []).append(value)
+    means = {
+        name: np.array([np.mean(ladder[order], axis=0) for order in sorted(ladder)]).T
+        for name, ladder in curves.items()
+    }
+    expected = bjontegaard.bd_rate(
+        *means["webp"], *means["coarse"], method="pchip", require_matching_points=False
+    )
+    row = table["comparisons"][0]["rows"][0]
+    assert row["cells"]["psnr"]["bd_rate_percent"]["value"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_two_runs_of_one_codec_are_compared(folder, capsys, monkeypatch):
+    for name in ("before", "after"):
+        assert bench_main.main(["run", "webp", *where(folder), "--run", name, "--no-report"]) == 0
+    capsys.readouterr()
+    assert bench_compare.main(["--before", "before", "--after", "after", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert "webp (after)" in json.dumps(rows)
+    assert (folder.parent / "after" / "before-after.html").exists()
+    assert not (folder.parent / "after" / "report.html").exists()
+
+
+def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
+    assert bench_main.main(["run", TOY, "jpeg", "--anchor", "jpeg", *where(folder)]) == 0
+    run = next((folder.parent / "runs").iterdir())
+    first = (run / "tables" / "verdicts.csv").read_bytes()
+    shutil.rmtree(run / "tables")
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    assert (run / "tables" / "verdicts.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "jepg"], "did you mean.*jpeg"),
+        (["run", "vvenc:mediun"], "medium"),
+        (["run", "jpeg", "--dataset", "kodac"], "kodak"),
+        (["run", "jpeg", "--dataset", "no/such/folder"], "no/such/folder"),
+        (["run", "jpeg", "--metrics", "pnsr"], "psnr"),
+        (["run", "no-such.toml"], "no file no-such.toml"),
+        (["compare", "jpeg"], "anchor"),
+        (["compare", "--before", "runs/a"], "--after"),
+        (["report", "nowhere"], "holds no run"),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_what_to_do(arguments, message, capsys, tmp_path):
+    run = [] if arguments[0] == "report" else ["--run", str(tmp_path / "run"), "--quiet"]
+    assert bench_main.main([*arguments, *run]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+
+
+def test_a_failed_codec_shows_in_the_exit_status_and_the_report(folder, monkeypatch, capsys):
+    monkeypatch.setenv("TOY_ENCODE", "raise")
+    assert bench_main.main(["run", TOY, "jpeg", "--anchor", "jpeg", *where(folder)]) == 1
+    assert "2 measurements failed" in capsys.readouterr().err
+    page = next((folder.parent / "runs").glob("*/report.html")).read_text()
+    assert "RuntimeError" in page
+    assert "<script>alert" not in page
+
+
+def test_an_unavailable_anchor_is_said_and_nothing_is_lost(folder, monkeypatch, capsys):
+    monkeypatch.setenv("TOY_ENCODE", "not here")
+    assert bench_compare.main(["jpeg", TOY, *where(folder)]) == 2
+    assert "no measurements" in capsys.readouterr().err
+    stored = list(Store(next((folder.parent / "runs").iterdir())))
+    assert {row.codec for row in stored} == {"jpeg"}
+
+
+def test_list_names_everything_and_imports_nothing_heavy(capsys):
+    assert bench_main.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    for name in ("vvenc", "hevc", "samples", "kodak", "clic22", "psnr", "lpips-vgg"):
+        assert name in listed
+
+
+def test_quick_is_smaller_and_says_so(folder, photo, capsys):
+    for i in range(6):
+        PillowImage.fromarray(photo[i : i + 40, 20:70]).save(folder / f"more{i}.png")
+    assert bench_main.main(["run", "jpeg", "webp", "--quick", *where(folder), "--run", "q"]) == 0
+    rows = list(Store(Path("q")))
+    assert len({row.image for row in rows}) == 4
+    assert "quick" in Path("q/report.html").read_text().lower()

@@ -1,0 +1,74 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.options import bench_parser, compare_parser
+from codecs.registry import available, create
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return next(found for found in blocks if containing in found)
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch) -> Path:
+    """`mycodec-encode` and `mycodec-decode`: JPEG by Pillow."""
+    body = {
+        "mycodec-encode": "Image.open(sys.argv[3]).save(sys.argv[4], 'JPEG', quality=int(q))",
+        "mycodec-decode": "Image.open(sys.argv[1]).save(sys.argv[2], 'PNG')",
+    }
+    for name, line in body.items():
+        script = tmp_path / name
+        script.write_text(
+            f"#!{sys.executable}\nimport sys\nfrom PIL import Image\nq = sys.argv[2]\n{line}\n"
+        )
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def round_trip_improves(name: str, photo) -> None:
+    codec = create(name)
+    errors = []
+    for point in (codec.points[0], codec.points[-1]):
+        decoded = codec.decode(codec.encode(photo, point))
+        errors.append(np.square(decoded.astype(float) - photo).mean())
+    assert errors[1] < errors[0] < 2000
+
+
+def test_the_codec_of_two_command_lines(tools, photo):
+    path = tools / "mine.toml"
+    path.write_text(block("toml", "mycodec-encode"))
+    round_trip_improves(str(path), photo)
+
+
+def test_the_codec_in_one_file(tmp_path, photo):
+    path = tmp_path / "mine.py"
+    path.write_text(block("python", "class Mine"))
+    round_trip_improves(str(path), photo)
+
+
+def test_commands_and_names_exist():
+    for line in re.findall(r"^ +\.venv/bin/python -m (bench.*?)(?:  .*)?$", TEXT, re.MULTILINE):
+        program, *arguments = line.split()
+        parser = compare_parser() if program == "bench.compare" else bench_parser()
+        parser.parse_args(arguments)
+    shown = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+        for name in re.findall(r"`([a-z0-9-]+)[:`]", row)
+    }
+    named = {spelling for entry in available() for spelling in (entry.name, *entry.aliases)}
+    assert shown == named
