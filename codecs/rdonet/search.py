@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d
 from codecs.rdonet.cost import CostModel, Evaluation
 from codecs.rdonet.masks import LEVELS, Masks, up2
 
-ONE_PASS_RUNS = 10
+ONE_PASS_RUNS = 9
 MAX_RUNS = 50
 """Coding runs after which the full search stops."""
 TOGGLES = range(5)
@@ -77,10 +77,8 @@ def _one_pass(model: CostModel, start: Masks) -> tuple[Evaluation, Evaluation]:
     tried.append(model.evaluate(mixed(tried)))
     best = min(tried, key=lambda e: e.cost)
     rows, columns = _coordinates(start)
-    for field in ((rows + columns) % 2 == 0, (rows + columns) % 2 == 1):
-        if field.any():
-            best = _try(model, best, start, field, range(1), 1, model.runs + 2)
-    return best, tried[0]
+    trials = [((rows + columns) % 2 == colour, 0) for colour in (0, 1)]
+    return _try(model, best, start, trials, margin=1, max_runs=ONE_PASS_RUNS), tried[0]
 
 
 def sweep(
@@ -94,9 +92,8 @@ def sweep(
     for i in range(period):
         for j in range(period):
             field = (rows % period == i) & (columns % period == j)
-            if field.any():
-                margin = 2 * (period - 1)
-                best = _try(model, best, start, field, TOGGLES, margin, max_runs)
+            trials = [(field, k) for k in TOGGLES]
+            best = _try(model, best, start, trials, 2 * (period - 1), max_runs)
     return best
 
 
@@ -104,16 +101,17 @@ def _try(
     model: CostModel,
     best: Evaluation,
     start: Masks,
-    field: Tensor,
-    toggles: Sequence[int],
+    trials: Sequence[tuple[Tensor, int]],
     margin: int,
     max_runs: int,
 ) -> Evaluation:
-    """Let each CTU of `field` [h, w] take the toggle that pays most in its window, and verify."""
-    shape = field.shape
-    gains = torch.zeros(shape, dtype=torch.float64, device=field.device)
+    """Let each CTU take the toggle that pays most in its window, and verify by another run.
+
+    A trial is a toggle and the CTUs [h, w] that it is tried in.
+    """
+    gains = torch.zeros(best.masks.shape, dtype=torch.float64, device=best.density.device)
     target = best.masks
-    for k in toggles:
+    for field, k in trials:
         # One run must be left to verify.
         if model.runs + 1 >= max_runs:
             break
@@ -129,8 +127,6 @@ def _try(
         better = changed & (gain > gains)
         gains = torch.where(better, gain, gains)
         target = composed(target, masks, better)
-        if after.cost < best.cost and bool((better == changed).all()) and len(toggles) == 1:
-            return after  # The trial was the verification.
     accepted = gains > 0
     for _ in range(2):
         if not accepted.any() or model.runs >= max_runs:

@@ -1,0 +1,272 @@
+"""Streams and adapter: round trips, other processes and threads, rates, damage."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from codecs.base import BitstreamError, CodecUnavailable, EncodeError, Point
+from codecs.learned import weights
+from codecs.rdonet.codec import ARCHITECTURE, MODES, RDONetCodec, RDONetModel, create, export
+from codecs.rdonet.diagnostics import likelihoods
+from codecs.rdonet.masks import Masks, ctu_grid, random_masks
+from codecs.rdonet.network import RDONet
+from codecs.rdonet.stream import pad
+from tests.rdonet_toys import TOY, as_tensor, crop, toy
+
+ROUND_TRIPS = int(os.environ.get("RDONET_ROUND_TRIPS", "4"))
+DAMAGED = int(os.environ.get("RDONET_DAMAGED", "300"))
+
+DECODE = """
+import sys, zlib, bench, torch
+from pathlib import Path
+from codecs.learned import weights
+from codecs.rdonet.codec import RDONetModel
+threads, path, *streams = sys.argv[1:]
+torch.set_num_threads(int(threads))
+model = RDONetModel(weights.load(Path(path), "rdonet"))
+for stream in streams:
+    data = Path(stream).read_bytes()
+    crc = 0
+    for level in model.coder.decode(data).levels.values():
+        crc = zlib.crc32(level.latents.tobytes(), crc)
+    print(crc, zlib.crc32(model.decode(data).tobytes()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def latents_crc(model, data):
+    import zlib
+
+    crc = 0
+    for level in model.coder.decode(data).levels.values():
+        crc = zlib.crc32(level.latents.tobytes(), crc)
+    return crc, zlib.crc32(model.decode(data).tobytes())
+
+
+def decode_elsewhere(threads, path, streams, folder):
+    """What `latents_crc` says in a fresh process."""
+    files = []
+    for i, data in enumerate(streams):
+        files.append(folder / f"{i}.bin")
+        files[-1].write_bytes(data)
+    command = [sys.executable, "-c", DECODE, str(threads), str(path), *map(str, files)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
+
+
+def encode_with(model, image, masks):
+    x = pad(as_tensor(image))
+    return model.coder.encode(model.coder.features(x), masks, image.shape[:2])
+
+
+def sizes():
+    """1 x 1, long and thin, exact multiples; then random ones up to 700 x 900."""
+    fixed = [(1, 1), (64, 128), (3, 200), (65, 127)]
+    rng = np.random.default_rng(0)
+    drawn = [(int(rng.integers(1, 701)), int(rng.integers(1, 901))) for _ in range(ROUND_TRIPS)]
+    return (fixed + drawn)[: max(ROUND_TRIPS, len(fixed) + 1)]
+
+
+def test_streams_of_all_sizes_and_modes_decode_in_fresh_processes(tmp_path):
+    streams, expected = [], []
+    for i, (height, width) in enumerate(sizes()):
+        mode = MODES[i % 3] if height * width < 1 << 17 else "zero-pass"
+        data, _ = toy().encode(crop(height, width, i), mode)
+        picture = toy().decode(data)
+        assert picture.shape == (height, width, 3)
+        assert picture.dtype == np.uint8
+        streams.append(data)
+        expected.append(latents_crc(toy(), data))
+    torch.set_num_threads(2)
+    masks = random_masks(1, *ctu_grid(300, 400), torch.Generator().manual_seed(1))
+    streams.append(encode_with(toy(), crop(300, 400, 7), masks))
+    torch.set_num_threads(1)
+    expected.append(latents_crc(toy(), streams[-1]))
+    for threads in (1, 2):
+        assert decode_elsewhere(threads, TOY, streams, tmp_path) == expected
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_decoder_has_the_latents_and_partition_of_the_encoder(level):
+    image = crop(200, 330, level)
+    grid = ctu_grid(200, 330)
+    masks = random_masks(1, *grid, torch.Generator().manual_seed(2))
+    if level:
+        masks = Masks.uniform(level, 1, *grid)
+    data = encode_with(toy(), image, masks)
+    assert data == encode_with(toy(), image, masks)
+    coded = toy().coder.decode(data)
+    assert coded.masks.same(masks)
+    for k in (1, 2, 3):
+        assert np.array_equal(coded.levels[k].sent, masks.sent(k)[0, 0].numpy())
+        assert not coded.levels[k].latents[~coded.levels[k].sent].any()
+        if level not in (0, k):
+            assert coded.section_bytes[f"level {k}"] == 0
+    assert coded.size == (200, 330)
+
+
+def test_decoded_picture_is_close_to_what_the_network_reconstructs():
+    image = crop(256, 320, 3)
+    masks = random_masks(1, 4, 5, torch.Generator().manual_seed(3))
+    decoded = toy().decode(encode_with(toy(), image, masks)).astype(float)
+    with torch.no_grad():
+        x_hat = toy().network(as_tensor(image), masks).x_hat[0].permute(1, 2, 0)
+    expected = x_hat.clamp(0, 1).mul(255).numpy()
+    # A latent near a half may round differently with d on the integer grid.
+    assert np.abs(decoded - expected).mean() < 1
+    assert np.square(decoded - image).mean() < 1.02 * np.square(expected - image).mean() + 0.5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_file_size_is_the_estimated_rate(mode):
+    for seed in range(2):
+        image = crop(330, 300, seed)
+        data, _ = toy().encode(image, mode)
+        coded = toy().coder.decode(data)
+        outputs = likelihoods(toy().coder, coded)
+        estimate = 8.0 * coded.section_bytes["mask"]
+        estimate += sum(float(o.y_bits.sum() + o.z_bits.sum()) for o in outputs.values())
+        assert abs(8 * len(data) - estimate) <= 0.01 * estimate + 64 * 8
+        # The integer tables alone cost next to nothing against the floating-point model.
+        exact = sum(toy().coder.information(coded).values())
+        estimate -= 8 * coded.section_bytes["mask"]
+        assert exact <= estimate * 1.003 + 8
+        x_hat_bits = toy().network(pad(as_tensor(image)), coded.masks).total_bits()
+        assert abs(8 * len(data) - float(x_hat_bits)) <= 0.01 * float(x_hat_bits) + 64 * 8
+
+
+@pytest.mark.parametrize("preset", ["paper", "original"])
+def test_other_presets_code_too(preset, tmp_path):
+    torch.manual_seed(0)
+    network = RDONet.preset(preset, width=8).eval()
+    path = tmp_path / "w.safetensors"
+    export(network, path, {"point": {"parameter": "lambda", "value": 1.0}})
+    model = RDONetModel(weights.load(path, ARCHITECTURE))
+    image = crop(150, 200, 1)
+    masks = random_masks(1, 3, 4, torch.Generator().manual_seed(4))
+    data = encode_with(model, image, masks)
+    expected = latents_crc(model, data)
+    torch.set_num_threads(2)
+    assert latents_crc(model, data) == expected
+    estimate = float(model.network(pad(as_tensor(image)), masks).total_bits())
+    assert abs(8 * len(data) - estimate) <= 0.01 * estimate + 64 * 8
+
+
+@pytest.fixture(scope="module")
+def stream():
+    torch.set_num_threads(1)
+    return toy().encode(crop(70, 130, 0), "one-pass")[0]
+
+
+def test_every_truncation_is_noticed(stream):
+    for length in range(len(stream)):
+        with pytest.raises(BitstreamError):
+            toy().decode(stream[:length])
+    with pytest.raises(BitstreamError):
+        toy().decode(stream + b"\1")
+
+
+@settings(
+    max_examples=DAMAGED, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 1 << 16),
+    tail=st.binary(max_size=30),
+)
+def test_damage_is_a_bitstream_error_or_a_picture(stream, edits, cut, tail):
+    data = bytearray(stream)
+    for position, value in edits:
+        data[position % len(data)] = value
+    if cut % 3 == 0:
+        data = data[: cut % len(data)] + tail
+    try:
+        picture = toy().decode(bytes(data))
+    except BitstreamError:
+        return
+    assert picture.ndim == 3
+
+
+def test_hostile_sizes_cost_little_memory():
+    """A header that claims as many pixels as its bytes may stand for."""
+    data, _ = toy().encode(crop(64, 64), "zero-pass")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for size in (b"\xff\xff\x03\xff\x03", b"\xff\x1f\xff\x1f"):
+        forged = data[:8] + size + data[10:] + bytes(20_000)
+        with pytest.raises(BitstreamError):
+            toy().decode(forged)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
+
+
+def test_streams_of_other_weights_are_refused_by_name(tmp_path, stream):
+    torch.manual_seed(1)
+    path = tmp_path / "other.safetensors"
+    export(RDONet(width=8), path, {"point": {"parameter": "lambda", "value": 2}})
+    other = RDONetModel(weights.load(path, ARCHITECTURE))
+    with pytest.raises(BitstreamError, match=r"other\.safetensors"):
+        other.decode(stream)
+    codec = RDONetCodec(folder=tmp_path)
+    with pytest.raises(BitstreamError, match=toy().digest[:4].hex()):
+        codec.decode(stream)
+
+
+def test_adapter_codes_and_describes_all_modes():
+    image = crop(130, 200, 5)
+    found = {}
+    for mode in MODES:
+        codec = RDONetCodec(mode, TOY.parent)
+        (point,) = codec.points
+        data = codec.encode(image, point)
+        facts = codec.diagnostics(image, data)
+        decoded = codec.decode(data)
+        assert decoded.shape == image.shape
+        assert len(facts["levels"]) == 12
+        assert {len(row) for row in facts["levels"]} == {16}
+        assert set("".join(facts["levels"])) <= set("123")
+        assert np.sum(facts["bits_per_ctu"]) == pytest.approx(sum(facts["bits"].values()), abs=5)
+        mse = np.square(decoded / 255.0 - image / 255.0).mean()
+        rate = 8 * len(data) / (130 * 200)
+        assert facts["cost"]["J"] == pytest.approx(12 * mse + rate, rel=1e-4)
+        found[mode] = facts
+        assert "coding_runs" not in RDONetCodec(mode, TOY.parent).diagnostics(image, data)
+    assert found["zero-pass"]["coding_runs"] == 1
+    assert 5 <= found["one-pass"]["coding_runs"] <= 11
+    assert found["one-pass"]["coding_runs"] <= found["full"]["coding_runs"] <= 51
+    assert found["full"]["estimated_cost"]["found"] <= found["one-pass"]["estimated_cost"]["found"]
+    assert RDONetCodec("zero-pass", TOY.parent).name == "rdonet"
+    assert RDONetCodec("full", TOY.parent).name == "rdonet:full"
+    with pytest.raises(EncodeError, match="no weights for lambda 7"):
+        codec.encode(image, Point("lambda", 7))
+
+
+def test_missing_and_broken_weights_say_what_to_do(tmp_path):
+    with pytest.raises(CodecUnavailable, match=r"codecs\.learned\.train"):
+        RDONetCodec(folder=tmp_path)
+    with pytest.raises(CodecUnavailable, match="no mode"):
+        create("two-pass")
+    shutil.copy(TOY, tmp_path / "a.safetensors")
+    shutil.copy(TOY, tmp_path / "b.safetensors")
+    with pytest.raises(CodecUnavailable, match="same operating point"):
+        RDONetCodec(folder=tmp_path)
+    loaded = weights.load(TOY, ARCHITECTURE)
+    tables = {
+        k.removeprefix(weights.TABLES): v.numpy()
+        for k, v in loaded.tensors.items()
+        if k.startswith(weights.TABLES)
+    }
+    tables["z1.lows"] = tables["z1.lows"] * 0 + 9999
+    weights.save(tmp_path / "c.safetensors", loaded.parameters, tables, dict(loaded.card))
+    with pytest.raises(CodecUnavailable, match="malformed"):
+        RDONetModel(weights.load(tmp_path / "c.safetensors", ARCHITECTURE))
