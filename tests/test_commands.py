@@ -69,7 +69,7 @@ def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(fold
     table = json.loads(capsys.readouterr().out)
     curves: dict[str, dict[int, list[tuple[float, float]]]] = {"coarse": {}, "webp": {}}
     for row in Store(next((folder.parent / "runs").iterdir())):
-        value = row.bytes * 8 / (row.width * row.height), row.metric("psnr")
+        value = row.bpp, row.metric("psnr")
         curves[row.codec].setdefault(row.order, []).append(value)
     means = {
         name: np.array([np.mean(ladder[order], axis=0) for order in sorted(ladder)]).T
