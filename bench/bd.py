@@ -40,6 +40,8 @@ _AHEAD = 0.005
 class Status(StrEnum):
     """Whether there is a figure and whether to believe it: the first that holds, in this order."""
 
+    UNAVAILABLE = "unavailable"
+    """The metric could not be computed at all."""
     INVALID = "invalid values"
     TOO_FEW = "too few points"
     NOT_MONOTONE = "not monotone"

@@ -13,6 +13,7 @@ from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_q
 from bench.quality import on_scale, pooled
 from bench.results import CodecResult, Grid, Results
 from bench.statistics import bootstrap_bd, bootstrap_quality
+from bench.store import Measurement
 
 RATES = (0.075, 0.15, 0.3, 0.6, 1.0)
 """Bits per pixel at which qualities are compared; the first three are the CLIC 2022 budgets."""
@@ -84,8 +85,10 @@ def compare_pairs(results: Results, anchor: str, pairs: Sequence[tuple[str, str]
 
 
 def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
-    gap = _gap(anchor, metric) or _gap(codec, metric)
-    if gap:
+    if reason := _unavailable(anchor, metric) or _unavailable(codec, metric):
+        verdict = Verdict(None, Status.UNAVAILABLE, reason, METHOD)
+        return Cell(verdict, verdict, ())
+    if gap := _gap(anchor, metric) or _gap(codec, metric):
         verdict = Verdict(None, Status.INVALID, gap, METHOD)
         return Cell(verdict, verdict, ())
     rising = metrics.info(metric).higher_is_better
@@ -109,6 +112,19 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
     return Cell(verdict, bd_rate(*whole, higher_is_better=rising, method=METHOD), tuple(equal_rate))
 
 
+def _unavailable(codec: CodecResult, metric: str) -> str:
+    """Why a metric has no value at all; empty where it has one, or where the codec failed."""
+    good = [m for m in codec.measurements.values() if m.status == "ok"]
+    if not good or not all(math.isnan(m.metric(metric)) for m in good):
+        return ""
+    return _reason(good[0], metric).removeprefix("unavailable: ")
+
+
+def _reason(measurement: Measurement, metric: str) -> str:
+    score = measurement.metrics.get(metric)
+    return score.reason if score else "not measured"
+
+
 def _gap(codec: CodecResult, metric: str) -> str:
     """Why a codec's curve is not whole, in words; empty where it is."""
     if codec.failures:
@@ -121,10 +137,7 @@ def _gap(codec: CodecResult, metric: str) -> str:
     values: Grid = codec.metric(metric)
     if np.isnan(values).any():
         missing = [m for m in codec.measurements.values() if math.isnan(m.metric(metric))]
-        score = missing[0].metrics.get(metric)
-        reason = score.reason if score else "not measured"
-        if len(missing) == len(codec.measurements):
-            return reason
+        reason = _reason(missing[0], metric)
         return f"{codec.name}, {_listed(dict.fromkeys(m.image for m in missing))}: {reason}"
     return ""
 

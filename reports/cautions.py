@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.bd import Status
 from bench.comparison import Comparison
 from reports.charts import Chart
 from reports.provenance import Caution, Provenance
@@ -34,6 +35,17 @@ def _found(
         yield Caution(
             f"Only {_images(count)}: the intervals say little about other pictures.",
             "Use a whole set: --dataset kodak (24 images) or clic22 (30).",
+        )
+    unavailable = {
+        metric: cell.verdict.message
+        for row in comparison.rows
+        for metric, cell in row.cells.items()
+        if cell.verdict.status is Status.UNAVAILABLE
+    }
+    for metric, why in unavailable.items():
+        yield Caution(
+            f"{metric_text(metric).label} is unavailable: {clean(why)}",
+            "Run the same command again then: the kept streams are scored anew, not coded.",
         )
     if skipped := len(provenance.skipped):
         yield Caution(

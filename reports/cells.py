@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bench.bd import Status
 from bench.comparison import Cell, Comparison, EqualRate
 from reports import wording
 from reports.wording import MetricText, clean, digits_of, metric_text
@@ -47,9 +48,11 @@ def cell_lines(cell: Cell | None) -> list[str]:
     if cell is None:
         return ["not compared"]
     verdict = cell.verdict
+    if verdict.status is Status.UNAVAILABLE:
+        return [wording.bd_rate(verdict)]  # why: see `notes`
     remark = wording.shorten(wording.remark(verdict), BRIEF)
     if not wording.is_defined(verdict):
-        return ["undefined", remark]
+        return [wording.bd_rate(verdict), remark]
     lines = [wording.bd_rate(verdict)]
     if overlap := wording.overlap(verdict):
         lines.append(overlap)
@@ -57,12 +60,12 @@ def cell_lines(cell: Cell | None) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """The remarks that do not fit a cell, each once, with the metrics they are about."""
+    """The remarks that no cell holds whole, each once, with the metrics they are about."""
     long: dict[str, dict[str, None]] = {}
     for row in comparison.rows:
         for name, cell in row.cells.items():
             text = wording.remark(cell.verdict)
-            if len(text) > BRIEF:
+            if len(text) > BRIEF or cell.verdict.status is Status.UNAVAILABLE:
                 long.setdefault(text, {})[metric_text(name).label] = None
     return [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.bd import Status
 from bench.comparison import Cell, Comparison
 from bench.results import CodecResult
 from bench.store import Measurement, Timing
@@ -74,10 +75,12 @@ def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
     if cell is None:
         return VerdictCell("not compared", "", "", "", "undefined", "")
     verdict = cell.verdict
+    if verdict.status is Status.UNAVAILABLE:  # why: among the cautions
+        return VerdictCell(wording.bd_rate(verdict), "", "", "", "undefined", "")
     remark = wording.shorten(wording.remark(verdict), REMARK)
     overlap = wording.overlap(verdict)
     if not wording.is_defined(verdict):
-        return VerdictCell("undefined", "", overlap, remark, "undefined", "")
+        return VerdictCell(wording.bd_rate(verdict), "", overlap, remark, "undefined", "")
     limits = wording.interval(verdict)
     figures = wording.figures(verdict)
     tone = "better" if figures[0] < 0 else "worse"

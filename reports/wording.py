@@ -102,7 +102,9 @@ def interval(verdict: Verdict) -> str:
 
 
 def bd_rate(verdict: Verdict) -> str:
-    """`-12.3 % [-14.0, -10.5]`, or `undefined`."""
+    """`-12.3 % [-14.0, -10.5]`, or `undefined`, or `unavailable`."""
+    if verdict.status is Status.UNAVAILABLE:
+        return "unavailable"
     if not is_defined(verdict):
         return "undefined"
     return f"{percent(figures(verdict)[0])} % {interval(verdict)}".rstrip()
@@ -143,6 +145,8 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
     undefined: dict[str, list[str]] = {}
     other, counting = anchor, False
     for metric, verdict in verdicts:
+        if verdict.status is Status.UNAVAILABLE:
+            continue
         if not is_defined(verdict):
             why = shorten(remark(verdict), 90).rstrip(".")
             undefined.setdefault(why, []).append(metric.label)
