@@ -67,7 +67,9 @@ def _train(options: argparse.Namespace) -> bool:
     from codecs.learned.training import families
     from codecs.learned.training.data import load_pictures
     from codecs.learned.training.errors import TrainingError
-    from codecs.learned.training.loop import Run, Trainer, seconds_per_step
+    from codecs.learned.training.loop import Trainer, seconds_per_step
+    from codecs.learned.training.losses import ms_ssim_scales
+    from codecs.learned.training.run import Run
     from codecs.learned.training.schedule import load_phases, plan, restrict
     from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
 
@@ -124,7 +126,12 @@ def _train(options: argparse.Namespace) -> bool:
         _say(f"{seconds:.3f} s a step: {steps:,} steps fit into {options.minutes:g} minutes")
     every = options.valid_every or max(1, steps // 10)
     settings = replace(settings, steps=steps, valid_every=every)
-    keep_settings(stored_path, settings)
+    threads = keep_settings(stored_path, settings)
+    if threads != settings.threads:
+        _say(f"{settings.threads} threads, not {threads} as before: resuming is not bit-exact")
+    scales = ms_ssim_scales(options.crop)
+    if scales < 5 and any(p.ms_ssim for p in phases):
+        _say(f"MS-SSIM on crops of {options.crop} pixels has {scales} of its 5 scales")
     segments = plan(phases, steps, rates)
     _say(
         f"{options.network} of width {options.width} on {device}, {len(data):,} pictures; "

@@ -10,17 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from codecs.learned.training import families, logs
 from codecs.learned.training.checkpoint import write_atomically
+from codecs.learned.training.losses import ms_ssim_scales
+from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.state import Learner
-
-if TYPE_CHECKING:
-    from codecs.learned.training.loop import Run
 
 
 def export_model(
@@ -71,6 +70,7 @@ def training_card(
             "phases": [
                 {**asdict(s.phase), "number": s.number, "steps": s.stop - s.start} for s in seen
             ],
+            "ms_ssim_scales": ms_ssim_scales(settings.crop),
             "lpips_backbone": None if learner.lpips is None else learner.lpips.net,
             "lpips_backbone_sha256": None if learner.lpips is None else learner.lpips.digest,
             "thresholds": learner.ema.config.get("thresholds"),

@@ -80,7 +80,7 @@ def adam_tensors(optimiser: torch.optim.Adam, module: nn.Module) -> dict[str, Te
 def restore_adam(
     optimiser: torch.optim.Adam, module: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Undo `adam_tensors`; parameters without state keep none."""
+    """Undo `adam_tensors`; parameters without state keep none.  Raises `TrainingError`."""
     for name, parameter in module.named_parameters():
         state = {
             key: tensors[f"{name}|{key}"]
@@ -89,6 +89,9 @@ def restore_adam(
         }
         if not state:
             continue
+        shapes = {key: value.shape for key, value in state.items() if key != "step"}
+        if set(shapes) != {"exp_avg", "exp_avg_sq"} or set(shapes.values()) != {parameter.shape}:
+            raise TrainingError(f"the moments of {name} in the checkpoint have wrong shapes")
         # Fused Adam on GPUs wants its step counter there; on CPUs all is on one device anyway.
         optimiser.state[parameter] = {
             key: value.to(parameter.device).clone() for key, value in state.items()

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 
-import torch
 from torch import Tensor
 
-from codecs.learned.training import families, validate
+from codecs.learned.training import families
 from codecs.learned.training.calibrate import (
     RateController,
     calibrate_thresholds,
@@ -24,42 +17,19 @@ from codecs.learned.training.card import export_model
 from codecs.learned.training.data import (
     STREAM_CALIBRATION,
     STREAM_CROPS,
-    Pictures,
     Prefetcher,
     crops,
     generator,
     to_float,
 )
-from codecs.learned.training.logs import CsvLog
 from codecs.learned.training.losses import LPIPS, LossWeights
-from codecs.learned.training.schedule import Phase, Segment, plan, segment_at
-from codecs.learned.training.settings import Limits, Settings
+from codecs.learned.training.monitor import Monitor
+from codecs.learned.training.run import Run
+from codecs.learned.training.schedule import Segment, plan, segment_at
 from codecs.learned.training.state import Learner, Progress
+from codecs.learned.training.stopping import Stopwatch
 
-TRAIN_COLUMNS = (
-    *("step", "wall", "cpu", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
-    *("ms_ssim", "lpips", "gan_g", "gan_d", "gradient_norm"),
-)
-VALID_COLUMNS = (
-    *("step", "wall", "cpu", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp"),
-    *("psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
-)
 _CALIBRATION_CROPS = 16
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: what to train, on what, where to."""
-
-    settings: Settings
-    phases: tuple[Phase, ...]
-    limits: Limits
-    data: Pictures
-    data_name: str
-    valid: Pictures
-    out: Path
-    device: torch.device
-    say: Callable[[str], None] = print
 
 
 class Trainer:
@@ -85,7 +55,6 @@ class Trainer:
         )
         self.checkpoint_path = run.out / "checkpoint.safetensors"
         self.trunk_path = run.out / "trunk.safetensors"
-        self._stop_reason: str | None = None
 
     def _target(self, segment: Segment, trunk_rate: float) -> float:
         return trunk_rate if segment.branch is None else self.run.settings.rates[segment.branch]
@@ -98,31 +67,22 @@ class Trainer:
         """Train until the plan is done (`True`) or the session has to stop (`False`)."""
         run, limits = self.run, self.run.limits
         if self.checkpoint_path.exists():
-            self.learner.load(self.checkpoint_path)
+            self.learner.progress = self.learner.load(self.checkpoint_path)
             run.say(f"resuming at step {self.progress.step:,} of {self.segments[-1].stop:,}")
-        self._train_log = CsvLog(run.out / "train.csv", TRAIN_COLUMNS, self.progress.step)
-        self._valid_log = CsvLog(run.out / "valid.csv", VALID_COLUMNS, self.progress.step)
+        self._monitor = Monitor(run, self.progress)
         self._batches = Prefetcher(self._make_batch)
-        self._began = self._saved = time.monotonic()
-        self._before = (self.progress.wall, self.progress.cpu)
-        self._cpu_began = time.process_time()
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        with _signals(self._request_stop):
+        self._saved = time.monotonic()
+        watch = Stopwatch(limits.minutes)
+        with watch.listening():
             try:
                 while not self._finish_models():
                     self._one_step()
-                    if self._stop_reason is None and limits.minutes is not None:
-                        minutes = (time.monotonic() - self._began) / 60
-                        if minutes >= limits.minutes:
-                            self._stop_reason = f"the {limits.minutes:g} minutes are over"
-                    if self._stop_reason is not None:
-                        self._interrupted()
+                    if reason := watch.reason():
+                        self._interrupted(reason)
                         return False
             finally:
                 self._batches.close()
-                self._train_log.close()
-                self._valid_log.close()
+                self._monitor.close()
         return True
 
     def _make_batch(self, step: int) -> Tensor:
@@ -136,7 +96,7 @@ class Trainer:
             self._enter(segment)
         x = to_float(self._batches(self.progress.step), self.run.device)
         shown = self.learner.step(segment, x)
-        self._log(segment, shown)
+        self._monitor.step(segment, self.progress, shown)
         step, limits = self.progress.step, self.run.limits
         if step % self.run.settings.valid_every == 0:
             self._validate(segment, final=False)
@@ -152,8 +112,7 @@ class Trainer:
             if segment.branch == 0:
                 self.learner.save(self.trunk_path)
             else:
-                self.learner.load(self.trunk_path, progress=False)
-                stored = _progress_of(self.trunk_path)
+                stored = self.learner.load(self.trunk_path)
                 progress.controller = stored.controller
                 progress.thresholds = stored.thresholds
                 progress.thresholds_lambda = stored.thresholds_lambda
@@ -176,9 +135,10 @@ class Trainer:
         if phase.thresholds and self.family.masked:
             self._calibrate(phase.weights)
         rate = "trunk" if segment.branch is None else f"{target:g} bpp"
+        masks = f", {phase.mask} masks" if self.family.masked else ""
         self.run.say(
             f"phase {segment.number} ({rate}), steps {segment.start:,} to {segment.stop:,}: "
-            f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}, {phase.mask} masks"
+            f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}{masks}"
         )
 
     def _weights_before(self, segment: Segment) -> LossWeights:
@@ -206,72 +166,20 @@ class Trainer:
         progress.thresholds_lambda = lambda_eff
         self.run.say(f"variance thresholds: {found.t64:g} (64 x 64), {found.t32:g} (32 x 32)")
 
-    def _log(self, segment: Segment, shown: dict[str, float]) -> None:
-        """Means over `log_every` steps."""
-        self._count += 1
-        for name, value in shown.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        if self.progress.step % self.run.limits.log_every:
-            return
-        row = {name: value / self._count for name, value in self._sums.items()}
-        self._train_log.write(
-            {"step": self.progress.step, **self._context(segment), **row, "lr": shown["lr"]}
-        )
-        self._sums, self._count = {}, 0
-
-    def _context(self, segment: Segment) -> dict[str, object]:
-        self._clock()
-        return {
-            "wall": round(self.progress.wall, 1),
-            "cpu": round(self.progress.cpu, 1),
-            "phase": segment.number,
-            "rate": self._target(segment, self.trunk_rate),
-        }
-
     def _validate(self, segment: Segment, final: bool) -> None:
-        """One row of `valid.csv` by the averaged weights, and sample pictures."""
-        run, progress, ema = self.run, self.progress, self.learner.ema
-        families.set_medians(ema)
-        self._describe(segment)
-        count = len(run.valid) if final else min(run.settings.valid_count, len(run.valid))
-        pictures = [run.valid[i] for i in range(count)]
-        score, decoded = validate.evaluate(ema, pictures, run.device)
-        curve = validate.cached_jpeg_curve(run.valid, count, run.out)
-        jpeg = validate.at_rate(curve, score.bpp)
-        gain = None if jpeg is None else score.psnr - jpeg
-        progress.controller.validated(score.bpp)
-        t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
-        masked = self.family.masked
-        self._valid_log.write(
-            {
-                "step": progress.step,
-                **self._context(segment),
-                "pictures": count,
-                "lambda_eff": progress.controller.lambda_eff,
-                "t64": t64 if masked else "",
-                "t32": t32 if masked else "",
-                "bpp": score.bpp,
-                "psnr": score.psnr,
-                "ms_ssim": score.ms_ssim,
-                "jpeg_psnr": "" if jpeg is None else jpeg,
-                "gain_over_jpeg": "" if gain is None else gain,
-                "final": int(final),
-            }
-        )
-        beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
-        minutes = f"{progress.wall / 60:.1f} min ({progress.cpu / 60:.1f} of CPU)"
-        run.say(
-            f"step {progress.step:,}, {minutes}: {score.bpp:.4f} bpp, "
-            f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
-        )
-        samples = run.out / "samples"
-        samples.mkdir(exist_ok=True)
-        validate.save_samples(
-            samples / f"{progress.step:07d}.png", list(zip(pictures, decoded, strict=True))
-        )
+        """One row of `valid.csv` by the averaged weights."""
+        progress = self.progress
+        self._prepare_average(segment)
+        thresholds = None
+        if self.family.masked:
+            t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
+            thresholds = (t64, t32)
+        bpp = self._monitor.validate(segment, progress, self.learner.ema, thresholds, final)
+        progress.controller.validated(bpp)
 
-    def _describe(self, segment: Segment) -> None:
-        """Tell the averaged network what it was trained for; it travels with the weights."""
+    def _prepare_average(self, segment: Segment) -> None:
+        """Make the averaged network complete: medians, and what it was trained for."""
+        families.set_medians(self.learner.ema)
         weights, progress = segment.phase.weights, self.progress
         self.learner.ema.config["objective"] = {
             "lambda_eff": progress.controller.lambda_eff,
@@ -297,56 +205,25 @@ class Trainer:
 
     def _export(self, segment: Segment, name: str, finished: bool) -> None:
         path = self.run.out / f"{name}.safetensors"
-        self._describe(segment)
-        families.set_medians(self.learner.ema)
+        self._prepare_average(segment)
         digest = export_model(self.run, self.learner, segment, self.segments, path, finished)
         self.run.say(f"exported {path} (SHA-256 {digest[:16]}...)")
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, reason: str) -> None:
         """Leave a checkpoint, and the averaged weights as they are."""
         self._save()
         step = self.progress.step
         segment = segment_at(self.segments, max(0, step - 1))
         self._export(segment, f"{self.run.settings.network}-latest", finished=False)
         self.run.say(
-            f"stopped at step {step:,} of {self.segments[-1].stop:,}: {self._stop_reason}; "
+            f"stopped at step {step:,} of {self.segments[-1].stop:,}: {reason}; "
             "the same command resumes"
         )
 
     def _save(self) -> None:
-        self._clock()
+        self._monitor.clock(self.progress)
         self.learner.save(self.checkpoint_path)
         self._saved = time.monotonic()
-
-    def _clock(self) -> None:
-        wall, cpu = self._before
-        self.progress.wall = wall + time.monotonic() - self._began
-        self.progress.cpu = cpu + time.process_time() - self._cpu_began
-
-    def _request_stop(self, name: str) -> None:
-        self._stop_reason = f"{name} received"
-
-
-def _progress_of(path: Path) -> Progress:
-    from codecs.learned.training import checkpoint
-
-    return Progress.from_json(checkpoint.load(path)[1])
-
-
-@contextmanager
-def _signals(request: Callable[[str], None]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a request to stop after the current step."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        request(signal.Signals(number).name)
-
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, handle) for number in wanted]
-    try:
-        yield
-    finally:
-        for number, old in zip(wanted, before, strict=True):
-            signal.signal(number, old)
 
 
 def seconds_per_step(run: Run, repeats: int = 4) -> float:

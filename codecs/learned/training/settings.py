@@ -34,7 +34,7 @@ class Settings:
     data_digest: str
     phases_digest: str
     threads: int
-    """Sums depend on the number of threads, so a run is exact only with the same number."""
+    """CPU threads: a run may go on with other than it began with, but not bit for bit."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,23 @@ def load_settings(path: Path) -> dict[str, Any]:
     return dict(stored)
 
 
-def keep_settings(path: Path, settings: Settings) -> None:
+def keep_settings(path: Path, settings: Settings) -> int:
     """Write the settings of a new run, or check that an old run had the same.
 
-    Raises `TrainingError` that names what differs.
+    Returns the number of threads that the run began with, which alone may differ.
+    Raises `TrainingError` that names what else does.
     """
     new = asdict(settings)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(new, indent=2).encode())
-        return
+        return settings.threads
     old = load_settings(path)
-    different = [k for k in new if old.get(k) != new[k]]
+    different = [k for k in new if k != "threads" and old.get(k) != new[k]]
     if different:
         changes = ", ".join(f"{k} was {old.get(k)!r} and is {new[k]!r}" for k in different)
         raise TrainingError(
             f"{path.parent} holds another run ({changes}): give the same options to resume it, "
             "or another --out folder"
         )
+    return int(old["threads"])

@@ -189,8 +189,8 @@ class Learner:
             tensors |= checkpoint.prefixed("gan_adam", moments)
         checkpoint.save(path, tensors, self.progress.to_json())
 
-    def load(self, path: Path, progress: bool = True) -> None:
-        """Continue from a checkpoint; without its progress at the start of a branch."""
+    def load(self, path: Path) -> Progress:
+        """Networks and optimisers from a checkpoint; returns its progress, which is not taken."""
         tensors, state = checkpoint.load(path)
         try:
             self.network.load_state_dict(checkpoint.part(tensors, "network"))
@@ -201,7 +201,6 @@ class Learner:
                 self.discriminator.load_state_dict(checkpoint.part(tensors, "gan"))
                 moments = checkpoint.part(tensors, "gan_adam")
                 checkpoint.restore_adam(self.gan_adam, self.discriminator, moments)
-            if progress:
-                self.progress = Progress.from_json(state)
+            return Progress.from_json(state)
         except (RuntimeError, KeyError, TypeError) as error:
             raise TrainingError(f"{path} does not fit this network ({error})") from error

@@ -1,0 +1,114 @@
+"""What a run shows of itself: CSV logs, validation rows, sample pictures, lines of text."""
+
+from __future__ import annotations
+
+import time
+
+from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.training import validate
+from codecs.learned.training.logs import CsvLog
+from codecs.learned.training.run import Run
+from codecs.learned.training.schedule import Segment
+from codecs.learned.training.state import Progress
+
+TRAIN_COLUMNS = (
+    *("step", "wall", "cpu", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
+    *("ms_ssim", "lpips", "gan_g", "gan_d", "gradient_norm"),
+)
+"""`train.csv`: means over `Limits.log_every` steps on training crops, noise for rounding; `ms_ssim`
+is 1 - MS-SSIM, `rate` the target, `lr` and `lambda_eff` those of the last step."""
+VALID_COLUMNS = (
+    *("step", "wall", "cpu", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp"),
+    *("psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
+)
+"""`valid.csv`: averaged weights, rounded latents, estimated bpp; `jpeg_psnr` is the PSNR of
+Pillow's JPEG on the same pictures at the same bpp (empty outside JPEG's range); `final` marks
+finished models, measured on all validation pictures."""
+
+
+class Monitor:
+    """The logs of one session and its clocks."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run = run
+        self._train = CsvLog(run.out / "train.csv", TRAIN_COLUMNS, progress.step)
+        self._valid = CsvLog(run.out / "valid.csv", VALID_COLUMNS, progress.step)
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._wall = progress.wall - time.monotonic()
+        self._cpu = progress.cpu - time.process_time()
+
+    def close(self) -> None:
+        self._train.close()
+        self._valid.close()
+
+    def clock(self, progress: Progress) -> None:
+        """Bring the time spent up to date."""
+        progress.wall = self._wall + time.monotonic()
+        progress.cpu = self._cpu + time.process_time()
+
+    def _context(self, segment: Segment, progress: Progress) -> dict[str, object]:
+        self.clock(progress)
+        return {
+            "step": progress.step,
+            "wall": round(progress.wall, 1),
+            "cpu": round(progress.cpu, 1),
+            "phase": segment.number,
+            "rate": progress.controller.target,
+        }
+
+    def step(self, segment: Segment, progress: Progress, shown: dict[str, float]) -> None:
+        """Take note of one training step."""
+        self._count += 1
+        for name, value in shown.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        if progress.step % self.run.limits.log_every:
+            return
+        row: dict[str, object] = {k: v / self._count for k, v in self._sums.items()}
+        row |= {"lr": shown["lr"], "lambda_eff": shown["lambda_eff"]}
+        self._train.write(self._context(segment, progress) | row)
+        self._sums, self._count = {}, 0
+
+    def validate(
+        self,
+        segment: Segment,
+        progress: Progress,
+        network: LatentCodecNetwork,
+        thresholds: tuple[float, float] | None,
+        final: bool,
+    ) -> float:
+        """Measure `network`, log it beside JPEG, keep samples; returns the rate in bpp."""
+        run = self.run
+        count = len(run.valid) if final else min(run.settings.valid_count, len(run.valid))
+        pictures = [run.valid[i] for i in range(count)]
+        score, decoded = validate.evaluate(network, pictures, run.device)
+        curve = validate.cached_jpeg_curve(run.valid, count, run.out)
+        jpeg = validate.at_rate(curve, score.bpp)
+        gain = None if jpeg is None else score.psnr - jpeg
+        t64, t32 = thresholds or ("", "")
+        self._valid.write(
+            {
+                **self._context(segment, progress),
+                "pictures": count,
+                "lambda_eff": progress.controller.lambda_eff,
+                "t64": t64,
+                "t32": t32,
+                "bpp": score.bpp,
+                "psnr": score.psnr,
+                "ms_ssim": score.ms_ssim,
+                "jpeg_psnr": "" if jpeg is None else jpeg,
+                "gain_over_jpeg": "" if gain is None else gain,
+                "final": int(final),
+            }
+        )
+        beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
+        minutes = f"{progress.wall / 60:.1f} min ({progress.cpu / 60:.1f} of CPU)"
+        run.say(
+            f"step {progress.step:,}, {minutes}: {score.bpp:.4f} bpp, "
+            f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
+        )
+        samples = run.out / "samples"
+        samples.mkdir(exist_ok=True)
+        pairs = list(zip(pictures, decoded, strict=True))
+        validate.save_samples(samples / f"{progress.step:07d}.png", pairs)
+        return score.bpp

@@ -1,0 +1,29 @@
+"""One run: what to train, on what, where to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from codecs.learned.training.data import Pictures
+from codecs.learned.training.schedule import Phase
+from codecs.learned.training.settings import Limits, Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a training needs to know; `out` receives logs, checkpoints and weights."""
+
+    settings: Settings
+    phases: tuple[Phase, ...]
+    limits: Limits
+    data: Pictures
+    data_name: str
+    """The data folder's name for the card (its path would say nothing elsewhere)."""
+    valid: Pictures
+    out: Path
+    device: torch.device
+    say: Callable[[str], None] = print
