@@ -22,6 +22,7 @@ from codecs.base import (
     check_image,
 )
 from codecs.learned import bitstream, weights
+from codecs.naming import UnknownCodec, suggestion
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
 from codecs.rdonet.diagnostics import describe
@@ -108,7 +109,7 @@ class RDONetCodec(Codec):
 
     def __init__(self, mode: str = "zero-pass", folder: Path = FOLDER, device: str = "cpu") -> None:
         if mode not in MODES:
-            raise CodecUnavailable(f"rdonet has no mode {mode!r}; there are {', '.join(MODES)}")
+            raise UnknownCodec(f"rdonet has no mode {mode!r}{suggestion(mode, MODES)}")
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise CodecUnavailable(

@@ -1,7 +1,8 @@
 """What a partition costs: J = Λ·D + R of a picture, and where in the picture it arises.
 
 R is estimated from the network's likelihoods, with latents known (no arithmetic coding); the
-partition's own bits are real.  D is that of training, without LPIPS and adversarial terms.
+partition's own bits are real.  D is that of training, without LPIPS and adversarial terms, of the
+clamped picture that a decoder shows.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class CostModel:
         """One coding run."""
         self.runs += 1
         d1, outputs = self.network.code(self.features, masks)
-        x_hat = synthesise(self.network, d1)
+        x_hat = synthesise(self.network, d1).clamp(0, 1)
         rows, columns = self.x.shape[2] // _CELL, self.x.shape[3] // _CELL
         bits = bit_density(outputs, rows, columns)
         density = self._distortion(x_hat) + bits / self.pixels
@@ -92,7 +93,7 @@ class CostModel:
         density = self.objective.mse * squared
         if self.objective.ms_ssim and min(self.size) >= SMALLEST_MS_SSIM:
             a = self.x[:, :, :height, :width]
-            b = x_hat[:, :, :height, :width].clamp(0, 1)
+            b = x_hat[:, :, :height, :width]
             lost = 1 - float(ms_ssim(a, b, ms_ssim_scales(min(self.size))))
             local = _structure_loss(self.x * self._inside, x_hat * self._inside)
             share = local / local.sum().clamp_min(1e-30)

@@ -30,7 +30,7 @@ from codecs.rdonet.cost import CostModel, Evaluation
 from codecs.rdonet.masks import LEVELS, Masks, up2
 
 ONE_PASS_RUNS = 9
-MAX_RUNS = 50
+MAX_RUNS = 48
 """Coding runs after which the full search stops."""
 TOGGLES = range(5)
 """0 splits or merges a CTU; 1 to 4 split or merge one of its quadrants."""
