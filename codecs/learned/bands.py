@@ -1,8 +1,10 @@
-"""Convolutional transforms evaluated in horizontal bands, so that memory does not grow with H."""
+"""How floating-point transforms are evaluated: in bands, so that memory does not grow with H, and
+on one thread where the result has to be reproducible."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -40,3 +42,15 @@ def in_bands(
         out[:, :, start * rows_out : stop * rows_out] = part
     assert out is not None
     return out
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Run on one thread: the last bits of a synthesis depend on the number of threads, and the
+    same file shall give the same picture.  (Latents never depend on it.)"""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -24,7 +24,7 @@ from codecs.base import (
     check_image,
 )
 from codecs.learned import bitstream, weights
-from codecs.learned.bands import in_bands
+from codecs.learned.bands import in_bands, single_thread
 from codecs.learned.bitstream import BLOCK, Header
 from codecs.learned.context import ContextCoder
 from codecs.learned.density import GaussianDensity
@@ -34,6 +34,7 @@ from codecs.learned.hyperlatent import HyperlatentCoder
 from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.tables import ScaleTable
 from codecs.minnen.network import Minnen
+from codecs.naming import variants_of
 
 MAGIC = b"MN"
 VERSION = 1
@@ -154,7 +155,8 @@ class MinnenModel:
     def synthesise(self, header: Header, y: Int32s) -> Image:
         """The picture of decoded latents."""
         latent = torch.from_numpy(y).to(self.device).permute(2, 0, 1)[None].float()
-        x = in_bands(lambda v: self._transform(self.network.g_s, v), latent, 1, _STRIDE, _HALO)
+        with single_thread():
+            x = in_bands(lambda v: self._transform(self.network.g_s, v), latent, 1, _STRIDE, _HALO)
         x = x[0, :, : header.height, : header.width].clamp(0, 1).mul(255).round()
         return np.ascontiguousarray(x.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
@@ -181,7 +183,7 @@ class MinnenCodec(Codec):
         if not files:
             raise CodecUnavailable(
                 f"minnen has no weights in {folder}; train some with "
-                "`python -m codecs.learned.train --codec minnen`"
+                "`python -m codecs.learned.train minnen` and copy what it exports there"
             )
         models = []
         for file in files:
@@ -231,6 +233,12 @@ class MinnenCodec(Codec):
         """Bytes of the two sections."""
         stream = bitstream.unpack(data, MAGIC, VERSION, sections=2)
         return {"bytes": dict(zip(("z", "y"), map(len, stream.sections), strict=True))}
+
+
+def create(variant: str | None = None) -> MinnenCodec:
+    """The codec `minnen`, or `minnen:bfloat16` with transforms in that precision."""
+    short = variants_of("minnen", variant, ("bfloat16",))
+    return MinnenCodec(transforms="bfloat16" if short else "float32")
 
 
 def _point(loaded: weights.Weights) -> Point:

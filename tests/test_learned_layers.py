@@ -1,0 +1,114 @@
+"""Floating-point layers against formulas, PyTorch's own layers, and CompressAI where installed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from codecs.learned.layers import (
+    GDN,
+    Attention,
+    MaskedConv2d,
+    ResidualBlock,
+    ResidualBlockDown,
+    ResidualBlockUp,
+    StridedConv1x1,
+    lower_bound,
+)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_gdn_formula(inverse: bool) -> None:
+    torch.manual_seed(0)
+    gdn = GDN(3, inverse)
+    with torch.no_grad():
+        gdn.gamma.add_(torch.rand(3, 3))
+        gdn.beta.add_(torch.rand(3))
+        x = torch.randn(1, 3, 1, 1)
+        y = gdn(x).flatten().tolist()
+        beta, gamma = gdn.effective()
+    for i in range(3):
+        norm = beta[i] + sum(gamma[i, j] * x[0, j, 0, 0] ** 2 for j in range(3))
+        factor = norm**0.5 if inverse else norm**-0.5
+        assert y[i] == pytest.approx((x[0, i, 0, 0] * factor).item(), rel=1e-5)
+
+
+def test_gdn_starts_as_in_the_paper_and_stays_valid() -> None:
+    gdn = GDN(4)
+    beta, gamma = gdn.effective()
+    assert beta.detach().numpy() == pytest.approx(1)
+    assert torch.allclose(gamma, 0.1 * torch.eye(4), atol=1e-9)
+    with torch.no_grad():
+        gdn.beta.fill_(-1)
+        gdn.gamma.fill_(-1)
+    beta, gamma = gdn.effective()
+    assert beta.min() > 0
+    assert gamma.min() >= 0
+
+
+def test_lower_bound_lets_values_return() -> None:
+    x = torch.tensor([-1.0, -1.0, 2.0], requires_grad=True)
+    y = lower_bound(x, 0.5)
+    assert y.tolist() == [0.5, 0.5, 2.0]
+    (y * torch.tensor([1.0, -1.0, 1.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, -1.0, 1.0]
+
+
+def test_masked_convolution_is_causal() -> None:
+    """The output at the centre depends on the twelve positions before it, and on no other."""
+    torch.manual_seed(0)
+    conv = MaskedConv2d(2, 3)
+    x = torch.randn(1, 2, 5, 5, requires_grad=True)
+    conv(x)[0, :, 2, 2].sum().backward()
+    assert x.grad is not None
+    seen = x.grad.abs().sum((0, 1)) > 0
+    expected = [[True] * 5, [True] * 5, [True, True] + [False] * 3, [False] * 5, [False] * 5]
+    assert seen.tolist() == expected
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 1)])
+def test_strided_1x1(size: tuple[int, int]) -> None:
+    mine = StridedConv1x1(3, 5, 2)
+    theirs = nn.Conv2d(3, 5, 1, stride=2)
+    theirs.load_state_dict(mine.state_dict())
+    x = torch.randn(2, 3, *size)
+    assert torch.allclose(mine(x), theirs(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mine", "name", "arguments"),
+    [
+        (GDN(6), "GDN", (6,)),
+        (GDN(6, inverse=True), "GDN", (6, True)),
+        (ResidualBlockDown(4, 6), "ResidualBlockWithStride", (4, 6)),
+        (ResidualBlockUp(4, 6), "ResidualBlockUpsample", (4, 6)),
+        (ResidualBlock(6), "ResidualBlock", (6, 6)),
+        (Attention(6), "AttentionBlock", (6,)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_block_is_compressais(mine: nn.Module, name: str, arguments: tuple[int, ...]) -> None:
+    layers = pytest.importorskip("compressai.layers", reason="CompressAI is not installed")
+    theirs = getattr(layers, name)(*arguments)
+    own = mine.state_dict()
+    mine.load_state_dict({k: v for k, v in theirs.state_dict().items() if k in own})
+    channels = 4 if arguments[:2] == (4, 6) else 6
+    x = torch.randn(2, channels, 8, 12)
+    with torch.no_grad():
+        assert torch.allclose(mine(x), theirs(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [ResidualBlockDown(4, 6), ResidualBlockUp(6, 4), Attention(6)])
+def test_blocks_train_on_channels_last(block: nn.Module) -> None:
+    """Forward and backward agree with the default memory format."""
+    channels = 4 if isinstance(block, ResidualBlockDown) else 6
+    x = torch.randn(2, channels, 16, 16)
+    grads = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        block.zero_grad()
+        block(x.contiguous(memory_format=memory_format)).square().mean().backward()
+        grads.append([p.grad.clone() for p in block.parameters() if p.grad is not None])
+    assert len(grads[0]) == len(list(block.parameters()))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))
