@@ -14,7 +14,7 @@ from codecs.learned import weights
 from codecs.rdonet.codec import ARCHITECTURE, RDONetModel
 
 TOY = Path(__file__).parent / "data" / "rdonet-toy" / "toy.safetensors"
-"""N = 7, trained on 64 x 64 crops of photographs for Λ = 12; see its card."""
+"""N = 7, trained on small crops of photographs for Λ = 12; see its card."""
 
 
 @functools.cache
