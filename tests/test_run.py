@@ -222,9 +222,7 @@ def test_killed_twice_the_result_is_that_of_an_uninterrupted_run(folder, photo):
             file.write(b'{"schema": 1, "key": "cut sh')
     assert killed == 2
     measure(folder)
-    straight = execute(
-        settings(folder, directory=folder.parent / "straight"), Progress(quiet=True)
-    )
+    straight = execute(settings(folder, directory=folder.parent / "straight"), Progress(quiet=True))
     assert straight.failed == 0
 
     def table(directory: Path):
