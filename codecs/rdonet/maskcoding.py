@@ -5,7 +5,7 @@ its quadrants in z-order.  The context of a flag is the number of its left and u
 that are split: 3 contexts for each kind.
 
 Probabilities have 12 bits and are the mean of a fast and a slow adaptive estimate (shifts 4 and
-6), as in VVC (Karczewicz et al., JVET-J0039); the coder is a 32-bit range coder with carry.
+6), as in VVC; the coder is a 32-bit range coder with carry.
 """
 
 from __future__ import annotations
