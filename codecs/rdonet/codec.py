@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from codecs.base import (
     check_image,
 )
 from codecs.learned import bitstream, weights
+from codecs.learned.bands import single_thread
 from codecs.naming import UnknownCodec, suggestion
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
@@ -90,18 +90,6 @@ class RDONetModel:
         """The picture, from the bytes alone.  Raises `BitstreamError`."""
         with single_thread():
             return self.coder.reconstruct(self.coder.decode(data))
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Run on one core: a synthesis in floating point depends, in its last bits, on the number of
-    threads, and the same file shall give the same picture.  (Latents never depend on it.)"""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class RDONetCodec(Codec):
