@@ -240,6 +240,7 @@ def test_damaged_checkpoint_is_named(
         (["--crop", "96"], "--crop must be a multiple of 64"),
         (["--crop", "512"], "choose a smaller --crop"),
         (["--rates", "low"], "numbers with commas"),
+        (["--lr-scale", "0"], "--lr-scale must be positive"),
         (["--rates", "-1"], "must be positive"),
         (["--preset", "huge"], "no preset 'huge'"),
         (["--distortion", "ssim"], "no distortion 'ssim'"),

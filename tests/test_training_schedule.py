@@ -15,6 +15,7 @@ from codecs.learned.training.schedule import (
     load_phases,
     plan,
     restrict,
+    scale_lr,
     segment_at,
 )
 
@@ -100,6 +101,12 @@ def test_one_kind_of_mask_throughout() -> None:
     assert {p.mask for p in phases} == {"random"}
     assert not any(p.thresholds for p in phases)
     assert {p.mask for p in restrict(PRESETS["paper"], "mse")} == {"random", "variance"}
+
+
+def test_learning_rates_scale_together() -> None:
+    (a, b) = scale_lr([Phase(0.5, 1e-3, 1e-4), Phase(0.5, 2e-3, gan_lr=1e-4)], 0.5)
+    assert (a.lr, a.lr_end) == (5e-4, 5e-5)
+    assert (b.lr, b.lr_end, b.gan_lr) == (1e-3, None, 1e-4)
 
 
 def test_phases_from_toml(tmp_path: Path) -> None:

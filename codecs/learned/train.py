@@ -13,6 +13,10 @@ from pathlib import Path
 
 from codecs.base import CodecError
 
+RDONET_LR_SCALE = 0.4
+"""Learning rates of `compact` and `quick` suit Minnen 2018; above 4e-4 RDONet's inverse GDN layers
+amplify single steps into bursts of error in the first hundreds of steps."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Options; everything that needs PyTorch is imported later, so that --help is quick."""
@@ -34,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
         "--distortion",
         help="mse, ms-ssim (with MSE), lpips (with both), perceptual (all of these and PatchGAN); "
         "default: perceptual for rdonet, mse for minnen",
+    )
+    p.add_argument(
+        "--lr-scale",
+        type=float,
+        help="factor of all learning rates; default: 1, but 0.4 for rdonet with compact and quick",
     )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
@@ -70,13 +79,15 @@ def _train(options: argparse.Namespace) -> bool:
     from codecs.learned.training.loop import Trainer, seconds_per_step
     from codecs.learned.training.losses import ms_ssim_scales
     from codecs.learned.training.run import Run
-    from codecs.learned.training.schedule import load_phases, plan, restrict
+    from codecs.learned.training.schedule import load_phases, plan, restrict, scale_lr
     from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
 
     try:
         rates = tuple(float(rate) for rate in options.rates.split(","))
     except ValueError as error:
         raise TrainingError(f"--rates {options.rates}: numbers with commas between") from error
+    if options.lr_scale is not None and options.lr_scale <= 0:
+        raise TrainingError("--lr-scale must be positive")
     if min(rates) <= 0 or min(options.batch, options.crop, options.width) < 1:
         raise TrainingError("rates, batch, crop and width must be positive")
     families.family(options.network)
@@ -84,7 +95,11 @@ def _train(options: argparse.Namespace) -> bool:
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     usual = "mse" if options.network == "minnen" else "perceptual"
     distortion = options.distortion or usual
-    phases = restrict(load_phases(options.preset), distortion, options.mask)
+    lr_scale = options.lr_scale
+    if lr_scale is None:
+        tuned = options.network == "rdonet" and options.preset in ("compact", "quick")
+        lr_scale = RDONET_LR_SCALE if tuned else 1.0
+    phases = scale_lr(restrict(load_phases(options.preset), distortion, options.mask), lr_scale)
     data = load_pictures(options.data, options.cache).at_least(options.crop)
     valid = load_pictures(options.valid, options.cache)
     for refused in (*data.refused, *valid.refused):

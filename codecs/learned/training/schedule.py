@@ -192,6 +192,14 @@ def restrict(
     )
 
 
+def scale_lr(phases: Sequence[Phase], factor: float) -> tuple[Phase, ...]:
+    """The phases with other learning rates; the discriminator's stay."""
+    return tuple(
+        replace(p, lr=p.lr * factor, lr_end=None if p.lr_end is None else p.lr_end * factor)
+        for p in phases
+    )
+
+
 @dataclass(frozen=True)
 class Segment:
     """One phase of the trunk or of one branch, at its place in the run."""
