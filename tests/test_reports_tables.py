@@ -231,5 +231,5 @@ def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
     for text in (tables.as_text([compared]), tables.as_markdown([compared])):
         assert text.count(reason.strip()) == 1
         above, _ = text.split(reason.strip())
-        row = next(line for line in above.splitlines() if "undefined" in line or "0.0 %" in line)
-        assert row.rstrip(" |").endswith("unavailable")
+        line = next(line for line in above.splitlines() if "undefined" in line or "0.0 %" in line)
+        assert line.rstrip(" |").endswith("unavailable")
