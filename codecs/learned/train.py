@@ -136,8 +136,8 @@ def _train(options: argparse.Namespace) -> bool:
         seconds = seconds_per_step(run)
         branches = sum(p.share for p in phases if p.per_rate)
         models = 1 + branches * (len(rates) - 1)
-        # A tenth is kept for validation and the unforeseen.
-        steps = max(len(phases) * 10, int(0.9 * 60 * options.minutes / (seconds * models)))
+        # The rest is kept for validation and the unforeseen.
+        steps = max(len(phases) * 10, int(0.85 * 60 * options.minutes / (seconds * models)))
         _say(f"{seconds:.3f} s a step: {steps:,} steps fit into {options.minutes:g} minutes")
     every = options.valid_every or max(1, steps // 10)
     settings = replace(settings, steps=steps, valid_every=every)
