@@ -71,7 +71,8 @@ def _run_lanes(
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     lanes = [
-        _Lane(store, scratch / f"{i}.npy", jobs, time_limit) for i in range(min(jobs, len(tasks)))
+        _Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0].metrics)
+        for i in range(min(jobs, len(tasks)))
     ]
     threads = [
         threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
@@ -124,6 +125,7 @@ def _drive(
 ) -> None:
     current: Path | None = None
     try:
+        lane.start()
         while not stop.is_set() and (task := pending.take(current)):
             current = task.image.path
             done = lane.measure(task)
@@ -139,12 +141,28 @@ def _drive(
 class _Lane:
     """Three workers that take one task at a time through encode, decode and score."""
 
-    def __init__(self, store: Store, pixels: Path, jobs: int, time_limit: float | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pixels: Path,
+        jobs: int,
+        time_limit: float | None,
+        metrics: tuple[str, ...],
+    ) -> None:
         self.store = store
         self.pixels = pixels
         self.jobs = jobs
         self.time_limit = time_limit
-        self.workers = {role: Worker(role) for role in ("encode", "decode", "score")}
+        self.workers = {
+            "encode": Worker("encode"),
+            "decode": Worker("decode"),
+            "score": Worker("score", metrics),
+        }
+
+    def start(self) -> None:
+        """Start all three side by side: the scorer takes longest, and is needed last."""
+        for each in self.workers.values():
+            each.start()
 
     def measure(self, task: Task) -> Done:
         m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
@@ -193,10 +211,15 @@ class _Lane:
 
 
 class Worker:
-    """A process that answers one request at a time; started on first use, replaced when lost."""
+    """A process that answers one request at a time; replaced when lost.
 
-    def __init__(self, role: str) -> None:
+    `arguments` are those of the role's class in `bench.worker`.
+    """
+
+    def __init__(self, role: str, *arguments: Any) -> None:
         self.role = role
+        self.arguments = arguments
+        self.ready = False
         self.lock = threading.Lock()
         self.process: SpawnProcess | None = None
         self.connection: Connection | None = None
@@ -205,7 +228,7 @@ class Worker:
     def call(self, request: tuple[Any, ...], limit: float) -> Any:
         """The answer.  Raises `CallFailed`, after `limit` seconds at the latest."""
         try:
-            connection = self._start()
+            connection = self._await_ready()
             connection.send(request)
             if not connection.poll(limit):
                 self._end()
@@ -225,21 +248,29 @@ class Worker:
         self.closed = True
         self._end()
 
-    def _start(self) -> Connection:
+    def start(self) -> Connection:
+        """Start the process unless it runs; does not wait for it."""
         with self.lock:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
-            if self.connection is not None:
-                return self.connection
-            context = multiprocessing.get_context("spawn")
-            connection, theirs = context.Pipe()
-            process = context.Process(target=worker.serve, args=(theirs, self.role))
-            process.start()
-            theirs.close()
-            self.process, self.connection = process, connection
-        if not connection.poll(START_LIMIT):
-            raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
-        connection.recv()
+            if self.connection is None:
+                context = multiprocessing.get_context("spawn")
+                self.connection, theirs = context.Pipe()
+                self.process = context.Process(
+                    target=worker.serve, args=(theirs, self.role, self.arguments)
+                )
+                self.process.start()
+                self.ready = False
+                theirs.close()
+            return self.connection
+
+    def _await_ready(self) -> Connection:
+        connection = self.start()
+        if not self.ready:
+            if not connection.poll(START_LIMIT):
+                raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
+            connection.recv()
+            self.ready = True
         return connection
 
     def _end(self) -> int | None:

@@ -33,7 +33,7 @@ PREPARED_BYTES = 1 << 30
 """Reference features that a scorer keeps (always those of the newest image)."""
 
 
-def serve(connection: Connection, role: str) -> None:
+def serve(connection: Connection, role: str, arguments: tuple[Any, ...]) -> None:
     """Answer requests until the harness goes away.
 
     The process leads a session of its own, so that a time limit can end it together with every
@@ -42,12 +42,12 @@ def serve(connection: Connection, role: str) -> None:
     """
     os.setsid()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    roles: dict[str, Callable[[], Callable[..., Any]]] = {
+    roles: dict[str, Callable[..., Callable[..., Any]]] = {
         "encode": Encoder,
         "decode": Decoder,
         "score": Scorer,
     }
-    handle = roles[role]()
+    handle = roles[role](*arguments)
     connection.send("ready")
     while True:
         try:
@@ -128,8 +128,9 @@ class Decoder:
 class Scorer:
     """Original and reconstruction -> metric values."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: tuple[str, ...] = ()) -> None:
         self.engines: dict[tuple[str, ...], Any] = {}
+        self._warm_up(metrics)
         self.prepared: OrderedDict[tuple[ImageRef, tuple[str, ...]], Any] = OrderedDict()
 
     def __call__(
@@ -155,6 +156,14 @@ class Scorer:
             finite = score.value is not None and math.isfinite(score.value)
             values[name] = MetricValue(score.value if finite else None, score.version, score.reason)
         return values, time.perf_counter() - start
+
+    def _warm_up(self, metrics: tuple[str, ...]) -> None:
+        """Load libraries and weights before there is anything to score."""
+        from bench.metrics import MetricsEngine
+
+        engine = self.engines[metrics] = MetricsEngine(metrics)
+        grey = np.full((192, 192, 3), 128, np.uint8)
+        engine.score(engine.prepare(grey), grey)
 
     def _bytes(self) -> int:
         return sum(prepared.nbytes for prepared in self.prepared.values())
