@@ -6,7 +6,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test lint perf check lock clean
+.PHONY: bench test lint perf check train lock clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
@@ -22,6 +22,12 @@ lint: $(VENV)/ready
 
 perf: $(VENV)/ready
 	$(PY) -m bench.perf
+
+# make train NETWORK=minnen TRAIN_DATA=photos VALID_DATA=other TRAIN="--preset quick --minutes 10"
+NETWORK ?= rdonet
+OUT     ?= checkpoints/$(NETWORK)
+train: $(VENV)/ready
+	$(PY) -m codecs.learned.train $(NETWORK) --data $(TRAIN_DATA) --valid $(VALID_DATA) --out $(OUT) $(TRAIN)
 
 check: $(VENV)/ready
 	$(PY) -m bench check
