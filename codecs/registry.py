@@ -87,6 +87,35 @@ BUILT_IN = (
         "VVC by VVenC, preset slower, one intra frame, 4:2:0 10 bit, perceptual QPA off",
         "codecs.vvc:codec",
     ),
+    Entry(
+        "rdonet",
+        ("zero-pass", "one-pass", "full"),
+        (),
+        "RDONet, learned; block sizes by variance (zero-pass)",
+        "codecs.rdonet.codec:create",
+    ),
+    Entry(
+        "minnen",
+        ("bfloat16",),
+        (),
+        "Minnen et al. 2018, learned; joint autoregressive and hierarchical priors",
+        "codecs.minnen.codec:create",
+    ),
+    Entry(
+        "compressai",
+        (
+            "mbt2018",
+            "mbt2018-mean",
+            "bmshj2018-hyperprior",
+            "bmshj2018-factorized",
+            "cheng2020-anchor",
+            "cheng2020-attn",
+            "ms-ssim",
+        ),
+        (),
+        "CompressAI's pretrained models, mbt2018 (optional package)",
+        "codecs.compressai_models:create",
+    ),
 )
 
 

@@ -51,11 +51,15 @@ def test_what_is_available():
     assert all(entry.summary for entry in entries.values())
 
 
+LEARNED = ("rdonet", "minnen")
+
+
 @pytest.mark.parametrize(
     "name",
     [
         name
         for entry in registry.BUILT_IN
+        if entry.name != "compressai"  # would download; see test_compressai.py
         for name in (
             entry.name,
             *entry.aliases,
@@ -65,9 +69,15 @@ def test_what_is_available():
 )
 def test_every_listed_name_can_be_made(name):
     registry.check_name(name)
-    codec = registry.create(name)
+    learned = name.startswith(LEARNED)
+    try:
+        codec = registry.create(name)
+    except CodecUnavailable as missing:
+        if learned:
+            pytest.skip(str(missing))
+        raise
     assert registry.create(codec.name).name == codec.name
-    assert len(codec.points) >= 6
+    assert len(codec.points) >= (1 if learned else 6)
 
 
 def test_bpg_is_hevc():

@@ -102,7 +102,8 @@ class RDONetCodec(Codec):
         if not files:
             raise CodecUnavailable(
                 f"rdonet has no weights in {folder}; train some with "
-                "`python -m codecs.learned.train --codec rdonet`"
+                "`python -m codecs.learned.train rdonet --data DIR --valid DIR --out DIR "
+                "--minutes 60` and copy what it exports there"
             )
         loaded = [weights.load(file, ARCHITECTURE) for file in files]
         models = [(_point(w), RDONetModel(w, device)) for w in loaded]

@@ -1,0 +1,190 @@
+"""CompressAI's pretrained models as codecs: `compressai:mbt2018`, `compressai:cheng2020-attn` ...
+
+Pictures become bytes through CompressAI's own `compress` and `decompress`.  As in its evaluation
+(`compressai.utils.eval_model`), a picture is centred in a black frame whose sides are multiples of
+64 and cut out again after decoding.
+
+A stream is the container of `codecs.learned.bitstream`: `flags` is the quality, `model` begins the
+SHA-256 of the network's state, the sections are CompressAI's strings (y; then z where there is a
+hyperprior), and the checksum covers header and sections.  It catches damage, but not a decoder
+whose floating-point sums differ from the encoder's: CompressAI's probabilities depend on them, so
+both sides run on one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from codecs import compressai_zoo as zoo
+from codecs.base import MAX_PIXELS, BitstreamError, Codec, EncodeError, Image, Point, check_image
+from codecs.ladder import integer, ladder
+from codecs.learned import bitstream
+from codecs.learned.bands import single_thread
+from codecs.learned.bitstream import BLOCK, Header
+from codecs.naming import UnknownCodec, variants_of
+
+MAGIC = b"CA"
+VERSION = 1
+QUALITIES = {
+    "mbt2018": 8,
+    "mbt2018-mean": 8,
+    "bmshj2018-hyperprior": 8,
+    "bmshj2018-factorized": 8,
+    "cheng2020-anchor": 6,
+    "cheng2020-attn": 6,
+}
+"""Architecture -> number of operating points: qualities 1 (lowest rate) to this."""
+MS_SSIM = "ms-ssim"
+_STRIDE = 16
+_AUTOREGRESSIVE = ("mbt2018", "cheng2020-anchor", "cheng2020-attn")
+
+
+Loader = Callable[[int], Any]
+"""Makes the network of a quality, in evaluation mode."""
+
+
+class CompressAICodec(Codec):
+    """The adapter of one architecture; networks are loaded when their quality is first used."""
+
+    def __init__(self, architecture: str, metric: str, loader: Loader, weights: str) -> None:
+        self.architecture = architecture
+        self.name = f"compressai:{architecture}" + (f":{MS_SSIM}" if metric == MS_SSIM else "")
+        self.label = f"CompressAI {architecture}" + (", MS-SSIM" if metric == MS_SSIM else "")
+        self.version = (
+            f"stream {VERSION}, compressai {zoo.version()}, weights {weights}, "
+            f"torch {torch.__version__}"
+        )
+        self.points = ladder("quality", range(1, QUALITIES[architecture] + 1))
+        self.settings = {"trained for": metric, "padding": "centred, black, to multiples of 64"}
+        self.tuned_for = (metric,) if metric == MS_SSIM else ()
+        self._loader = loader
+        self._loaded: dict[int, tuple[Any, bytes]] = {}
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        check_image(image)
+        quality = integer(point, "quality", 1, len(self.points))
+        height, width, _ = image.shape
+        if height * width > MAX_PIXELS:
+            raise EncodeError(f"the picture has more than {MAX_PIXELS} pixels")
+        model, digest = self._model(quality)
+        left, right, top, bottom = _frame(height, width)
+        x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+        with single_thread(), torch.inference_mode():
+            coded = model.compress(functional.pad(x, (left, right, top, bottom)))
+        sections = [strings[0] for strings in coded["strings"]]
+        header = Header(MAGIC, VERSION, digest, quality, height, width)
+        return bitstream.pack(header, sections, _for_checksum(sections))
+
+    def decode(self, data: bytes) -> Image:
+        header, _ = bitstream.read_header(data, MAGIC, VERSION)
+        if not 1 <= header.flags <= len(self.points):
+            raise BitstreamError(f"{self.name} has no quality {header.flags}")
+        stream = bitstream.unpack(data, MAGIC, VERSION, self._sections())
+        # Before weights are loaded for it, and before CompressAI's decoder, which trusts its input.
+        stream.verify(_for_checksum(stream.sections))
+        model, digest = self._model(header.flags)
+        bitstream.check_model(header, digest, f"{self.name}, quality {header.flags}")
+        blocks = -(-header.height // BLOCK), -(-header.width // BLOCK)
+        side = BLOCK // _STRIDE if self._sections() == 1 else 1
+        shape = torch.Size((blocks[0] * side, blocks[1] * side))
+        symbols = bitstream.blocks(header.height, header.width) * (BLOCK // _STRIDE) ** 2 * model.M
+        try:
+            with single_thread(), torch.inference_mode():
+                strings = [[_guarded(part, symbols)] for part in stream.sections]
+                x = model.decompress(strings=strings, shape=shape)["x_hat"]
+        except Exception as error:
+            raise BitstreamError(f"CompressAI cannot decode this: {error}") from error
+        return _picture(x, header)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        return 0.5 + pixels * (6e-5 if self.architecture in _AUTOREGRESSIVE else 4e-6)
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """Bytes of the sections."""
+        stream = bitstream.unpack(data, MAGIC, VERSION, self._sections())
+        return {
+            "bytes": {name: len(part) for name, part in zip("yz", stream.sections, strict=False)}
+        }
+
+    def _sections(self) -> int:
+        return 1 if self.architecture == "bmshj2018-factorized" else 2
+
+    def _model(self, quality: int) -> tuple[Any, bytes]:
+        """The network and the first bytes of its digest."""
+        if quality not in self._loaded:
+            model = self._loader(quality)
+            model.update()  # keeps stored tables, makes missing ones
+            self._loaded[quality] = model, state_digest(model.state_dict())[: bitstream.MODEL_BYTES]
+        return self._loaded[quality]
+
+
+def state_digest(state: Mapping[str, Tensor]) -> bytes:
+    """SHA-256 of all parameters and tables, in the order of their names."""
+    sha = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.numpy().tobytes())
+    return sha.digest()
+
+
+def create(variant: str | None = None) -> CompressAICodec:
+    """`compressai:ARCHITECTURE[:ms-ssim]`; `mbt2018` where none is named.
+
+    Raises `CodecUnavailable` without the package, or where weights cannot be downloaded: all files
+    of the ladder are fetched here, so that a run does not stop half-way.
+    """
+    parts = variants_of("compressai", variant, (*QUALITIES, MS_SSIM))
+    metric = MS_SSIM if MS_SSIM in parts else "mse"
+    named = sorted(parts - {MS_SSIM}) or ["mbt2018"]
+    if len(named) > 1:
+        raise UnknownCodec(f"compressai:{variant} names two models: it takes one")
+    architecture = named[0]
+    files = {q: zoo.fetch(url) for q, url in zoo.urls(architecture, metric).items()}
+    weights = " ".join(_digits(files[quality]) for quality in sorted(files))
+
+    def load(quality: int) -> Any:
+        return zoo.load(architecture, files[quality])
+
+    return CompressAICodec(architecture, metric, load, weights)
+
+
+def _digits(path: Path) -> str:
+    """The digits of the SHA-256 in a file's name, four of them."""
+    return path.name.partition(".")[0].rpartition("-")[2][:4]
+
+
+def _frame(height: int, width: int) -> tuple[int, int, int, int]:
+    """Rows and columns around a picture: left, right, top, bottom (`compute_padding` there)."""
+    across, down = -width % BLOCK, -height % BLOCK
+    return across // 2, across - across // 2, down // 2, down - down // 2
+
+
+def _picture(x: Tensor, header: Header) -> Image:
+    left, _, top, _ = _frame(header.height, header.width)
+    x = x[0, :, top : top + header.height, left : left + header.width]
+    pixels = x.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _guarded(section: bytes, symbols: int) -> bytes:
+    """The string with zeros behind it.
+
+    CompressAI's rANS decoder does not know where its string ends.  A symbol takes at most 16 bits,
+    or some 32 more as an escape; an escape's length, up to 15 further nibbles for each nibble of
+    the string, is told by the string itself.
+    """
+    return section + bytes(16 * symbols + 128 * len(section) + 4096)
+
+
+def _for_checksum(sections: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    return [np.frombuffer(section, np.uint8) for section in sections]
