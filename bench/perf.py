@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from bench import perf_metrics
+from bench import perf_learned, perf_metrics
 from bench.metrics import names
 from bench.progress import Progress
 from bench.run import Settings, execute
@@ -40,10 +40,10 @@ class Figure:
 
 def main() -> int:
     """Print each figure as soon as it is measured."""
-    print(f"{'what':58}{'measured':>24}   asked")
-    for measure in (metrics_engine, overhead, nothing_to_do, start_up):
+    print(f"{'what':58}{'measured':>28}   asked")
+    for measure in (metrics_engine, overhead, nothing_to_do, start_up, learned):
         for figure in measure():
-            print(f"{figure.name:58}{figure.measured:>24}   {figure.asked}", flush=True)
+            print(f"{figure.name:58}{figure.measured:>28}   {figure.asked}", flush=True)
     return 0
 
 
@@ -109,6 +109,14 @@ def start_up() -> Iterator[Figure]:
     yield Figure("python -m bench --help", f"{seconds:.2f} s", "<= 0.5 s")
     seconds = _median([sys.executable, "-m", "bench", "list"])
     yield Figure("python -m bench list", f"{seconds:.2f} s", "<= 0.5 s")
+
+
+def learned() -> Iterator[Figure]:
+    """Our `minnen` beside CompressAI's mbt2018, where that is installed; else ours alone."""
+    for row in perf_learned.measure():
+        yield Figure(row.name, row.measured, row.asked)
+    if not perf_learned.has_compressai():
+        yield Figure(perf_learned.how_to_compare(), "", "")
 
 
 def _median(command: list[str], repeats: int = 5) -> float:

@@ -10,19 +10,15 @@ directly at another size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.perf_learned import converted
+
 REFERENCE = Path(__file__).parent / "references" / "compressai_mbt2018.safetensors"
-RENAMED = {
-    "entropy_bottleneck.": "prior.",
-    "context_prediction.": "context.",
-    "entropy_parameters.": "head.",
-}
 
 
 def random_model(n: int, m: int, seed: int) -> Any:
@@ -57,21 +53,6 @@ def outputs(model: Any, x: Tensor) -> dict[str, Tensor]:
     names = ("y_hat", "z_hat", "scales", "means", "y_likelihood", "z_likelihood", "x_hat")
     values = (y_hat, z_hat, scales, means, y_likelihood.clamp(min=1e-9), z_likelihood, x_hat)
     return dict(zip(names, values, strict=True))
-
-
-def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CompressAI's state dict under the names of `codecs.minnen.network.Minnen`."""
-    out = {}
-    for name, value in state.items():
-        if name.endswith(("pedestal", "bound", "mask", "target", "scale_table")) or "._" in name:
-            continue  # constants and tables that are made from parameters
-        if name == "entropy_bottleneck.quantiles":
-            out["prior.medians"] = value[:, 0, 1]
-            continue
-        for old, new in RENAMED.items():
-            name = name.replace(old, new)
-        out[name] = value
-    return out
 
 
 def main() -> None:

@@ -1,0 +1,228 @@
+"""Speed and memory of `codecs.minnen` beside CompressAI's mbt2018: same weights, one thread.
+
+    python -m bench.perf_learned                   768 x 512
+    python -m bench.perf_learned --large           2048 x 1365 as well: minutes in CompressAI
+
+Each side runs in a process of its own (peak memory is a process's), one after the other on the same
+machine, and measures CPU seconds; CompressAI's entropy part is its decoding less its synthesis.
+Figures are ratios theirs / ours, larger being better.  Weights are random, N = M = 192, scaled so
+that the stream has a middle to high rate; the picture is noise with structure at all scales.
+Without CompressAI only our figures are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SIZES = ((768, 512), (2048, 1365))
+ASKED = {
+    "entropy part of decoding": (">= 15 x", ">= 25 x"),
+    "whole decode": (">= 4 x", ">= 4 x"),
+    "whole encode": (">= 3 x", ">= 3 x"),
+    "peak memory": (">= 1 x", ">= 1 x"),
+}
+CHANNELS = 192
+_RENAMED = {
+    "entropy_bottleneck.": "prior.",
+    "context_prediction.": "context.",
+    "entropy_parameters.": "head.",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of both sides; `theirs` is None without CompressAI."""
+
+    name: str
+    ours: float
+    theirs: float | None
+    unit: str
+    asked: str
+
+    @property
+    def measured(self) -> str:
+        digits = 0 if self.unit == "MiB" else 2
+        ours = f"{self.ours:.{digits}f} {self.unit}"
+        if self.theirs is None:
+            return ours
+        return f"{self.theirs / self.ours:.2f} x ({self.theirs:.{digits}f} / {ours})"
+
+
+def measure(large: bool = False) -> Iterator[Row]:
+    """Rows of the small size, and with `large` of the large one."""
+    for index, (width, height) in enumerate(SIZES[: 2 if large else 1]):
+        ours = _in_process("ours", width, height)
+        theirs = _in_process("compressai", width, height) if has_compressai() else {}
+        for name, asked in ASKED.items():
+            unit = "MiB" if name == "peak memory" else "s"
+            label = f"{name}, minnen {width}x{height}"
+            yield Row(label, ours[name], theirs.get(name), unit, asked[index])
+
+
+def has_compressai() -> bool:
+    """Whether the package is there and can be imported."""
+    import codecs.compressai_zoo as zoo
+    from codecs.base import CodecUnavailable
+
+    try:
+        zoo.package()
+    except CodecUnavailable:
+        return False
+    return True
+
+
+def how_to_compare() -> str:
+    """What to say where CompressAI is missing."""
+    from codecs.compressai_zoo import INSTALL
+
+    return f"CompressAI is not installed, so nothing is compared; to do so: {INSTALL}"
+
+
+def converted(state: Mapping[str, Any]) -> dict[str, Any]:
+    """CompressAI's state dict under the names of `codecs.minnen.network.Minnen`."""
+    out = {}
+    for name, value in state.items():
+        if name.endswith(("pedestal", "bound", "mask", "target", "scale_table")) or "._" in name:
+            continue  # constants and tables that are made from parameters
+        if name == "entropy_bottleneck.quantiles":
+            out["prior.medians"] = value[:, 0, 1]
+            continue
+        for old, new in _RENAMED.items():
+            name = name.replace(old, new)
+        out[name] = value
+    return out
+
+
+def _in_process(side: str, width: int, height: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.perf_learned", "--side", side]
+    command += ["--size", str(width), str(height)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _side(side: str, width: int, height: int) -> dict[str, float]:
+    """What a process of `_in_process` measures."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    picture = _picture(height, width)
+    with torch.no_grad():
+        figures = {"ours": _ours, "compressai": _compressai}[side](picture)
+    figures["peak memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures
+
+
+def _picture(height: int, width: int) -> Any:
+    """Noise of scales 64 to 2, float[1, 3, height, width] in 0...1."""
+    import torch
+    from torch.nn import functional
+
+    x = torch.zeros(1, 3, height, width)
+    for scale in (64, 32, 16, 8, 4, 2):
+        rows, columns = -(-height // scale), -(-width // scale)
+        noise = torch.randn(1, 3, rows + 1, columns + 1)
+        layer = functional.interpolate(noise, (rows * scale, columns * scale), mode="bilinear")
+        x += layer[:, :, :height, :width] * (scale / 64) ** 0.5
+    return torch.sigmoid(x)
+
+
+def _network() -> Any:
+    """Random weights whose latent has a standard deviation of 0.4 and densities to match."""
+    import torch
+
+    from codecs.minnen.network import Minnen
+
+    torch.manual_seed(0)
+    network = Minnen(CHANNELS, CHANNELS).eval()
+    with torch.no_grad():
+        last = network.g_a[-1]
+        assert isinstance(last, torch.nn.Conv2d)
+        last.weight *= 0.4 / network.g_a(_picture(256, 256)).std()
+        bias = network.head[-1].bias
+        assert isinstance(bias, torch.Tensor)
+        bias[:CHANNELS] = 0.45
+    return network
+
+
+def _ours(x: Any) -> dict[str, float]:
+    import torch
+
+    from codecs.learned import weights
+    from codecs.minnen.codec import ARCHITECTURE, MinnenModel, export
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "weights.safetensors")
+        export(_network(), path, {})
+        model = MinnenModel(weights.load(path, ARCHITECTURE))
+    image = (x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    encode, data = _seconds(lambda: model.compress(image))
+    entropy, (header, y) = _seconds(lambda: model.decode_latents(data))
+    synthesis, _ = _seconds(lambda: model.synthesise(header, y))
+    return _figures(encode, entropy + synthesis, entropy, len(data))
+
+
+def _compressai(x: Any) -> dict[str, float]:
+    import torch
+    from compressai.models import JointAutoregressiveHierarchicalPriors
+    from compressai.models.google import get_scale_table
+
+    model = JointAutoregressiveHierarchicalPriors(CHANNELS, CHANNELS).eval()
+    state, ours = model.state_dict(), _network().state_dict()
+    names = {id(value): name for name, value in state.items()}
+    pairs = {names[id(v)]: new for new, v in converted(state).items() if id(v) in names}
+    model.load_state_dict(state | {theirs: ours[name] for theirs, name in pairs.items()})
+    model.update(get_scale_table(), force=True)
+    height, width = x.shape[2:]
+    x = torch.nn.functional.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
+    encode, coded = _seconds(lambda: model.compress(x))
+    decode, _ = _seconds(lambda: model.decompress(**coded))
+    y = torch.zeros(1, CHANNELS, x.shape[2] // 16, x.shape[3] // 16)
+    synthesis, _ = _seconds(lambda: model.g_s(y))
+    return _figures(encode, decode, decode - synthesis, sum(len(s[0]) for s in coded["strings"]))
+
+
+def _figures(encode: float, decode: float, entropy: float, size: int) -> dict[str, float]:
+    figures = {"entropy part of decoding": entropy, "whole decode": decode}
+    return figures | {"whole encode": encode, "bytes": float(size)}
+
+
+def _seconds(action: Callable[[], Any]) -> tuple[float, Any]:
+    """(CPU seconds, result); the median of three runs, of which the first is the warm-up."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        result = action()
+        times.append(time.process_time() - start)
+    return statistics.median(times), result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.perf_learned")
+    parser.add_argument("--large", action="store_true", help="2048 x 1365 as well")
+    parser.add_argument("--side", choices=("ours", "compressai"), help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, nargs=2, default=SIZES[0], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(_side(options.side, *options.size)))
+        return 0
+    for row in measure(options.large):
+        print(f"{row.name:58}{row.measured:>28}   {row.asked}", flush=True)
+    if not has_compressai():
+        print(how_to_compare())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
