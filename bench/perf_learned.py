@@ -67,7 +67,7 @@ def measure(large: bool = False) -> Iterator[Row]:
         for name, asked in ASKED.items():
             unit = "MiB" if name == "peak memory" else "s"
             label = f"{name}, minnen {width}x{height}"
-            yield Row(label, ours[name], theirs.get(name), unit, asked[index])
+            yield Row(label, ours[name], theirs.get(name), unit, asked[index] if theirs else "")
 
 
 def has_compressai() -> bool:
