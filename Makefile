@@ -6,7 +6,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test lint perf check train lock clean
+.PHONY: bench test lint perf check train lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
@@ -32,19 +32,35 @@ train: $(VENV)/ready
 check: $(VENV)/ready
 	$(PY) -m bench check
 
-# Everything is installed from the hash-pinned lock; the .pth line makes the folder codecs/
+# An interpreter that was removed or upgraded leaves links that lead nowhere: install again.
+GONE := $(shell test -x $(PY) || rm -f $(VENV)/ready)
+
+# Everything is installed from hash-pinned locks; the .pth line makes the folder codecs/
 # importable beside the standard library's module of that name (see bench/__init__.py).
-$(VENV)/ready: requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed (PYTHON=...)")'
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check uv
+$(VENV)/ready: requirements.lock requirements-uv.lock
+	@$(MAKE) --no-print-directory venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--require-hashes -r requirements-uv.lock
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock
 	$(PY) -c 'import pathlib, site; pathlib.Path(site.getsitepackages()[0], "codec-bench.pth").write_text("import codecs; codecs.__path__ = [%r]\n" % str(pathlib.Path("codecs").resolve()))'
 	touch $@
 
+# A virtual environment with pip and a recent Python; one that was left half made is made anew.
+USABLE := $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' && $(PY) -m pip --version
+venv:
+	@if ! { $(USABLE); } >/dev/null 2>&1; then set -e; \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'; \
+		$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+			{ echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+		echo "$(PYTHON) -m venv --clear $(VENV)"; \
+		$(PYTHON) -m venv --clear $(VENV); \
+	fi
+
 lock: $(VENV)/ready
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--group dev pyproject.toml -o requirements.lock
+	echo uv | $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate - -o requirements-uv.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
