@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ class BitstreamError(CodecError):
 
 
 class CodecUnavailable(CodecError):
-    """A tool, package or weights file is missing; the message says what to install."""
+    """The codec cannot run here: a tool, package or weights file is missing, or somebody's own
+    code fails when the codec is made.  The message says what to install or to repair."""
 
 
 class EncodeError(CodecError):
@@ -68,7 +69,7 @@ class Codec(ABC):
     settings: Mapping[str, str] = {}
     """Every setting that is the same at all points: chroma format, matrix, filters, preset ..."""
     device: str = "cpu"
-    warm_up: ClassVar[bool] = True
+    warm_up: bool = True
     """Whether the first call is slower than the next ones (not so for subprocesses)."""
     tuned_for: tuple[str, ...] = ()
     """Metrics (by name) that were part of the training loss: tables mark them."""

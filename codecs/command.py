@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
-from codecs import process
+from codecs import fingerprint, process
 from codecs.base import (
     MAX_PIXELS,
     BitstreamError,
@@ -111,6 +111,10 @@ class CommandCodec(Codec):
             **commands.settings,
             "encode command": shlex.join(commands.encode),
             "decode command": shlex.join(commands.decode),
+            "formats": f"{commands.input} -> {commands.extension} -> {commands.output}",
+            fingerprint.SETTING: fingerprint.described(
+                fingerprint.named_files((*commands.encode, *commands.decode))
+            ),
         }
 
     def encode(self, image: Image, point: Point) -> bytes:

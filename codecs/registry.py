@@ -14,22 +14,18 @@ Such a name is all that another process needs to make the same codec.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+from codecs import foreign
 from codecs.base import Codec, CodecError, CodecUnavailable
 from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
 
-__all__ = ["Entry", "UnknownCodec", "available", "check_name", "create"]
+__all__ = ["Entry", "UnknownCodec", "available", "check_name", "create", "unaliased"]
 
 GROUP = "bench.codecs"
 
@@ -133,37 +129,35 @@ def check_name(name: str) -> None:
         _find(name)
 
 
+def unaliased(name: str) -> str:
+    """`hevc` for `bpg`; other names as they are."""
+    base, colon, rest = name.partition(":")
+    own = next((entry.name for entry in BUILT_IN if base in entry.aliases), base)
+    return own + colon + rest
+
+
 def create(name: str) -> Codec:
     """The codec called `name`.
 
     Raises `UnknownCodec` (with a suggestion), `CodecUnavailable` where a tool or library is
-    missing, `CodecError` where somebody's codec is broken.
+    missing or somebody's Python code is broken, `CodecError` for a mistake in a TOML file.
     """
     if file := _as_file(name):
         path, variant = _existing(file[0]), file[1]
-        if path.suffix == ".toml":
-            from codecs.command import load as load_commands
+        if path.suffix == ".py":
+            return _own_name(foreign.from_file(path, variant), str(path))
+        from codecs.command import load as load_commands
 
-            if variant is not None:
-                raise UnknownCodec(f"{path}: a command codec has no variants")
-            codec = load_commands(path)
-        else:
-            codec = _call(_factory(_load(path), "codec", str(path)), variant, str(path))
-        return _checked(codec, str(path))
+        if variant is not None:
+            raise UnknownCodec(f"{path}: a command codec has no variants")
+        return _own_name(load_commands(path), str(path))
     entry, variant = _find(name)
+    if entry not in BUILT_IN:
+        return _own_name(foreign.from_package(entry.target, variant, name), name)
     module, _, function = entry.target.partition(":")
-    try:
+    with foreign.reasons(name):  # of the libraries that it imports
         imported = importlib.import_module(module)
-    except ImportError as error:
-        raise CodecUnavailable(f"{name}: {error}; install what it needs") from error
-    except Exception as error:
-        if entry in BUILT_IN:
-            raise
-        raise CodecError(f"{name}: importing {module} failed: {_short(error)}") from error
-    factory = _factory(imported, function, f"{name} ({entry.target})")
-    if entry in BUILT_IN:
-        return factory(variant)
-    return _checked(_call(factory, variant, name), name)
+    return foreign.factory(imported, function)(variant)
 
 
 def _find(name: str) -> tuple[Entry, str | None]:
@@ -233,64 +227,9 @@ def _existing(path: Path) -> Path:
     return path.resolve()
 
 
-def _load(path: Path) -> ModuleType:
-    name = f"bench_codec_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and pickles look their module up there.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, ImportError):
-            raise CodecUnavailable(f"{path}: {error}; install what it needs") from error
-        if isinstance(error, Exception) and not isinstance(error, CodecError):
-            raise CodecError(f"{path}: {_short(error)}") from error
-        raise
-    return module
-
-
-def _factory(module: ModuleType, function: str, where: str) -> Callable[[str | None], Codec]:
-    factory: Any = module
-    for part in function.split("."):
-        factory = getattr(factory, part, None)
-    if not callable(factory):
-        raise CodecError(
-            f"{where}: needs a function {function}(variant: str | None = None) -> Codec"
-        )
-    return factory
-
-
-def _call(factory: Callable[[str | None], Codec], variant: str | None, where: str) -> Codec:
-    try:
-        return factory(variant)
-    except CodecError:
-        raise
-    except Exception as error:
-        raise CodecError(f"{where}: making the codec failed: {_short(error)}") from error
-
-
-def _checked(codec: Codec, where: str) -> Codec:
-    """Somebody's codec, with what the harness relies on made sure of."""
-    if not isinstance(codec, Codec):
-        raise CodecError(f"{where}: expected a codecs.base.Codec, got {type(codec).__name__}")
-    for attribute in ("name", "label", "version"):
-        value = getattr(codec, attribute, None)
-        if not isinstance(value, str) or not value:
-            raise CodecError(f"{where}: its codec has no {attribute}")
-    check_spelling(codec.name)
+def _own_name(codec: Codec, where: str) -> Codec:
+    """Somebody's codec, unless it has the name of a built-in one."""
     built_in = {spelling for entry in BUILT_IN for spelling in (entry.name, *entry.aliases)}
     if codec.name.partition(":")[0] in built_in:
-        raise CodecError(f"{where}: the name {codec.name!r} belongs to a built-in codec")
-    if not getattr(codec, "points", ()):
-        raise CodecError(f"{where}: codec {codec.name} has no points")
+        raise CodecUnavailable(f"{where}: the name {codec.name!r} belongs to a built-in codec")
     return codec
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:500]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codecs import registry
+from bench.store import measurement_key
+from codecs import fingerprint, registry
 from codecs.base import BitstreamError, Codec, CodecError, CodecUnavailable, EncodeError, Point
 from tests.codecs_cases import psnr
 
@@ -99,6 +102,75 @@ def test_a_codec_without_any_python(write, photo, given, taken):
     assert sizes == [len(reference.encode(photo, point)) for point in codec.points]
     assert scores == sorted(scores)
     assert f"tool.py encode in.{given} out.jpg 50" in (codec.command(codec.points[1]) or "")
+
+
+def key(path: Path) -> str:
+    """Under which a measurement of the codec is stored."""
+    codec = _make(path)
+    return measurement_key(codec.name, codec.version, codec.settings, codec.points[0], "a picture")
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Change a file's content but neither its size nor its times."""
+    times = path.stat()
+    assert len(data) == times.st_size
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_changed_file_is_measured_again(write, tmp_path):
+    """A rebuilt program, a changed script or other weights make new keys, by content alone."""
+    program, script, weights = (tmp_path / name for name in ("program", "tool.py", "w.bin"))
+    program.write_text("#!/bin/sh\n: 1")
+    program.chmod(0o755)
+    weights.write_bytes(b"old")
+    path = write(
+        encode=[str(program), "{here}/tool.py", "--weights={here}/w.bin", "{input}{output}{value}"],
+        decode=f"{sys.executable} {{here}}/tool.py {{input}} {{output}}",
+    )
+    seen = [key(path)]
+    for file, content in (
+        (program, b"#!/bin/sh\n: 2"),
+        (script, script.read_bytes().replace(b"Image", b"Emage")),
+        (weights, b"new"),
+    ):
+        rewrite(file, content)
+        seen.append(key(path))
+    assert len(set(seen)) == 4
+    assert key(path) == seen[-1]
+    expected = hashlib.sha256(b"new").hexdigest()[:16]
+    assert f"w.bin {expected}" in _make(path).settings["file digests"]
+    assert _make(path).settings["file digests"].count("tool.py") == 1
+
+
+def test_what_the_tools_are_told_by_file_names_is_part_of_the_key(write):
+    """Programs look at the ending of their files."""
+    assert len({key(write(**{k: v})) for k, v in FORMATS}) == len(FORMATS)
+
+
+FORMATS = (("extension", "jpg"), ("extension", "webp"), ("input", "ppm"), ("output", "ppm"))
+
+
+def test_large_and_unreadable_files_go_by_size_and_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "WHOLE", 3)
+    path = tmp_path / "weights"
+    path.write_bytes(b"1234")
+    os.utime(path, ns=(0, 1_500_000_000))
+    assert fingerprint.fingerprint(path) == "(4 bytes, changed 1970-01-01T00:00:01.500000+00:00)"
+    path.write_bytes(b"123")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert fingerprint.fingerprint(path).startswith("(3 bytes, changed 20")
+    path.unlink()
+    with pytest.raises(CodecUnavailable, match="weights: No such file"):
+        fingerprint.fingerprint(path)
+
+
+def test_only_absolute_names_of_files_count(tmp_path, monkeypatch):
+    (tmp_path / "medium").touch()
+    monkeypatch.chdir(tmp_path)  # a preset's name is no file of the folder one stands in
+    absolute = str(tmp_path / "medium")
+    arguments = ["medium", str(tmp_path), "/" + "x" * 5000, "/nul\0", "", "=", f"-m={absolute}"]
+    assert fingerprint.named_files(arguments) == [tmp_path / "medium"]
 
 
 def test_version_by_a_command(write):

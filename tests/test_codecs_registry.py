@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from bench.plan import make_plan
+from bench.store import Store
 from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable
+from datasets.base import Dataset, ImageRef
 from tests.codecs_cases import NAMES, clean_environment
 
 CODEC_FILE = '''
@@ -80,6 +85,17 @@ def test_every_listed_name_can_be_made(name):
     assert len(codec.points) >= (1 if learned else 6)
 
 
+def test_a_library_that_does_not_load_is_a_missing_one(monkeypatch):
+    """Not only ImportError: a shared library of torch's that is not there is an OSError."""
+
+    def fail(name: str) -> None:
+        raise OSError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(registry.importlib, "import_module", fail)
+    with pytest.raises(CodecUnavailable, match="webp: OSError: libcudart"):
+        registry.create("webp")
+
+
 def test_bpg_is_hevc():
     assert registry.create("bpg").name == "hevc"
     assert registry.create("bpg").label == "HEVC intra 4:4:4 (x265; the coder inside BPG)"
@@ -145,29 +161,112 @@ def test_a_python_file_works_in_another_process(tmp_path):
     assert done.stdout == image.tobytes()
 
 
+CODEC_LINE = len(CODEC_FILE.splitlines()) + 1
+"""Of what is appended to `CODEC_FILE`."""
+
+
 @pytest.mark.parametrize(
-    ("text", "error", "hint"),
+    ("text", "hint"),
     [
-        ("x = (", CodecError, "SyntaxError"),
-        ("1 / 0", CodecError, "ZeroDivisionError"),
-        ("import a_module_that_is_not_here", CodecUnavailable, "a_module_that_is_not_here"),
-        ("x = 1", CodecError, r"needs a function codec\(variant"),
-        ("def codec(variant=None):\n    return 3", CodecError, "got int"),
-        ("def codec(variant=None):\n    raise KeyError('k')", CodecError, "KeyError"),
-        (CODEC_FILE.replace('"plain"', '"jpeg"'), CodecError, "belongs to a built-in"),
-        (CODEC_FILE.replace('"plain"', '"<b>"'), CodecError, "cannot name a codec"),
-        (CODEC_FILE.replace('"plain"', '"../x"'), CodecError, "cannot name a codec"),
-        (CODEC_FILE.replace('"plain"', '"a" * 65'), CodecError, "at most 64"),
-        (CODEC_FILE.replace('version = "1"', ""), CodecError, "has no version"),
-        (CODEC_FILE.replace('(Point("level", 1),)', "()"), CodecError, "has no points"),
+        ("x = (", "SyntaxError"),
+        ("\n1 / 0", r"broken\.py: ZeroDivisionError: division by zero \(line 2\)"),
+        ("import sys\nsys.exit('usage: ...')", r"SystemExit: usage: \.\.\. \(line 2\)"),
+        (
+            "import a_module_that_is_not_here",
+            r"ModuleNotFoundError: No module named 'a_module_that_is_not_here' \(line 1\); install",
+        ),
+        ("x = 1", r"needs a function codec\(variant"),
+        ("def codec(variant=None):\n    return 3", "got int"),
+        ("def codec(variant=None):\n    raise KeyError('k')", r"KeyError: 'k' \(line 2\)"),
+        ("def codec():\n    return 3", "TypeError"),
+        (CODEC_FILE.replace('"plain"', '"jpeg"'), "belongs to a built-in"),
+        (CODEC_FILE.replace('"plain"', '"<b>"'), "cannot name a codec"),
+        (CODEC_FILE.replace('"plain"', '"../x"'), "cannot name a codec"),
+        (CODEC_FILE.replace('"plain"', '"a" * 65'), "at most 64"),
+        (CODEC_FILE.replace('version = "1"', ""), "has no version"),
+        (CODEC_FILE.replace('(Point("level", 1),)', "()"), "has no points"),
+        (CODEC_FILE.replace('(Point("level", 1),)', "(1, 2)"), "has no points"),
+        (CODEC_FILE + "\nPlain.version = property(lambda self: 1 / 0)", "ZeroDivisionError"),
+        (
+            CODEC_FILE + "Plain.points = property(lambda self: open('/no/such/weights'))",
+            rf"FileNotFoundError.*/no/such/weights' \(line {CODEC_LINE}\)",
+        ),
+        (CODEC_FILE + "\nPlain.settings = 3", "TypeError"),
     ],
 )
-def test_broken_python_files(tmp_path, text, error, hint):
+def test_a_broken_python_file_costs_only_itself(tmp_path, text, hint):
     path = tmp_path / "broken.py"
     path.write_text(text)
     registry.check_name(str(path))
-    with pytest.raises(error, match=hint):
+    with pytest.raises(CodecUnavailable, match=hint) as caught:
         registry.create(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_broken_python_file_is_a_row_of_its_own(tmp_path):
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")
+    (tmp_path / "picture.png").write_bytes(b"")
+    picture = ImageRef("picture", tmp_path / "picture.png", "0" * 64, 64, 64)
+    dataset = Dataset("x", "x", (picture,), "x")
+    broken = str(tmp_path / "broken.py")
+    plan = make_plan([broken, "jpeg"], dataset, Store(tmp_path), {})
+    assert {task.codec for task in plan.tasks} == {"jpeg"}
+    assert "RuntimeError: no licence" in plan.unavailable[broken]
+    with pytest.raises(registry.UnknownCodec, match="did you mean 'jpeg'"):
+        make_plan([broken, "jpeeg"], dataset, Store(tmp_path), {})
+
+
+def test_what_a_factory_says_itself_is_kept(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from codecs.base import CodecUnavailable\nfrom codecs.naming import UnknownCodec\n"
+        "def codec(variant=None):\n"
+        "    raise UnknownCodec(variant) if variant else CodecUnavailable('get a licence')\n"
+    )
+    with pytest.raises(CodecUnavailable, match=r"^get a licence$"):
+        registry.create(str(path))
+    with pytest.raises(registry.UnknownCodec, match=r"^fast$"):
+        registry.create(f"{path}:fast")
+
+
+def test_a_changed_python_file_is_measured_again(tmp_path):
+    """At once, in the same process, though neither its size nor its time has changed."""
+    path = tmp_path / "plain.py"
+    seen = []
+    for text in (CODEC_FILE, CODEC_FILE.replace('"level", 1', '"level", 2')):
+        path.write_text(text)
+        os.utime(path, ns=(0, 0))
+        codec = registry.create(str(path))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        assert codec.settings["file digests"] == f"plain.py {digest}"
+        seen.append((codec.points[0].value, codec.version))
+    assert seen == [(1, "1"), (2, "1")]
+
+
+def test_what_a_codec_says_of_itself_reaches_the_harness(tmp_path):
+    """Through the checks: estimates, commands, diagnostics, settings, even read-only ones."""
+    path = tmp_path / "rich.py"
+    extra = """
+    device, warm_up, tuned_for = "cuda:0", False, ["lpips-vgg"]
+    settings = property(lambda self: {"width": "64"})
+
+    def command(self, point):
+        return f"plain {point.value}"
+
+    def seconds(self, pixels, point):
+        return pixels * 2.0
+
+    def diagnostics(self, image, data):
+        return {"size": len(data)}
+"""
+    path.write_text(CODEC_FILE.replace("\n    def encode", extra + "\n    def encode"))
+    codec = registry.create(str(path))
+    image, point = np.zeros((2, 2, 3), np.uint8), codec.points[0]
+    assert (codec.device, codec.warm_up, codec.tuned_for) == ("cuda:0", False, ("lpips-vgg",))
+    assert codec.settings["width"] == "64"
+    assert "file digests" in codec.settings
+    assert (codec.command(point), codec.seconds(3, point)) == ("plain 1", 6.0)
+    assert codec.diagnostics(image, codec.encode(image, point)) == {"size": 14}
 
 
 @pytest.fixture
@@ -199,6 +298,7 @@ def test_an_entry_point(install):
     codec = registry.create("plain:fast")
     assert isinstance(codec, Codec)
     assert codec.name == "plain:fast"
+    assert codec.settings["file digests"].startswith("plain_package.py ")
     with pytest.raises(registry.UnknownCodec, match="did you mean 'plain'"):
         registry.create("plian")
 
@@ -220,9 +320,9 @@ def test_broken_entry_points_are_reported_and_harm_nobody(install):
     assert "cannot name a codec" in entries["bad name"].summary
     with pytest.raises(CodecError, match="module_that_is_gone"):
         registry.check_name("gone")
-    with pytest.raises(CodecError, match="no licence"):
+    with pytest.raises(CodecUnavailable, match="raises: RuntimeError: no licence"):
         registry.create("raises")
-    with pytest.raises(CodecError, match="needs a function no_such_function"):
+    with pytest.raises(CodecUnavailable, match="needs a function no_such_function"):
         registry.create("nothing")
     assert registry.create("jpeg").label == "JPEG 4:2:0"
 

@@ -1,0 +1,47 @@
+"""Which files are behind somebody's codec, by digest: a rebuilt encoder is another codec."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from codecs.base import CodecUnavailable
+
+SETTING = "file digests"
+"""The setting under which measurements are keyed by them."""
+WHOLE = 512 << 20
+"""The largest file (512 MiB) that is read, in about half a second."""
+
+
+def described(paths: Iterable[Path]) -> str:
+    """`encoder 0123456789abcdef, weights.bin fedcba9876543210`; a file that is named twice once."""
+    return ", ".join(f"{path.name} {fingerprint(path)}" for path in dict.fromkeys(paths))
+
+
+def fingerprint(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256.
+
+    For files above `WHOLE` and for those that may be run but not read, size and time of the last
+    change stand in.  Raises `CodecUnavailable` for a file that is not there.
+    """
+    try:
+        status = path.stat()
+        if status.st_size <= WHOLE and os.access(path, os.R_OK):
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise CodecUnavailable(f"{path}: {error.strerror or error}") from error
+    changed = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
+    return f"({status.st_size} bytes, changed {changed})"
+
+
+def named_files(arguments: Iterable[str]) -> list[Path]:
+    """The files that a command names by absolute path, also as `--weights=FILE`.
+
+    Relative paths are passed over: commands run in a folder of their own.
+    """
+    texts = (text for each in arguments for text in (each, each.partition("=")[2]))
+    return [Path(text) for text in texts if os.path.isabs(text) and os.path.isfile(text)]

@@ -1,0 +1,151 @@
+"""Other people's codecs in Python: loaded from a file or a package, checked, tied to their code.
+
+Whatever their code raises while the codec is made makes that codec unavailable, with the reason;
+other codecs of the same run are not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from codecs import fingerprint
+from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point
+from codecs.naming import UnknownCodec, check_spelling
+
+Factory = Callable[[str | None], Codec]
+
+
+def from_file(path: Path, variant: str | None) -> Codec:
+    """What the function `codec` of the Python file at `path` returns.
+
+    Raises `CodecUnavailable` for everything that goes wrong in the file, but lets `UnknownCodec`
+    of its factory (an unknown variant) through.
+    """
+    with reasons(str(path), path):
+        module, digest = _load(path)
+        codec = factory(module, "codec")(variant)
+        return _Checked(codec, f"{path.name} {digest}")
+
+
+def from_package(target: str, variant: str | None, where: str) -> Codec:
+    """What the factory `module:function` of an installed package returns; as `from_file`."""
+    name, _, function = target.partition(":")
+    with reasons(where):
+        module = importlib.import_module(name)
+        codec = factory(module, function)(variant)
+        files = fingerprint.named_files([getattr(module, "__file__", None) or ""])
+        return _Checked(codec, fingerprint.described(files))
+
+
+def factory(module: ModuleType, function: str) -> Factory:
+    """The function (or `Class.method`) of a module that makes a codec."""
+    found: Any = module
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise CodecError(f"needs a function {function}(variant: str | None = None) -> Codec")
+    return found
+
+
+@contextmanager
+def reasons(where: str, path: Path | None = None) -> Iterator[None]:
+    """Turn whatever somebody's code raises into `CodecUnavailable`; `path` is the code's file."""
+    try:
+        yield
+    except (CodecUnavailable, UnknownCodec):
+        raise
+    except CodecError as error:
+        raise CodecUnavailable(f"{where}: {error}") from error
+    except ImportError as error:
+        reason = _short(error, path)
+        raise CodecUnavailable(f"{where}: {reason}; install what it needs") from error
+    except (Exception, SystemExit) as error:  # a script may well call sys.exit when imported
+        raise CodecUnavailable(f"{where}: {_short(error, path)}") from error
+
+
+class _Checked(Codec):
+    """Somebody's codec, with what the harness relies on read once and made sure of.
+
+    `files` joins the settings: measurements are keyed by them, so that a changed file is measured
+    again, whatever version it claims.
+    """
+
+    def __init__(self, codec: Any, files: str) -> None:
+        if not isinstance(codec, Codec):
+            raise CodecError(f"expected a codecs.base.Codec, got {type(codec).__name__}")
+        self._codec = codec
+        self.name = check_spelling(_text(codec, "name"))
+        self.label = _text(codec, "label")
+        self.version = _text(codec, "version")
+        self.points = tuple(getattr(codec, "points", ()))
+        if not self.points or not all(isinstance(point, Point) for point in self.points):
+            raise CodecError(f"codec {self.name} has no points: a tuple of codecs.base.Point")
+        self.settings = {**codec.settings, **({fingerprint.SETTING: files} if files else {})}
+        self.device = codec.device
+        self.warm_up = codec.warm_up
+        self.tuned_for = tuple(codec.tuned_for)
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        return self._codec.encode(image, point)
+
+    def decode(self, data: bytes) -> Image:
+        return self._codec.decode(data)
+
+    def command(self, point: Point) -> str | None:
+        return self._codec.command(point)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        return self._codec.seconds(pixels, point)
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        return self._codec.diagnostics(image, data)
+
+
+def _text(codec: Codec, attribute: str) -> str:
+    value = getattr(codec, attribute, None)
+    if not isinstance(value, str) or not value:
+        raise CodecError(f"its codec has no {attribute}")
+    return value
+
+
+def _load(path: Path) -> tuple[ModuleType, str]:
+    """Run a Python file once per content.  Returns its module and the content's digest."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise CodecError(f"cannot be read: {error.strerror or error}") from error
+    digest = hashlib.sha256(source).hexdigest()[:16]
+    name = f"bench_codec_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name], digest
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles look their module up there.
+    sys.modules[name] = module
+    try:
+        # Not by the loader, which may run compiled code that is older than a quick change, and
+        # not read twice: what runs is what the digest is of.
+        code = compile(source, str(path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module, digest
+
+
+def _short(error: BaseException, path: Path | None) -> str:
+    """`ValueError: what (line 3)`."""
+    frames = traceback.extract_tb(error.__traceback__) if path else []
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}"[:500] + where
