@@ -11,10 +11,10 @@ from pathlib import Path
 import codecs.registry as registry
 from bench import comparison, metrics, run_pairs
 from bench.comparison import Comparison
+from bench.manifest import Manifest
 from bench.progress import Progress
-from bench.results import UnequalImages, collect
+from bench.results import collect
 from bench.run import (
-    Manifest,
     Outcome,
     Settings,
     apply_quick,
@@ -33,7 +33,7 @@ class UsageError(Exception):
     """The command cannot be carried out as given; the message says what to do."""
 
 
-EXPECTED = (UsageError, StoreError, UnequalImages, CodecError, DatasetError)
+EXPECTED = (UsageError, StoreError, run_pairs.UnequalPictures, CodecError, DatasetError)
 
 
 def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             from reports import tables
 
             print(tables.as_text(comparisons[:1]))
-    return _status(outcome, settings.directory)
+    return _status(outcome, settings.directory, options)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -74,14 +74,16 @@ def compare(options: argparse.Namespace) -> int:
         if not (options.before and options.after):
             raise UsageError("give both --before DIR and --after DIR")
         comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
-        _write_report(options.after, comparisons, name="before-after")
+        if not options.no_report:
+            path = _write_report(options.after, comparisons, name="before-after")
+            print(f"report: {path}", file=sys.stderr)
         _print_tables(options, comparisons)
-        return 0
+        return int(any(codec.failures for codec in comparisons[0].results.codecs))
     codecs = tuple(options.codecs)
     anchor = options.anchor or (codecs[-1] if codecs else None)
-    if anchor is None or not set(codecs) - {anchor}:
+    if anchor is None or len({registry.unaliased(name) for name in (*codecs, anchor)}) < 2:
         raise UsageError(
-            "name at least one codec and, last, the anchor: python -m bench.compare jpeg vvenc"
+            "name two different codecs, the anchor last: python -m bench.compare jpeg vvenc"
         )
     settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
     outcome = execute(settings, Progress(quiet=options.quiet))
@@ -93,7 +95,7 @@ def compare(options: argparse.Namespace) -> int:
     if not options.no_report:
         _write_report(settings.directory, comparisons)
     _print_tables(options, comparisons)
-    return _status(outcome, settings.directory)
+    return _status(outcome, settings.directory, options)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -169,18 +171,28 @@ def _comparisons(
     everything, is unavailable.
     """
     manifest = Manifest.read(directory)
-    typed = codecs if codecs is not None else tuple(manifest.codecs)
-    names = tuple(manifest.codecs.get(t, t) for t in typed if t not in manifest.unavailable)
-    main = manifest.codecs.get(anchor, anchor) if anchor else _default_anchor(names)
-    if main not in names:
-        return []
+    typed = codecs if codecs is not None else tuple(manifest.names)
+    own = dict.fromkeys(
+        manifest.codec_named(name) for name in typed if name not in manifest.unavailable
+    )
+    if missing := [name for name in own if name not in manifest.ladders]:
+        raise UsageError(
+            f"{', '.join(missing)} was not measured in {directory}, which holds "
+            f"{', '.join(manifest.ladders)}; measure it: python -m bench run {' '.join(missing)} "
+            f"--dataset {manifest.dataset} --run {directory}"
+        )
     results = collect(
-        (m for m in Store(directory) if m.image in manifest.images),
-        codecs=names,
+        Store(directory),
+        [manifest.ladders[name] for name in own],
+        manifest.pictures,
         metrics=tuple(manifest.metrics),
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )
+    names = tuple(codec.name for codec in results.codecs)
+    main = manifest.codec_named(anchor) if anchor else _default_anchor(names)
+    if main not in names:
+        return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
     return [comparison.compare(results, name) for name in (main, *others)]
 
@@ -220,15 +232,14 @@ def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]
         print(tables.as_text(comparisons[:1]))
 
 
-def _status(outcome: Outcome, directory: Path) -> int:
+def _status(outcome: Outcome, directory: Path, options: argparse.Namespace) -> int:
     problems = outcome.failed + len(outcome.plan.unavailable)
     if problems:
         print(
             f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
-            "unavailable: the report gives the reasons",
+            "unavailable: the report gives the reasons; failed ones are tried again with --retry",
             file=sys.stderr,
         )
-    report_path = directory / "report.html"
-    if report_path.exists():
-        print(f"report: {report_path}", file=sys.stderr)
+    if not options.no_report:
+        print(f"report: {directory / 'report.html'}", file=sys.stderr)
     return 1 if problems else 0

@@ -88,7 +88,7 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
     if reason := _unavailable(anchor, metric) or _unavailable(codec, metric):
         verdict = Verdict(None, Status.UNAVAILABLE, reason, METHOD)
         return Cell(verdict, verdict, ())
-    if gap := _gap(anchor, metric) or _gap(codec, metric):
+    if gap := _gap(anchor, metric) or _gap(codec, metric) or _versions(anchor, codec, metric):
         verdict = Verdict(None, Status.INVALID, gap, METHOD)
         return Cell(verdict, verdict, ())
     rising = metrics.info(metric).higher_is_better
@@ -117,7 +117,9 @@ def _unavailable(codec: CodecResult, metric: str) -> str:
     good = [m for m in codec.measurements.values() if m.status == "ok"]
     if not good or not all(math.isnan(m.metric(metric)) for m in good):
         return ""
-    return _reason(good[0], metric).removeprefix("unavailable: ")
+    reason = _reason(good[0], metric)
+    # Any other reason is a fault or the pictures' nature: no reason to drop the metric quietly.
+    return reason.removeprefix("unavailable: ") if reason.startswith("unavailable") else ""
 
 
 def _reason(measurement: Measurement, metric: str) -> str:
@@ -140,6 +142,19 @@ def _gap(codec: CodecResult, metric: str) -> str:
         reason = _reason(missing[0], metric)
         return f"{codec.name}, {_listed(dict.fromkeys(m.image for m in missing))}: {reason}"
     return ""
+
+
+def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
+    """Why two codecs' values of a metric cannot be compared; empty where they can."""
+    found = {
+        version: result.name
+        for result in (anchor, codec)
+        for version in sorted({m.metrics[metric].version for m in result.measurements.values()})
+    }
+    if len(found) == 1:
+        return ""
+    said = " and ".join(f"{version} ({name})" for version, name in found.items())
+    return f"computed by different versions of the metric: {said}; run again to score both alike"
 
 
 def _listed(names: Sequence[str] | Mapping[str, None]) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 from bench import worker
 from bench.plan import Task
-from bench.store import Measurement, MetricValue, Store
+from bench.store import Measurement, MetricValue, Store, Timing
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 START_LIMIT = 300.0
@@ -165,49 +165,76 @@ class _Lane:
             each.start()
 
     def measure(self, task: Task) -> Done:
+        """Encode, decode, score; or score a kept stream."""
+        if not task.encode:
+            return self._score_kept(task)
         m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
-        limit = self.time_limit or 600 + 30 * task.estimate
         stream = self.store.stream_path(m.key)
         busy = 0.0
         try:
-            if task.encode:
-                size, stream_digest, encode, diagnostics = self.workers["encode"].call(
-                    (task.codec, task.point, task.image, stream), limit
-                )
-                busy += encode.wall
-                m = replace(
-                    m,
-                    bytes=size,
-                    stream_digest=stream_digest,
-                    encode=encode,
-                    diagnostics=diagnostics,
-                )
-            shape, pixel_digest, decode = self.workers["decode"].call(
-                (task.codec, stream, self.pixels), limit
+            size, stream_digest, encode, diagnostics = self.workers["encode"].call(
+                (task.codec, task.point, task.image, stream), self._limit(task)
             )
+            busy += encode.wall
+            m = replace(
+                m,
+                bytes=size,
+                stream_digest=stream_digest,
+                encode=encode,
+                diagnostics=diagnostics,
+            )
+            pixel_digest, decode = self._decode(task)
             busy += decode.wall
-            if shape != (m.height, m.width, 3):
-                raise CallFailed("failed", f"decoded to {shape}, not {(m.height, m.width, 3)}")
-            if task.encode:
-                m = replace(m, decode=decode, reconstruction_digest=pixel_digest)
-            elif pixel_digest != m.reconstruction_digest:
-                raise CallFailed("failed", "the kept stream now decodes to another picture")
+            m = replace(m, decode=decode, reconstruction_digest=pixel_digest)
         except CallFailed as error:
             m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
         scores, seconds = self._score(task)
         return Done(task, replace(m, metrics={**m.metrics, **scores}), busy + seconds)
 
+    def _score_kept(self, task: Task) -> Done:
+        """New metrics for a stream measured earlier; whatever happens, the old ones stay."""
+        m = task.blank
+        try:
+            pixel_digest, decode = self._decode(task)
+        except CallFailed as error:
+            scores = _without_value(task.metrics, f"the kept stream cannot be decoded: {error}")
+            return Done(task, replace(m, metrics={**m.metrics, **scores}), 0.0)
+        if pixel_digest != m.reconstruction_digest and task.afresh is not None:
+            # The decoder has changed without saying so: what was measured is out of date.
+            done = self.measure(task.afresh)
+            return replace(done, busy=done.busy + decode.wall)
+        scores, seconds = self._score(task)
+        return Done(task, replace(m, metrics={**m.metrics, **scores}), decode.wall + seconds)
+
+    def _decode(self, task: Task) -> tuple[str, Timing]:
+        """Digest of the reconstruction, which then lies in `self.pixels`, and the time it took."""
+        m = task.blank
+        shape, pixel_digest, timing = self.workers["decode"].call(
+            (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
+        )
+        if shape != (m.height, m.width, 3):
+            raise CallFailed("failed", f"decoded to {shape}, not {(m.height, m.width, 3)}")
+        return pixel_digest, timing
+
+    def _limit(self, task: Task) -> float:
+        return self.time_limit or 600 + 30 * task.estimate
+
     def _score(self, task: Task) -> tuple[dict[str, MetricValue], float]:
-        """The metrics; where the scorer itself fails, reasons that the next run tries again."""
+        """The metrics and the seconds they took; reasons where the scorer itself fails."""
         try:
             return self.workers["score"].call((task.image, self.pixels, task.metrics), SCORE_LIMIT)
         except CallFailed as error:
-            return {name: MetricValue(None, "", str(error)) for name in task.metrics}, 0.0
+            return _without_value(task.metrics, str(error)), 0.0
 
     def kill(self) -> None:
         for each in self.workers.values():
             each.kill()
+
+
+def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:
+    """Metrics that could not be computed; without a version, so that the next run tries again."""
+    return {name: MetricValue(None, "", reason) for name in metrics}
 
 
 class Worker:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import codecs.registry as registry
+from bench.manifest import Ladder, Picture
 from bench.store import Measurement, MetricValue, Store, key_of
-from codecs.base import Codec, CodecError, CodecUnavailable, Point
+from codecs.base import Codec, CodecError, Point
 from datasets.base import Dataset, ImageRef
 
 SECONDS_PER_SCORED_PIXEL = 6e-7
@@ -30,6 +32,8 @@ class Task:
     """Seconds on one core."""
     encode: bool = True
     """False when the stream is kept and only metrics are missing."""
+    afresh: Task | None = None
+    """What to do instead when the kept stream turns out to be no good."""
 
     @property
     def point(self) -> Point:
@@ -47,6 +51,8 @@ class Plan:
     """Of these, the ones that failed earlier; `--retry` plans them again."""
     names: Mapping[str, str]
     """What the user typed -> the codec's own name, for the codecs that can run here."""
+    ladders: Mapping[str, Ladder]
+    """Codec's own name -> what its measurements are filed under, in the order asked for."""
     unavailable: Mapping[str, str]
     """What the user typed -> why it cannot run here."""
 
@@ -81,11 +87,11 @@ def make_plan(
     does not follow the rate ladder.  Unknown codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
-    created, unavailable = _create(codecs)
+    created, names, unavailable = _create(codecs)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
     done = failed = 0
     for typed, codec in created.items():
-        for order, point in enumerate(codec.points):
+        for point in codec.points:
             for image in dataset.images:
                 old = stored.get(key_of(codec, point, image))
                 if old and old.status != "ok" and not retry:
@@ -98,13 +104,12 @@ def make_plan(
                     continue
                 pixels = image.width * image.height
                 scoring = pixels * SECONDS_PER_SCORED_PIXEL
+                blank = _blank(codec, point, image, dataset.name, metrics)
+                wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
+                seconds = codec.seconds(pixels, point) + scoring
+                task = Task(typed, blank, image, wanted, seconds)
                 if reusable and old and store.read_stream(old) is not None:
-                    task = Task(typed, old, image, stale, scoring, encode=False)
-                else:
-                    blank = _blank(codec, point, order, image, dataset.name, metrics)
-                    wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
-                    seconds = codec.seconds(pixels, point) + scoring
-                    task = Task(typed, blank, image, wanted, seconds)
+                    task = Task(typed, old, image, stale, scoring, encode=False, afresh=task)
                 per_image[image.name].append(task)
     shuffle = random.Random(seed)
     groups = [group for group in per_image.values() if group]
@@ -115,37 +120,63 @@ def make_plan(
         tasks=tuple(task for group in groups for task in group),
         done=done,
         failed=failed,
-        names={typed: codec.name for typed, codec in created.items()},
+        names=names,
+        ladders={codec.name: Ladder.of(codec) for codec in created.values()},
         unavailable=unavailable,
     )
 
 
-def _create(codecs: Sequence[str]) -> tuple[dict[str, Codec], dict[str, str]]:
-    """The codecs that can run here, and why the others cannot; each codec once."""
+def _create(
+    codecs: Sequence[str],
+) -> tuple[dict[str, Codec], dict[str, str], dict[str, str]]:
+    """The codecs that can run here, each once; the names of all that was typed; and why the
+    others cannot run."""
     created: dict[str, Codec] = {}
+    names: dict[str, str] = {}
     unavailable: dict[str, str] = {}
     by_name: dict[str, str] = {}
     for typed in dict.fromkeys(codecs):
         try:
             codec = registry.create(typed)
-        except CodecUnavailable as error:
+            _probe(codec)
+        except registry.UnknownCodec:
+            raise
+        except CodecError as error:
             unavailable[typed] = str(error)
             continue
+        names[typed] = codec.name
         twin = by_name.setdefault(codec.name, typed)
-        if twin != typed:
-            if (codec.version, codec.settings) == (created[twin].version, created[twin].settings):
-                continue  # an alias
+        if twin == typed:
+            created[typed] = codec
+        elif Ladder.of(codec) != Ladder.of(created[twin]):
             raise CodecError(
                 f"{twin} and {typed} are both named {codec.name!r}: give one another name"
             )
-        created[typed] = codec
-    return created, unavailable
+    return created, names, unavailable
+
+
+def _probe(codec: Codec) -> None:
+    """Ask a codec everything that planning will ask, so that a broken one costs only itself."""
+    picture = Picture("", "", 768, 512)
+    try:
+        for _ in Ladder.of(codec).keys(picture):
+            pass
+        for point in codec.points:
+            float(codec.seconds(picture.width * picture.height, point))
+            codec.command(point)
+        json.dumps([codec.label, codec.device, *codec.tuned_for, dict(codec.settings)])
+    except CodecError:
+        raise
+    except Exception as error:  # other people's code
+        raise CodecError(
+            f"{codec.name} cannot be planned: {type(error).__name__}: {error}; version, settings "
+            "and points must be plain text and numbers"
+        ) from error
 
 
 def _blank(
     codec: Codec,
     point: Point,
-    order: int,
     image: ImageRef,
     dataset: str,
     metrics: Mapping[str, str],
@@ -160,7 +191,6 @@ def _blank(
         settings=dict(codec.settings),
         parameter=point.parameter,
         value=point.value,
-        order=order,
         dataset=dataset,
         image=image.name,
         image_digest=image.digest,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from bench.executors import Done
+    from bench.manifest import Manifest
     from bench.plan import Plan
-    from bench.run import Manifest, Settings
+    from bench.run import Settings
 
 LINE_EVERY = 20.0
 """Seconds between progress lines where there is no terminal."""

@@ -8,20 +8,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.manifest import Ladder, Picture
 from bench.store import Measurement
 
 Grid = NDArray[np.float64]
 """float64[points, images]; NaN where a value is missing."""
-
-
-class UnequalImages(Exception):
-    """Codecs were measured on different pictures; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -93,77 +90,59 @@ class Results:
 
 def collect(
     measurements: Iterable[Measurement],
+    ladders: Sequence[Ladder],
+    pictures: Sequence[Picture],
     *,
-    codecs: Sequence[str] | None = None,
     metrics: Sequence[str],
     dataset: str,
     unavailable: Mapping[str, str] | None = None,
 ) -> Results:
     """Arrange measurements as curves.
 
-    `codecs` names the codecs wanted, in order (default: all, in order of appearance).  When a
-    run holds several versions of a codec, the one measured last counts.  Raises `UnequalImages`
-    unless all were measured on the same pictures: a figure over different sets means nothing.
+    Those count that belong to one of `ladders` (codecs in their order, with version, settings and
+    points) on one of `pictures`, identified by digest; a picture's name is the one given here.
+    Cells without a measurement stay empty.  A codec without any is `unavailable`.
     """
-    by_codec: dict[str, list[Measurement]] = {}
-    for measurement in measurements:
-        by_codec.setdefault(measurement.codec, []).append(measurement)
-    wanted = list(by_codec) if codecs is None else list(codecs)
-    missing = [name for name in wanted if name not in by_codec]
-    if missing:
-        raise KeyError(f"no measurements of {', '.join(missing)}; there are {', '.join(by_codec)}")
-    chosen = {name: _current(by_codec[name]) for name in wanted}
-    pictures = {name: {m.image: m for m in rows} for name, rows in chosen.items()}
-    _require_equal_images(pictures)
-    reference = next(iter(pictures.values()), {})
-    images = tuple(sorted(reference, key=_natural))
+    rows = {m.key: m for m in measurements}
+    ordered = sorted(pictures, key=lambda picture: _natural(picture.name))
+    reasons = dict(unavailable or {})
+    codecs = []
+    for ladder in ladders:
+        cells = {
+            (i, column): replace(rows[key], image=picture.name)
+            for column, picture in enumerate(ordered)
+            for i, key in enumerate(ladder.keys(picture))
+            if key in rows
+        }
+        if cells:
+            codecs.append(_codec_result(ladder, ordered, cells))
+        else:
+            reasons[ladder.codec] = "not measured yet: run the same command again"
     return Results(
         dataset=dataset,
-        images=images,
-        digests=tuple(reference[name].image_digest for name in images),
-        sizes=tuple((reference[name].width, reference[name].height) for name in images),
-        codecs=tuple(_codec_result(rows, images) for rows in chosen.values()),
+        images=tuple(picture.name for picture in ordered),
+        digests=tuple(picture.digest for picture in ordered),
+        sizes=tuple((picture.width, picture.height) for picture in ordered),
+        codecs=tuple(codecs),
         metrics=tuple(metrics),
-        unavailable=dict(unavailable or {}),
+        unavailable=reasons,
     )
 
 
-def _current(rows: list[Measurement]) -> list[Measurement]:
-    """The measurements made with the version and settings that were used last."""
-    last = max(rows, key=lambda m: m.time)
-    return [m for m in rows if (m.version, m.settings) == (last.version, last.settings)]
-
-
-def _require_equal_images(pictures: Mapping[str, Mapping[str, Measurement]]) -> None:
-    names = list(pictures)
-    for other in names[1:]:
-        first = {(m.image, m.image_digest) for m in pictures[names[0]].values()}
-        second = {(m.image, m.image_digest) for m in pictures[other].values()}
-        if first != second:
-            different = sorted({name for name, _ in first ^ second}, key=_natural)
-            raise UnequalImages(
-                f"{names[0]} and {other} were not measured on the same pictures: "
-                f"{', '.join(different)} differ; run `python -m bench run {names[0]} {other}` "
-                "to measure what is missing"
-            )
-
-
-def _codec_result(rows: list[Measurement], images: tuple[str, ...]) -> CodecResult:
-    ladder = {m.order: m.point.label for m in rows}
-    orders = sorted(ladder)
-    place = {order: i for i, order in enumerate(orders)}
-    column = {name: i for i, name in enumerate(images)}
-    newest = max(rows, key=lambda m: m.time)
+def _codec_result(
+    ladder: Ladder, pictures: Sequence[Picture], cells: Mapping[tuple[int, int], Measurement]
+) -> CodecResult:
+    newest = max(cells.values(), key=lambda m: m.time)
     return CodecResult(
-        name=newest.codec,
+        name=ladder.codec,
         label=newest.label,
-        version=newest.version,
-        settings=newest.settings,
+        version=ladder.version,
+        settings=ladder.settings,
         device=newest.device,
         tuned_for=newest.tuned_for,
-        points=tuple(ladder[order] for order in orders),
-        images=images,
-        measurements={(place[m.order], column[m.image]): m for m in rows},
+        points=tuple(point.label for point in ladder.points),
+        images=tuple(picture.name for picture in pictures),
+        measurements=cells,
     )
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import platform
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from bench import metrics as metrics_package
 from bench.executors import run_tasks
+from bench.manifest import Manifest, Picture
 from bench.plan import Plan, make_plan
 from bench.progress import Progress
-from bench.store import Store, StoreError
+from bench.store import Measurement, Store
 from datasets.base import Dataset
-from datasets.cache import write_atomically
 from datasets.registry import open_dataset
 
 QUICK_IMAGES = 4
@@ -53,58 +52,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a run directory holds, written beside the measurements at every run."""
-
-    dataset: str
-    label: str
-    source: str
-    images: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-    """What was converted on loading, and what the data set wants known."""
-    quick: bool
-    codecs: dict[str, str]
-    """What the user typed -> the codec's own name."""
-    unavailable: dict[str, str]
-    metrics: dict[str, str]
-    command: str
-    jobs: int
-    host: dict[str, str]
-    packages: dict[str, str]
-    started: str
-    finished: str = ""
-
-    def write(self, directory: Path) -> None:
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_atomically(directory / "run.json", text.encode())
-
-    @classmethod
-    def read(cls, directory: Path) -> Manifest:
-        """Raises `StoreError` when the directory holds no run."""
-        path = directory / "run.json"
-        try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            for name in ("images", "notes"):
-                raw[name] = tuple(raw[name])
-            raw["skipped"] = tuple((name, why) for name, why in raw["skipped"])
-            return cls(**raw)
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{directory} holds no run; make one: python -m bench run --run {directory}"
-            ) from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{path} is damaged ({error}); run again to write it anew") from error
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How a run ended."""
 
     manifest: Manifest
     plan: Plan
     failed: int
-    """Measurements that failed, in this run or earlier."""
+    """Measurements that failed, in this run or earlier, or lack a metric for no good reason."""
     wall: float
     busy: float
     """Seconds that codecs and metrics took, over all lanes."""
@@ -140,18 +94,18 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
             dataset=dataset.name,
             label=dataset_label(dataset, settings),
             source=dataset.source,
-            images=tuple(image.name for image in dataset.images),
+            pictures=tuple(Picture.of(image) for image in dataset.images),
             skipped=dataset.skipped,
             notes=(
                 *dataset.notes,
                 *(f"{image.name}: {note}" for image in dataset.images for note in image.notes),
             ),
             quick=settings.quick,
-            codecs=dict(plan.names),
+            names=dict(plan.names),
+            ladders={**Manifest.earlier_ladders(settings.directory), **plan.ladders},
             unavailable=dict(plan.unavailable),
             metrics=versions,
             command="python -m bench " + " ".join(sys.argv[1:]),
-            jobs=settings.jobs,
             host=host_facts(),
             packages=package_versions(),
             started=started,
@@ -165,7 +119,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
         with progress:
             for done in measurements:
                 store.append(done.measurement)
-                failed += done.measurement.status != "ok"
+                failed += _failed(done.measurement, done.task.metrics)
                 busy += done.busy
                 progress.advance(done)
         manifest = replace(manifest, finished=_now())
@@ -209,10 +163,22 @@ def _without_twins(dataset: Dataset) -> Dataset:
 
 
 def default_directory(dataset: str, quick: bool) -> Path:
-    """`runs/kodak`; the folder's own name for a folder of images."""
-    name = Path(dataset).resolve().name if os.sep in dataset or dataset == "." else dataset
+    """`runs/kodak`; for a folder of images its own name and a digest of where it is."""
+    name = dataset
+    if os.sep in dataset or dataset == ".":
+        path = Path(dataset).resolve()
+        name = f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".") or "images"
     return Path("runs") / (safe + ("-quick" if quick else ""))
+
+
+def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
+    """Whether something went wrong that another attempt may put right.
+
+    A metric without a value but with a version is undefined for that picture: no failure.
+    """
+    scores = [measurement.metrics.get(name) for name in wanted]
+    return measurement.status != "ok" or any(s is None or not s.version for s in scores)
 
 
 def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,58 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench import comparison
 from bench.comparison import Comparison
-from bench.results import collect
-from bench.run import Manifest
-from bench.store import Measurement, Store, StoreError
+from bench.manifest import Ladder, Manifest
+from bench.results import CodecResult, Results, collect
+from bench.store import Store, StoreError
 
 BEFORE, AFTER = "before", "after"
+
+
+class UnequalPictures(Exception):
+    """Two runs were made on different pictures; the message names them."""
 
 
 def compare_runs(before: Path, after: Path, codecs: Sequence[str]) -> Comparison:
     """Each codec of the later run against the same codec of the earlier one.
 
     `codecs` restricts the comparison (default: all that both runs hold).  Raises `StoreError`
-    when the runs share no codec, `UnequalImages` when they were made on different pictures.
+    when the runs share no codec, `UnequalPictures` when they were made on different pictures.
     """
     manifests = {BEFORE: Manifest.read(before), AFTER: Manifest.read(after)}
-    rows = {BEFORE: list(Store(before)), AFTER: list(Store(after))}
-    held = {label: {m.codec for m in rows[label]} for label in rows}
-    ordered = dict.fromkeys(m.codec for m in rows[AFTER])
-    names = [name for name in codecs or ordered if name in held[BEFORE] & held[AFTER]]
-    missing = [name for name in codecs if name not in names]
-    if missing or not names:
-        raise StoreError(
-            f"{', '.join(missing) or 'no codec'} is in both runs: {before} holds "
-            f"{', '.join(sorted(held[BEFORE]))}; {after} holds {', '.join(sorted(held[AFTER]))}"
-        )
-    renamed = [
-        _renamed(m, label)
-        for label in (BEFORE, AFTER)
-        for m in rows[label]
-        if m.image in manifests[label].images
+    _require_equal_pictures(manifests)
+    names = _shared(manifests, codecs)
+    runs = {
+        label: _results(directory, [manifests[label].ladders[name] for name in names], manifests)
+        for label, directory in ((BEFORE, before), (AFTER, after))
+    }
+    for name in names:
+        for label, run in runs.items():
+            if name in run.unavailable:
+                raise StoreError(f"{name} in the run {label}: {run.unavailable[name]}")
+    both = [
+        _labelled(runs[label].codec(name), label) for name in names for label in (AFTER, BEFORE)
     ]
-    results = collect(
-        renamed,
-        codecs=[f"{name} ({label})" for name in names for label in (AFTER, BEFORE)],
-        metrics=tuple(manifests[AFTER].metrics),
-        dataset=manifests[AFTER].label,
-    )
     return comparison.compare_pairs(
-        results,
+        replace(runs[AFTER], codecs=tuple(both)),
         anchor=f"each codec's own run {BEFORE}",
         pairs=[(f"{name} ({AFTER})", f"{name} ({BEFORE})") for name in names],
     )
 
 
-def _renamed(measurement: Measurement, label: str) -> Measurement:
-    return replace(
-        measurement,
-        codec=f"{measurement.codec} ({label})",
-        label=f"{measurement.label} ({label})",
+def _require_equal_pictures(manifests: Mapping[str, Manifest]) -> None:
+    held = {label: {p.digest: p.name for p in m.pictures} for label, m in manifests.items()}
+    for label, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
+        only = [name for digest, name in held[label].items() if digest not in held[other]]
+        if only:
+            more = f" and {len(only) - 3} more" if len(only) > 3 else ""
+            raise UnequalPictures(
+                f"the runs were made on different pictures: only the run {label} has "
+                f"{', '.join(only[:3])}{more}; make both on the same data set"
+            )
+
+
+def _shared(manifests: Mapping[str, Manifest], codecs: Sequence[str]) -> list[str]:
+    """The codecs to compare, by their own names."""
+    held = {label: manifest.ladders for label, manifest in manifests.items()}
+    typed = {
+        name: manifests[AFTER].codec_named(manifests[BEFORE].codec_named(name))
+        for name in codecs or held[AFTER]
+    }
+    for name, own in typed.items():
+        missing = [label for label in (BEFORE, AFTER) if own not in held[label]]
+        if missing and codecs:
+            raise StoreError(
+                f"{name} is not in the run {' nor in the run '.join(missing)}: the run {BEFORE} "
+                f"holds {', '.join(held[BEFORE])}; the run {AFTER} holds {', '.join(held[AFTER])}"
+            )
+    names = [own for own in typed.values() if own in held[BEFORE] and own in held[AFTER]]
+    if not names:
+        raise StoreError(
+            f"the runs share no codec: the run {BEFORE} holds {', '.join(held[BEFORE])}; "
+            f"the run {AFTER} holds {', '.join(held[AFTER])}"
+        )
+    return list(dict.fromkeys(names))
+
+
+def _results(directory: Path, ladders: list[Ladder], manifests: Mapping[str, Manifest]) -> Results:
+    """One run's curves, under the later run's names of pictures."""
+    after = manifests[AFTER]
+    return collect(
+        Store(directory), ladders, after.pictures, metrics=tuple(after.metrics), dataset=after.label
     )
+
+
+def _labelled(codec: CodecResult, label: str) -> CodecResult:
+    return replace(codec, name=f"{codec.name} ({label})", label=f"{codec.label} ({label})")

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -24,6 +25,8 @@ from codecs.base import Codec, Point
 from datasets.base import ImageRef
 
 SCHEMA = 1
+SCRATCH = ".bench-scratch-"
+"""How the names of folders for temporary files begin."""
 
 
 class StoreError(Exception):
@@ -60,8 +63,6 @@ class Measurement:
     settings: Mapping[str, str]
     parameter: str
     value: int | float | str
-    order: int
-    """Place of the operating point on the rate ladder, 0 = lowest rate."""
     dataset: str
     image: str
     image_digest: str
@@ -204,10 +205,11 @@ class Store:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder for temporary files; what a killed run left in it is removed."""
-        folder = (self.directory / "scratch").resolve()
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        """An empty folder for temporary files; those that killed runs left are removed."""
+        for left in self.directory.glob(f"{SCRATCH}*"):
+            if not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=self.directory)).resolve()
         try:
             yield folder
         finally:

@@ -6,6 +6,7 @@ decoder sees nothing but the stream; the scorer sees both pictures.  A reply is 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import resource
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 PREPARED_BYTES = 1 << 30
 """Reference features that a scorer keeps (always those of the newest image)."""
+DIAGNOSTICS_LIMIT = 1 << 20
+"""Characters of JSON that a codec may tell about one stream."""
 
 
 def serve(connection: Connection, role: str, arguments: tuple[Any, ...]) -> None:
@@ -100,7 +103,7 @@ class Encoder:
         if not isinstance(data, bytes) or not data:
             raise CodecError(f"{name} returned no bytes")
         write_atomically(stream_path, data)
-        return len(data), digest(data), timing, dict(codec.diagnostics(image, data))
+        return len(data), digest(data), timing, _diagnostics(codec, image, data)
 
 
 class Decoder:
@@ -167,6 +170,18 @@ class Scorer:
 
     def _bytes(self) -> int:
         return sum(prepared.nbytes for prepared in self.prepared.values())
+
+
+def _diagnostics(codec: Codec, image: Image, data: bytes) -> dict[str, Any]:
+    """What the codec tells of a stream, as plain JSON; an `error` where that cannot be had."""
+    try:
+        text = json.dumps(dict(codec.diagnostics(image, data)), allow_nan=False)
+        if len(text) > DIAGNOSTICS_LIMIT:
+            raise ValueError(f"{len(text)} characters are more than {DIAGNOSTICS_LIMIT}")
+    except Exception as error:  # a report's extra must not cost a measurement
+        return {"error": f"{type(error).__name__}: {error}"[:500]}
+    plain: dict[str, Any] = json.loads(text)
+    return plain
 
 
 class _CodecCache(dict[str, Codec]):

@@ -59,6 +59,7 @@ def render(
         failures=views.failures(main),
         facts=views.codec_facts(main),
         metric_versions=views.metric_versions(main),
+        measured=views.measured_facts(main),
         cautions=find_cautions(main, charts, provenance),
         images=list(
             zip(main.results.images, main.results.sizes, main.results.digests, strict=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.run import Manifest
+    from bench.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,6 @@ class Provenance:
     command: str = ""
     started: str = ""
     finished: str = ""
-    jobs: int = 1
-    """Measurements that ran side by side."""
     host: Mapping[str, str] = field(default_factory=dict)
     packages: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +54,6 @@ def from_manifest(manifest: Manifest) -> Provenance:
         command=manifest.command,
         started=manifest.started,
         finished=manifest.finished,
-        jobs=manifest.jobs,
         host=manifest.host,
         packages=manifest.packages,
         metrics=manifest.metrics,

@@ -262,6 +262,23 @@ def _facts(codec: CodecResult, anchor: str) -> CodecFacts:
     )
 
 
+def measured_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """When, where and in what company the measurements were made: by themselves, since one
+    directory may hold the work of several commands."""
+    rows = [m for c in comparison.results.codecs for m in c.measurements.values()]
+    times = sorted(m.time for m in rows if m.time)
+    jobs = sorted({m.jobs for m in rows})
+    hosts = sorted({clean(m.host) for m in rows if m.host})
+    facts = []
+    if times:
+        facts.append(("Measured", times[0] if len(times) == 1 else f"{times[0]} to {times[-1]}"))
+    if hosts:
+        facts.append(("Host" if len(hosts) == 1 else "Hosts", ", ".join(hosts)))
+    if jobs:
+        facts.append(("Side by side", " or ".join(map(str, jobs))))
+    return facts
+
+
 def metric_versions(comparison: Comparison) -> list[tuple[str, str]]:
     """(metric, version) as recorded in the measurements; several when they were mixed."""
     seen: dict[str, dict[str, None]] = {name: {} for name in comparison.results.metrics}

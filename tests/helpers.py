@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from bench.manifest import Ladder, Picture
+from bench.results import Results, collect
 from bench.store import Measurement, MetricValue, Timing, measurement_key
 from codecs.base import Point
 
@@ -11,7 +16,6 @@ def measurement(
     image: str = "a.png",
     value: int = 50,
     *,
-    order: int = 0,
     version: str = "1",
     size: int = 1000,
     status: str = "ok",
@@ -30,7 +34,6 @@ def measurement(
         settings={},
         parameter="quality",
         value=value,
-        order=order,
         dataset="test",
         image=image,
         image_digest=image,
@@ -42,3 +45,19 @@ def measurement(
         decode=Timing(0.3, 0.4),
         time=time,
     )
+
+
+def collected(rows: Sequence[Measurement], **options: Any) -> Results:
+    """Curves of all rows: codecs, points and pictures in order of appearance."""
+    points: dict[tuple[str, str], dict[Point, None]] = {}
+    settings = {}
+    pictures: dict[str, Picture] = {}
+    for m in rows:
+        points.setdefault((m.codec, m.version), {})[m.point] = None
+        settings[m.codec, m.version] = m.settings
+        pictures[m.image_digest] = Picture(m.image, m.image_digest, m.width, m.height)
+    ladders = [
+        Ladder(codec, version, settings[codec, version], tuple(found))
+        for (codec, version), found in points.items()
+    ]
+    return collect(rows, ladders, tuple(pictures.values()), **options)

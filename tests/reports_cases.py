@@ -10,9 +10,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from bench.comparison import Comparison, compare
-from bench.results import collect
-from bench.store import Measurement, MetricValue, Timing
+from bench.store import Measurement, MetricValue, Timing, measurement_key
+from codecs.base import Point
 from reports import Provenance, write_report
+from tests.helpers import collected
 
 METRICS = ("psnr", "ms-ssim", "lpips-alex")
 IMAGES = ("a.png", "b.png", "c.png")
@@ -41,7 +42,6 @@ def made_up(
     }
     values |= metrics or {}
     facts: dict[str, object] = {
-        "key": f"{codec}-{image}-{order}",
         "status": "ok",
         "codec": codec,
         "label": codec.upper() if label is None else label,
@@ -49,7 +49,6 @@ def made_up(
         "settings": {"chroma": "4:2:0"},
         "parameter": "qp",
         "value": 50 - 5 * order,
-        "order": order,
         "dataset": "test",
         "image": image,
         "image_digest": digest or f"digest of {image}",
@@ -63,7 +62,10 @@ def made_up(
         "encode": Timing(0.5 + order, 0.25),
         "decode": Timing(0.125, 0.0625),
     }
-    return Measurement(**(facts | changes))  # type: ignore[arg-type]
+    facts |= changes
+    point = Point(str(facts["parameter"]), facts["value"])  # type: ignore[arg-type]
+    identity = (facts["codec"], facts["version"], facts["settings"], point, facts["image_digest"])
+    return Measurement(key=measurement_key(*identity), **facts)  # type: ignore[arg-type]
 
 
 def failed(codec: str, image: str, order: int, reason: str) -> Measurement:
@@ -94,7 +96,7 @@ def comparison(
     dataset: str = "three pictures",
     unavailable: dict[str, str] | None = None,
 ) -> Comparison:
-    results = collect(rows, metrics=metrics, dataset=dataset, unavailable=unavailable)
+    results = collected(rows, metrics=metrics, dataset=dataset, unavailable=unavailable)
     return compare(results, anchor)
 
 
@@ -180,12 +182,13 @@ def drawings(text: str) -> list[ElementTree.Element]:
     return [ElementTree.fromstring(one) for one in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
 
 
-def kodak(codecs: dict[str, float]) -> list[Measurement]:
-    """24 pictures with the digests of the Kodak set."""
+def kodak(codecs: dict[str, float], *, mirrored: bool = False) -> list[Measurement]:
+    """24 pictures with the digests of the Kodak set, or with these written backwards."""
     table = Path(__file__).parent.parent / "datasets" / "kodak.txt"
     entries = [line.split() for line in table.read_text().splitlines() if line[0] != "#"]
+    step = -1 if mirrored else 1
     return [
-        made_up(codec, name, order, efficiency=efficiency, digest=digest, dataset="kodak")
+        made_up(codec, name, order, efficiency=efficiency, digest=digest[::step], dataset="kodak")
         for codec, efficiency in codecs.items()
         for digest, _, _, name in entries
         for order in range(6)

@@ -67,12 +67,12 @@ def test_tables_go_to_standard_output_or_a_file(folder, capsys, option, check):
 def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(folder, capsys):
     assert bench_compare.main([TOY, "webp", *where(folder), "--no-report", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
-    curves: dict[str, dict[int, list[tuple[float, float]]]] = {"coarse": {}, "webp": {}}
+    curves: dict[str, dict[float, list[tuple[float, float]]]] = {"coarse": {}, "webp": {}}
     for row in Store(next((folder.parent / "runs").iterdir())):
         value = row.bpp, row.metric("psnr")
-        curves[row.codec].setdefault(row.order, []).append(value)
+        curves[row.codec].setdefault(float(row.value), []).append(value)
     means = {
-        name: np.array([np.mean(ladder[order], axis=0) for order in sorted(ladder)]).T
+        name: np.array([np.mean(ladder[value], axis=0) for value in sorted(ladder)]).T
         for name, ladder in curves.items()
     }
     expected = bjontegaard.bd_rate(
@@ -91,6 +91,38 @@ def test_two_runs_of_one_codec_are_compared(folder, capsys, monkeypatch):
     assert "webp (after)" in json.dumps(rows)
     assert (folder.parent / "after" / "before-after.html").exists()
     assert not (folder.parent / "after" / "report.html").exists()
+
+
+def test_two_runs_are_compared_by_alias_and_under_new_names_of_pictures(folder, capsys):
+    assert bench_main.main(["run", "hevc", *where(folder), "--run", "a", "--no-report"]) == 0
+    (folder / "one.png").rename(folder / "two.png")
+    assert bench_main.main(["run", "hevc", *where(folder), "--run", "b", "--no-report"]) == 0
+    capsys.readouterr()
+    pair = ["--before", "a", "--after", "b"]
+    assert bench_compare.main([*pair, "bpg", "--json", "--no-report"]) == 0
+    row = json.loads(capsys.readouterr().out)["comparisons"][0]["rows"][0]
+    assert row["cells"]["psnr"]["bd_rate_percent"]["value"] == pytest.approx(0, abs=1e-9)
+    assert not Path("b/before-after.html").exists()
+    assert bench_compare.main([*pair, "jpeg"]) == 2
+    assert "jpeg is not in the run before nor in the run after" in capsys.readouterr().err
+    (folder / "two.png").unlink()
+    assert bench_main.main(["run", "hevc", *where(folder), "--run", "b", "--no-report"]) == 0
+    capsys.readouterr()
+    assert bench_compare.main(pair) == 2
+    assert "only the run before has one.png" in capsys.readouterr().err
+
+
+def test_a_report_names_the_codec_that_has_no_measurements_yet(folder, capsys):
+    assert (
+        bench_main.main(["run", "webp", "jpeg", *where(folder), "--run", "r", "--no-report"]) == 0
+    )
+    path = Path("r/measurements.jsonl")
+    lines = [line for line in path.read_text().splitlines(True) if '"codec": "jpeg"' in line]
+    path.write_text("".join(lines))
+    assert bench_main.main(["report", "r"]) == 0
+    assert "not measured yet" in Path("r/report.html").read_text()
+    assert bench_main.main(["report", "r", "avif"]) == 2
+    assert "avif was not measured in r" in capsys.readouterr().err
 
 
 def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
@@ -112,6 +144,7 @@ def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
         (["run", "jpeg", "--metrics", "pnsr"], "psnr"),
         (["run", "no-such.toml"], "no file no-such.toml"),
         (["compare", "jpeg"], "anchor"),
+        (["compare", "hevc", "bpg"], "two different codecs"),
         (["compare", "--before", "runs/a"], "--after"),
         (["report", "nowhere"], "holds no run"),
     ],

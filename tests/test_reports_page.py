@@ -231,7 +231,7 @@ def test_published_curves_stand_beside_the_full_set_only(tmp_path):
     assert text.count('class="published on p-vtm-18.0"') == 2  # both axes; PSNR only
     subset = comparison([row for row in rows if row.image != "kodim24.png"])
     quick = replace(PROVENANCE, quick=True)
-    other = comparison([replace(row, image_digest=row.image_digest[::-1]) for row in rows])
+    other = comparison(kodak({"jpeg": 2.0, "vvenc": 1.0}, mirrored=True))
     for compared, provenance in ((subset, PROVENANCE), (whole, quick), (other, PROVENANCE)):
         _, page = written(tmp_path, compared, provenance=provenance)
         assert "VTM 18.0" not in page.text
@@ -277,6 +277,18 @@ def test_timings_say_whether_they_were_taken_alone(tmp_path):
     _, page = written(tmp_path, comparison(rows))
     assert {row[-1] for row in page.table(data_codec="jpeg")} == {"beside 3 others"}
     assert "up to 4 measurements side by side" in page.text
+
+
+def test_when_where_and_in_what_company_is_told_by_the_measurements(tmp_path):
+    rows = [
+        replace(row, jobs=4, host="<b>one", time="2026-01-02T03:04:05Z")
+        for row in (*ladder("jpeg", 2.0), *ladder("vvenc"))
+    ]
+    rows[0] = replace(rows[0], jobs=1, host="two", time="2026-02-03T04:05:06Z")
+    _, page = written(tmp_path, comparison(rows))
+    assert "2026-01-02T03:04:05Z to 2026-02-03T04:05:06Z" in page.text
+    assert "<b>one, two" in page.text
+    assert "1 or 4" in page.text
 
 
 def test_settings_versions_and_commands_are_there_to_the_letter(tmp_path):

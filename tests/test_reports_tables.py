@@ -218,7 +218,10 @@ def test_a_doubtful_figure_keeps_its_doubt():
 
 
 def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
-    reason = "the weights are missing; " + "put them into a folder of which this tells you; " * 4
+    reason = (
+        "unavailable: the weights are missing; "
+        + "put them into a folder of which this tells you; " * 4
+    )
     rows = [
         made_up(c, i, o, metrics={"lpips-alex": None})
         for c in ("jpeg", "vvenc")
@@ -226,7 +229,7 @@ def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
         for o in range(5)
     ]
     for row in rows:
-        row.metrics["lpips-alex"] = MetricValue(None, "", reason.strip())  # type: ignore[index]
+        row.metrics["lpips-alex"] = MetricValue(None, "", f"unavailable: {reason.strip()}")  # type: ignore[index]
     compared = comparison(rows)
     for text in (tables.as_text([compared]), tables.as_markdown([compared])):
         assert text.count(reason.strip()) == 1

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
-import pytest
 
+from bench.bd import Status
+from bench.comparison import compare
+from bench.manifest import Ladder, Picture
 from bench.quality import on_scale, pooled
-from bench.results import UnequalImages, collect
-from tests.helpers import measurement
+from bench.results import collect
+from bench.store import MetricValue
+from codecs.base import Point
+from tests.helpers import collected, measurement
+
+LADDER = Ladder("jpeg", "1", {}, tuple(Point("quality", value) for value in (10, 50, 90)))
+PICTURES = tuple(Picture(name, name, 100, 80) for name in ("a10.png", "a2.png"))
 
 
-def grid_of(rows, **kwargs):
-    return collect(rows, metrics=("psnr",), dataset="test", **kwargs)
+def grid_of(rows, ladders=(LADDER,), pictures=PICTURES, **kwargs):
+    return collect(rows, ladders, pictures, metrics=("psnr",), dataset="test", **kwargs)
 
 
 def ladder(codec: str, images=("a2.png", "a10.png")):
     return [
-        measurement(codec, image, value, order=order, size=100 * (order + 1) + column)
+        measurement(codec, image, value, size=100 * (i + 1) + column)
         for column, image in enumerate(images)
-        for order, value in enumerate((10, 50, 90))
+        for i, value in enumerate((10, 50, 90))
     ]
 
 
@@ -37,31 +45,67 @@ def test_rates_and_metrics_land_in_their_cells_whatever_the_order():
 
 def test_a_failed_cell_is_nan_and_its_image_is_named():
     rows = ladder("jpeg")
-    rows[4] = measurement("jpeg", "a10.png", 50, order=1, status="failed", reason="boom")
+    rows[4] = measurement("jpeg", "a10.png", 50, status="failed", reason="boom")
     result = grid_of(rows).codec("jpeg")
     assert math.isnan(result.bpp[1, 1])
     assert result.incomplete_images == ("a10.png",)
     assert [m.reason for m in result.failures] == ["boom"]
 
 
-def test_different_image_sets_are_refused_by_name():
-    with pytest.raises(UnequalImages, match=r"b\.png"):
-        grid_of([*ladder("jpeg"), *ladder("webp", ("a2.png", "b.png"))])
+def test_only_the_pictures_of_the_run_count_by_digest_and_under_their_present_name():
+    rows = [*ladder("jpeg"), *ladder("jpeg", ("other.png",))]
+    renamed = (Picture("z.png", "a2.png", 100, 80),)
+    results = grid_of(rows, pictures=renamed)
+    assert results.images == ("z.png",)
+    codec = results.codec("jpeg")
+    assert {m.image for m in codec.measurements.values()} == {"z.png"}
+    assert codec.bpp.shape == (3, 1)
+    # A different picture that has taken over the name is another picture.
+    assert grid_of(rows, pictures=(Picture("a2.png", "new", 100, 80),)).codecs == ()
 
 
-def test_a_new_codec_version_replaces_the_old_one():
-    old = ladder("jpeg")
-    new = measurement("jpeg", "a2.png", 10, version="2", time="2026-02-01T00:00:00Z")
-    result = grid_of([*old, new]).codec("jpeg")
-    assert result.version == "2"
-    assert len(result.measurements) == 1
+def test_the_version_that_was_run_counts_even_if_another_was_measured_later():
+    newer = [
+        measurement("jpeg", "a2.png", value, version="2", time="2026-02-01T00:00:00Z", size=7)
+        for value in (10, 50, 90)
+    ]
+    result = grid_of([*ladder("jpeg"), *newer]).codec("jpeg")
+    assert result.version == "1"
+    assert {m.version for m in result.measurements.values()} == {"1"}
 
 
-def test_codecs_come_in_the_order_asked_for_and_missing_ones_are_named():
+def test_the_ladder_that_was_run_counts_and_orders_the_points():
+    changed = Ladder("jpeg", "1", {}, (Point("quality", 90), Point("quality", 10)))
+    result = grid_of(ladder("jpeg"), ladders=(changed,)).codec("jpeg")
+    assert result.points == ("quality 90", "quality 10")
+    np.testing.assert_allclose(result.bpp[:, 0], [0.3, 0.1])
+
+
+def test_what_is_not_measured_yet_is_an_empty_cell_or_an_unavailable_codec():
+    webp = Ladder("webp", "1", {}, LADDER.points)
+    results = grid_of(ladder("jpeg", ("a2.png",)), ladders=(webp, LADDER))
+    assert [codec.name for codec in results.codecs] == ["jpeg"]
+    assert "not measured yet" in results.unavailable["webp"]
+    assert results.codec("jpeg").incomplete_images == ("a10.png",)
+
+
+def test_codecs_come_in_the_order_asked_for():
+    webp = Ladder("webp", "1", {}, LADDER.points)
     rows = [*ladder("jpeg"), *ladder("webp")]
-    assert [c.name for c in grid_of(rows, codecs=["webp", "jpeg"]).codecs] == ["webp", "jpeg"]
-    with pytest.raises(KeyError, match="avif"):
-        grid_of(rows, codecs=["avif"])
+    assert [c.name for c in grid_of(rows, ladders=(webp, LADDER)).codecs] == ["webp", "jpeg"]
+    assert [c.name for c in grid_of(rows, ladders=(LADDER, webp)).codecs] == ["jpeg", "webp"]
+
+
+def test_values_of_different_versions_of_a_metric_are_not_compared():
+    old = [
+        replace(m, metrics={"psnr": MetricValue(30.0 + m.value / 10, "0.9")})
+        for m in ladder("webp")
+    ]
+    compared = compare(collected([*old, *ladder("jpeg")], metrics=("psnr",), dataset=""), "jpeg")
+    verdict = compared.rows[0].cells["psnr"].verdict
+    assert verdict.status is Status.INVALID
+    assert "0.9 (webp)" in verdict.message
+    assert "1 (jpeg)" in verdict.message
 
 
 def test_ms_ssim_goes_to_decibel_and_other_metrics_stay():

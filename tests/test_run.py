@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from bench.manifest import Manifest
 from bench.progress import Progress
 from bench.results import collect
-from bench.run import Manifest, Settings, execute
+from bench.run import Settings, default_directory, execute
 from bench.store import Store, StoreError
 from tests.conftest import ROOT
 
@@ -65,7 +67,10 @@ def test_a_run_measures_real_files(folder):
         # The upper bits alone: the error is that of a uniform quantiser.
         assert row.metric("psnr") == pytest.approx(10.8 + 6.02 * (row.value - 0), abs=4)
         assert row.jobs == 2
-    curve = collect(found, metrics=("psnr",), dataset="test").codec("coarse")
+    manifest = Manifest.read(folder.parent / "run")
+    curve = collect(
+        found, tuple(manifest.ladders.values()), manifest.pictures, metrics=("psnr",), dataset=""
+    ).codec("coarse")
     assert (np.diff(curve.bpp, axis=0) > 0).all()
     assert (np.diff(curve.metric("psnr"), axis=0) > 0).all()
 
@@ -91,6 +96,116 @@ def test_a_new_metric_scores_kept_streams_without_encoding(folder, tmp_path, mon
         assert row.encode == before[row.key].encode
 
 
+def test_a_failed_scoring_of_kept_streams_loses_nothing(folder, monkeypatch):
+    measure(folder)
+    before = {row.key: row for row in rows(folder)}
+    monkeypatch.setenv("TOY_DECODE", "hang")
+    outcome = measure(folder, metrics=("psnr", "psnr-y"), time_limit=1.0)
+    assert outcome.failed == 2 * POINTS
+    for row in rows(folder):
+        assert row.status == "ok"
+        assert "cannot be decoded" in row.metrics["psnr-y"].reason
+        assert row.metrics["psnr"] == before[row.key].metrics["psnr"]
+    monkeypatch.delenv("TOY_DECODE")
+    assert measure(folder, metrics=("psnr", "psnr-y")).failed == 0
+    for row in rows(folder):
+        assert row.metric("psnr-y") > 10
+        # The time, the company and the machine are those of the timings.
+        assert (row.time, row.jobs, row.host) == (before[row.key].time, 2, before[row.key].host)
+
+
+def test_a_kept_stream_that_decodes_to_another_picture_is_coded_again(
+    folder, tmp_path, monkeypatch
+):
+    measure(folder)
+    path = folder.parent / "run" / "measurements.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[0]["reconstruction_digest"] = "another"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log = tmp_path / "log"
+    monkeypatch.setenv("TOY_LOG", str(log))
+    assert measure(folder, metrics=("psnr", "psnr-y")).failed == 0
+    assert len(log.read_text().splitlines()) == 1
+    (again,) = [row for row in rows(folder) if row.key == lines[0]["key"]]
+    assert again.reconstruction_digest != "another"
+    assert again.metric("psnr") > 10
+    assert again.metric("psnr-y") > 10
+
+
+def test_a_scorer_that_dies_shows_in_the_outcome_and_is_tried_again(folder, monkeypatch):
+    monkeypatch.setattr("bench.executors.SCORE_LIMIT", 0.0)
+    outcome = measure(folder)
+    assert outcome.failed == 2 * POINTS
+    assert all(row.status == "ok" and row.bytes for row in rows(folder))
+    monkeypatch.undo()
+    outcome = measure(folder)
+    assert (len(outcome.plan.tasks), outcome.failed) == (2 * POINTS, 0)
+
+
+def test_another_picture_under_an_old_name_does_not_mix_with_it(folder, photo):
+    measure(folder)
+    PillowImage.fromarray(photo[20:60, 10:60]).save(folder / "0.png")
+    assert len(measure(folder).plan.tasks) == POINTS
+    manifest = Manifest.read(folder.parent / "run")
+    results = collect(
+        rows(folder),
+        tuple(manifest.ladders.values()),
+        manifest.pictures,
+        metrics=("psnr",),
+        dataset="",
+    )
+    assert results.sizes[0] == (50, 40)
+    assert results.codec("coarse").bpp.shape == (POINTS, 2)
+    assert {m.image_digest for m in results.codec("coarse").measurements.values()} == {
+        picture.digest for picture in manifest.pictures
+    }
+
+
+def test_folders_of_one_name_have_run_directories_of_their_own(tmp_path):
+    first, second = (default_directory(str(tmp_path / name / "kodak"), False) for name in "ab")
+    assert first != second
+    assert first.name.startswith("kodak-")
+    assert default_directory("kodak", False).name == "kodak"
+
+
+def test_codecs_of_earlier_commands_stay_known(folder):
+    measure(folder)
+    measure(folder, codecs=("jpeg",))
+    manifest = Manifest.read(folder.parent / "run")
+    assert set(manifest.ladders) == {"coarse", "jpeg"}
+    assert dict(manifest.names) == {"jpeg": "jpeg"}
+
+
+def test_a_folder_of_the_user_s_in_the_run_directory_is_left_alone(folder, tmp_path):
+    run = folder.parent / "run"
+    for name in ("scratch", "kept"):
+        (run / name).mkdir(parents=True)
+        (run / name / "mine.txt").write_text("mine")
+    (run / ".bench-scratch-link").symlink_to(run / "kept")
+    (run / ".bench-scratch-old").mkdir()
+    measure(folder)
+    assert (run / "scratch" / "mine.txt").exists()
+    assert (run / "kept" / "mine.txt").exists()
+    assert sorted(p.name for p in run.glob(".bench-scratch-*")) == [".bench-scratch-link"]
+
+
+@pytest.mark.parametrize("how", ["nan", "array", "raise", "huge"])
+def test_diagnostics_that_cannot_be_stored_cost_only_themselves(folder, monkeypatch, how):
+    monkeypatch.setenv("TOY_DIAGNOSTICS", how)
+    assert measure(folder).failed == 0
+    for row in rows(folder):
+        assert list(row.diagnostics) == ["error"]
+        assert row.metric("psnr") > 10
+
+
+@pytest.mark.parametrize("how", ["settings", "seconds", "command"])
+def test_a_codec_that_cannot_be_planned_costs_only_itself(folder, monkeypatch, how):
+    monkeypatch.setenv("TOY_PLAN", how)
+    outcome = measure(folder, codecs=("jpeg", TOY))
+    assert "cannot be planned" in outcome.plan.unavailable[TOY]
+    assert {row.codec for row in rows(folder)} == {"jpeg"}
+
+
 def test_a_lost_stream_is_encoded_again(folder, tmp_path, monkeypatch):
     measure(folder)
     for path in (folder.parent / "run" / "streams").iterdir():
@@ -109,8 +224,7 @@ def test_a_new_codec_version_is_measured_anew(folder, monkeypatch):
     )
     assert run.returncode == 0, run.stderr
     assert {row.version for row in rows(folder)} == {"1", "2"}
-    latest = collect(rows(folder), metrics=("psnr",), dataset="test").codec("coarse")
-    assert latest.version == "2"
+    assert Manifest.read(folder.parent / "run").ladders["coarse"].version == "2"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +292,7 @@ def test_a_tool_that_goes_missing_on_the_way_is_told_apart_from_a_failure(folder
 def test_twins_are_counted_once(folder):
     (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
     outcome = measure(folder)
-    assert outcome.manifest.images == ("0.png", "1.png")
+    assert [picture.name for picture in outcome.manifest.pictures] == ["0.png", "1.png"]
     assert outcome.manifest.skipped == (("copy.png", "the same file as 0.png"),)
 
 

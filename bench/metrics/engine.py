@@ -21,6 +21,7 @@ class Score:
 
     value: float | None
     version: str
+    """Empty where something went wrong that another attempt may put right."""
     reason: str = ""
 
 
@@ -29,6 +30,8 @@ class Failure:
     """Why a metric has nothing for a picture."""
 
     reason: str
+    lasting: bool
+    """The picture's or the metric's nature: another attempt would end the same way."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,9 @@ class MetricsEngine:
         metric = self._metrics[name]
         if isinstance(metric, Failure):
             return Score(None, "", metric.reason)
-        if isinstance(part, Failure):
-            return Score(None, metric.version, part.reason)
-        value = _attempt(metric.score, part, decoded)
+        value = part if isinstance(part, Failure) else _attempt(metric.score, part, decoded)
         if isinstance(value, Failure):
-            return Score(None, metric.version, value.reason)
+            return Score(None, metric.version if value.lasting else "", value.reason)
         if math.isnan(value):
             return Score(None, metric.version, f"{metric.label} is not a number here")
         reason = "infinite: the pictures are identical" if math.isinf(value) else ""
@@ -97,9 +98,9 @@ def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return work(*arguments)
     except MetricUnavailable as error:
-        return Failure(str(error))
+        return Failure(str(error), lasting=True)
     except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(f"{type(error).__name__}: {error}", lasting=False)
 
 
 def _size(shape: tuple[int, ...]) -> str:

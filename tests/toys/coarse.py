@@ -5,10 +5,13 @@ Its behaviour can be spoiled through the environment, to see what the harness ma
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +33,23 @@ class Coarse(Codec):
         shift = 8 - int(point.value)
         size = np.array([*image.shape[:2], shift], "<u4").tobytes()
         return size + zlib.compress((image >> shift).tobytes())
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        how = os.environ.get("TOY_DIAGNOSTICS")
+        if how == "raise":
+            raise RuntimeError("no diagnostics")
+        odd: dict[str | None, Any] = {"nan": math.nan, "array": image, "huge": "x" * 2_000_000}
+        return {"bits": odd[how]} if how in odd else {}
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        if os.environ.get("TOY_PLAN") == "seconds":
+            raise RuntimeError("who knows")
+        return super().seconds(pixels, point)
+
+    def command(self, point: Point) -> str | None:
+        if os.environ.get("TOY_PLAN") == "command":
+            raise RuntimeError("no command")
+        return None
 
     def decode(self, data: bytes) -> Image:
         spoil(os.environ.get("TOY_DECODE", ""), None, None)
@@ -74,4 +94,7 @@ def codec(variant: str | None = None) -> Codec:
     """The factory that the registry calls."""
     if os.environ.get("TOY_ENCODE") == "not here":
         raise CodecUnavailable("toy tool not found; install toys")
-    return Coarse()
+    made = Coarse()
+    if os.environ.get("TOY_PLAN") == "settings":
+        made.settings = {"strength": np.float32(1)}  # type: ignore[dict-item]
+    return made

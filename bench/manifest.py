@@ -1,0 +1,120 @@
+"""What a run directory holds: pictures, codecs and their rate ladders, as last planned.
+
+The measurements of a directory only grow; the manifest says which of them count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import codecs.registry as registry
+from bench.store import StoreError, measurement_key
+from codecs.base import Codec, Point
+from datasets.base import ImageRef
+from datasets.cache import write_atomically
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run; the digest is its identity, the name only its label."""
+
+    name: str
+    digest: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, image: ImageRef) -> Picture:
+        return cls(image.name, image.digest, image.width, image.height)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A codec as it was run: with the pictures, this determines which measurements count."""
+
+    codec: str
+    version: str
+    settings: Mapping[str, str]
+    points: tuple[Point, ...]
+    """Low rate to high."""
+
+    @classmethod
+    def of(cls, codec: Codec) -> Ladder:
+        return cls(codec.name, codec.version, dict(codec.settings), tuple(codec.points))
+
+    def keys(self, picture: Picture) -> Iterator[str]:
+        """The keys of the measurements of one picture, low rate to high."""
+        for point in self.points:
+            yield measurement_key(self.codec, self.version, self.settings, point, picture.digest)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Ladder:
+        points = tuple(Point(**point) for point in raw["points"])
+        return cls(raw["codec"], raw["version"], raw["settings"], points)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Written beside the measurements at every run."""
+
+    dataset: str
+    label: str
+    source: str
+    pictures: tuple[Picture, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    """What was converted on loading, and what the data set wants known."""
+    quick: bool
+    names: Mapping[str, str]
+    """What the user typed in the last command -> the codec's own name."""
+    ladders: Mapping[str, Ladder]
+    """Codec's own name -> how it was last run here, in this command or an earlier one."""
+    unavailable: Mapping[str, str]
+    metrics: Mapping[str, str]
+    command: str
+    """The last command; earlier ones may have made some of the measurements."""
+    host: Mapping[str, str]
+    packages: Mapping[str, str]
+    started: str
+    finished: str = ""
+
+    def write(self, directory: Path) -> None:
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        write_atomically(directory / "run.json", text.encode())
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """Raises `StoreError` when the directory holds no run."""
+        path = directory / "run.json"
+        try:
+            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            raw["pictures"] = tuple(Picture(**picture) for picture in raw["pictures"])
+            raw["notes"] = tuple(raw["notes"])
+            raw["skipped"] = tuple((name, why) for name, why in raw["skipped"])
+            raw["ladders"] = {k: Ladder.from_json(v) for k, v in raw["ladders"].items()}
+            return cls(**raw)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{directory} holds no run; make one: python -m bench run --run {directory}"
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            raise StoreError(
+                f"{path} is damaged or of an older version ({error!r}); run the same command "
+                "again to write it anew: what was measured is kept"
+            ) from error
+
+    @classmethod
+    def earlier_ladders(cls, directory: Path) -> Mapping[str, Ladder]:
+        """The ladders of the manifest that is about to be replaced; none where it is unreadable."""
+        try:
+            return cls.read(directory).ladders
+        except StoreError:
+            return {}
+
+    def codec_named(self, typed: str) -> str:
+        """The codec's own name for what a user types."""
+        return self.names.get(typed, registry.unaliased(typed))
