@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from codecs.learned import rows
 from codecs.learned.layers import (
     GDN,
     Attention,
@@ -14,8 +16,12 @@ from codecs.learned.layers import (
     ResidualBlockDown,
     ResidualBlockUp,
     StridedConv1x1,
+    conv,
+    deconv,
     lower_bound,
+    upsampling_phases,
 )
+from codecs.learned.rows import RowStream
 
 
 @pytest.mark.parametrize("inverse", [False, True])
@@ -112,3 +118,42 @@ def test_blocks_train_on_channels_last(block: nn.Module) -> None:
         grads.append([p.grad.clone() for p in block.parameters() if p.grad is not None])
     assert len(grads[0]) == len(list(block.parameters()))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))
+
+
+def test_phases_are_the_transposed_convolution() -> None:
+    layer = deconv(3, 4)
+    x = torch.randn(2, 3, 5, 6)
+    with torch.no_grad():
+        phases = upsampling_phases(layer.weight).flatten(0, 2)
+        assert layer.bias is not None
+        sums = functional.conv2d(x, phases, layer.bias.repeat_interleave(4), padding=1)
+        assert torch.allclose(functional.pixel_shuffle(sums, 2), layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+def test_gdn_without_gradients(inverse: bool, size: tuple[int, int]) -> None:
+    """Its kernels differ from those of training, its values do not."""
+    gdn = GDN(5, inverse)
+    with torch.no_grad():
+        gdn.gamma.add_(torch.rand(5, 5))
+    x = torch.randn(1, 5, *size).contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    expected = gdn(x).detach()
+    with torch.no_grad():
+        assert torch.allclose(gdn(x), expected, atol=1e-6)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("area", [1, 60, 8192])
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (48, 80), (37, 21)])
+def test_streams_of_rows(area: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain chain's result, whatever the size of the pieces."""
+    monkeypatch.setattr(rows, "_AREA", area)
+    down = RowStream(conv(3, 6), GDN(6), conv(6, 5), GDN(5), conv(5, 7, 3, 1))
+    up = RowStream(deconv(7, 5), GDN(5, inverse=True), deconv(5, 6), nn.LeakyReLU(), deconv(6, 3))
+    x = torch.randn(1, 3, *size)
+    y = down(x)
+    with torch.no_grad():
+        assert torch.allclose(down(x), y, atol=1e-5)
+        assert torch.allclose(up(y), nn.Sequential(*up)(y), atol=1e-5)

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from codecs.base import CodecError
+from codecs.learned.layers import upsampling_phases
 
 ACTIVATION_BITS = 12
 WEIGHT_BITS = 16
@@ -220,23 +221,17 @@ class ExactSubpixelConv:
 class ExactUpConv:
     """Transposed convolution 5x5, stride 2, padding 2, output padding 1: [H, W, C] -> [2H, 2W, O].
 
-    Each of the four output phases is an ordinary convolution with 9, 6, 6 or 4 taps:
-    output row 2i+p takes input row i+1-j through kernel row p+2j.
+    Each of the four output phases is an ordinary convolution with 9, 6, 6 or 4 taps.
     """
 
     def __init__(self, conv: nn.ConvTranspose2d, what: str = "transposed convolution") -> None:
         expected = ((5, 5), (2, 2), (2, 2), (1, 1))
         if (conv.kernel_size, conv.stride, conv.padding, conv.output_padding) != expected:
             raise ValueError(f"{what}: not a 5x5 transposed convolution of stride 2: {conv}")
-        weight = conv.weight.detach()  # [C, O, 5, 5]
-        self.phases: list[ExactConv] = []
-        for py in (0, 1):
-            for px in (0, 1):
-                phase = weight.new_zeros(weight.shape[1], weight.shape[0], 3, 3)
-                for j, ky in enumerate(range(py, 5, 2)):
-                    for i, kx in enumerate(range(px, 5, 2)):
-                        phase[:, :, 2 - j, 2 - i] = weight[:, :, ky, kx].t()
-                self.phases.append(ExactConv(phase, conv.bias, what))
+        phases = upsampling_phases(conv.weight.detach())
+        self.phases = [
+            ExactConv(phases[:, py, px], conv.bias, what) for py in (0, 1) for px in (0, 1)
+        ]
 
     def to(self, device: torch.device | str) -> ExactUpConv:
         for phase in self.phases:

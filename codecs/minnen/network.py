@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from codecs.learned.entropy import FactorizedPrior, add_noise, gaussian_likelihood
 from codecs.learned.layers import GDN, MaskedConv2d, conv, deconv
 from codecs.learned.model import ForwardOutput, LatentCodecNetwork
+from codecs.learned.rows import RowStream
 
 LATENT_GAIN = 4.0
 """Initial standard deviation wanted of the latents."""
@@ -49,10 +50,8 @@ class Minnen(LatentCodecNetwork):
         self.config: dict[str, Any] = {"N": N, "M": M}
         if objective is not None:
             self.config["objective"] = dict(objective)
-        self.g_a = nn.Sequential(
-            conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M)
-        )
-        self.g_s = nn.Sequential(
+        self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
+        self.g_s = RowStream(
             deconv(M, N),
             GDN(N, inverse=True),
             deconv(N, N),
