@@ -73,6 +73,16 @@ def test_an_installation_whose_interpreter_is_gone_is_not_ready(checkout):
         assert make(checkout, "--question", ".venv/ready").returncode == status
 
 
+def test_training_without_data_says_what_to_name(checkout):
+    binaries = checkout / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "python").symlink_to(sys.executable)
+    (checkout / ".venv" / "ready").touch()
+    done = make(checkout, "train", "NETWORK=minnen", "TRAIN_DATA=photos")
+    assert done.returncode != 0
+    assert "make train NETWORK=minnen TRAIN_DATA=DIR VALID_DATA=DIR" in done.stderr
+
+
 def test_everything_is_installed_by_hash():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     installs = [line for line in makefile.splitlines() if "pip install" in line]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.options import bench_parser, compare_parser
+from codecs.compressai_zoo import REQUIREMENTS
 from codecs.registry import available, create
 from tests.conftest import ROOT
 
@@ -61,7 +63,9 @@ def test_the_codec_in_one_file(tmp_path, photo):
 
 
 def test_commands_and_names_exist():
-    for line in re.findall(r"^ +\.venv/bin/python -m (bench.*?)(?:  .*)?$", TEXT, re.MULTILINE):
+    lines = re.findall(r"^    \.venv/bin/python -m (bench.*?)(?:  .*)?$", TEXT, re.MULTILINE)
+    assert len(lines) > 8
+    for line in lines:
         program, *arguments = line.split()
         parser = compare_parser() if program == "bench.compare" else bench_parser()
         parser.parse_args(arguments)
@@ -72,3 +76,55 @@ def test_commands_and_names_exist():
     }
     named = {spelling for entry in available() for spelling in (entry.name, *entry.aliases)}
     assert shown == named
+
+
+def test_make_commands_exist():
+    """Every `make ...` of the README names a target and variables of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = re.findall(r"(?:^    |`)make ([^#`]*?)(?:  +#.*)?[`\n]", TEXT, re.MULTILINE)
+    assert len(commands) > 4
+    for command in commands:
+        target, *variables = shlex.split(command)
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        for variable in variables:
+            name, _, value = variable.partition("=")
+            assert f"$({name})" in makefile
+            if name == "BENCH":
+                bench_parser().parse_args(["run", *value.split()])
+
+
+def test_variables_are_read():
+    """Every environment variable of the README is one that the code looks at."""
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("bench", "codecs", "datasets")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    shown = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)=", TEXT)) - {"DATASET"}
+    assert {"BENCH_DATA", "BENCH_CACHE"} <= shown
+    for name in shown:
+        assert re.search(rf'environ(\.get\(|\[)"{name}"', code), name
+
+
+def test_the_command_for_compressai_holds_all_that_is_needed():
+    line = re.search(r"^    (.*compressai==.*)$", TEXT, re.MULTILINE)
+    assert line is not None
+    assert set(REQUIREMENTS) <= set(line[1].split())
+
+
+def test_what_is_said_of_rebuilt_codecs(tools):
+    """A changed program is another setting; the command for `version` is one that works."""
+    path = tools / "mine.toml"
+    text = block("toml", "mycodec-encode")
+    path.write_text(text)
+    before = create(str(path))
+    program = tools / "mycodec-encode"
+    program.write_text(f"{program.read_text()}# rebuilt\n")
+    after = create(str(path))
+    assert before.version == after.version
+    assert before.settings != after.settings
+    program.write_text(f"#!{sys.executable}\nprint('mycodec 2.5')\n")
+    command = re.search(r"^`(version = \[.*\])`", TEXT, re.MULTILINE)
+    assert command is not None
+    path.write_text(text.replace('version = "1.0"', command[1]))
+    assert create(str(path)).version == "mycodec 2.5"
