@@ -173,7 +173,7 @@ class _Lane:
         busy = 0.0
         try:
             size, stream_digest, encode, diagnostics = self.workers["encode"].call(
-                (task.codec, task.point, task.image, stream), self._limit(task)
+                (task.codec, task.point, task.image, stream, m.key), self._limit(task)
             )
             busy += encode.wall
             m = replace(

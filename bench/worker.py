@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import codecs.registry as registry
-from bench.store import MetricValue, Timing, digest
+from bench.store import MetricValue, Timing, digest, key_of
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
@@ -87,12 +87,22 @@ class Encoder:
         self.loaded: tuple[ImageRef, Image] | None = None
 
     def __call__(
-        self, name: str, point: Point, original: ImageRef, stream_path: Path
+        self,
+        name: str,
+        point: Point,
+        original: ImageRef,
+        stream_path: Path,
+        key: str | None = None,
     ) -> tuple[int, str, Timing, dict[str, Any]]:
-        """Returns the stream's size and digest, the time it took, and diagnostics."""
+        """Returns the stream's size and digest, the time it took, and diagnostics.
+
+        `key` is what the result will be filed under, refused if the codec has changed since.
+        """
         from datasets.loading import load_ref
 
         codec = self.codecs[name]
+        if key is not None and key_of(codec, point, original) != key:
+            raise CodecError(f"{name} has changed since the run was planned: run again")
         if self.loaded is None or self.loaded[0] != original:
             self.loaded = (original, load_ref(original))
         image = self.loaded[1]

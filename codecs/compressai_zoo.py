@@ -22,10 +22,10 @@ import torch
 
 from codecs.base import CodecUnavailable
 
-REQUIREMENTS = ("compressai==1.2.8", "torch-geometric", "einops", "xxhash")
+REQUIREMENTS = ("compressai==1.2.8", "torch-geometric", "einops", "psutil", "xxhash")
 INSTALL = "python -m pip install --no-deps " + " ".join(REQUIREMENTS)
 """Without `--no-deps`, CompressAI 1.2.8 would put numpy 1 in the place of numpy 2; it works with
-both.  The other three are imported when CompressAI is; the rest is installed with the harness."""
+both.  The others are imported when CompressAI is; the rest is installed with the harness."""
 TIMEOUTS = (5, 30)
 """Seconds to connect, and between two pieces of an answer."""
 _MAX_FILE = 1 << 30

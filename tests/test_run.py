@@ -206,6 +206,14 @@ def test_a_codec_that_cannot_be_planned_costs_only_itself(folder, monkeypatch, h
     assert {row.codec for row in rows(folder)} == {"jpeg"}
 
 
+def test_a_codec_that_changes_during_a_run_is_not_filed_under_its_old_version(folder, monkeypatch):
+    measure(folder)  # this process knows version 1
+    monkeypatch.setenv("TOY_VERSION", "2")  # the workers of the next run load version 2
+    (folder.parent / "run" / "measurements.jsonl").unlink()
+    assert measure(folder).failed == 2 * POINTS
+    assert all("changed since the run was planned" in row.reason for row in rows(folder))
+
+
 def test_a_lost_stream_is_encoded_again(folder, tmp_path, monkeypatch):
     measure(folder)
     for path in (folder.parent / "run" / "streams").iterdir():
