@@ -100,7 +100,7 @@ def test_any_order_of_summation_gives_the_same_sums() -> None:
     finally:
         torch.set_num_threads(threads)
     # Against Python's integers: nothing was rounded anywhere.
-    w, b = layer.weight.to(torch.int64), layer.bias.to(torch.int64)
+    w, b = layer.matrix.weight.to(torch.int64), layer.bias.to(torch.int64)
     sums = [sum(int(a) * int(c) for a, c in zip(x[0], row, strict=True)) for row in w[:4]]
     assert [s + int(c) for s, c in zip(sums, b[:4], strict=True)] == whole[0, :4].tolist()
 
@@ -118,7 +118,7 @@ def test_sums_at_the_bound_are_exact() -> None:
     weight = torch.full((1, 4), 2.0**52 / (4 * ACTIVATION_LIMIT) / 2**16 * 0.99)
     layer = ExactLinear(weight, None)
     x = torch.full((1, 4), float(ACTIVATION_LIMIT), dtype=torch.float64)
-    w = int(layer.weight.flatten()[0])
+    w = int(layer.matrix.weight.flatten()[0])
     assert int(layer.accumulate(x)) == 4 * w * ACTIVATION_LIMIT
     with pytest.raises(InexactError, match="too large"):
         ExactLinear(weight * 1.03, None)

@@ -24,12 +24,15 @@ from torch import Tensor, nn
 from codecs.learned.density import GaussianDensity, MixtureDensity, Theta
 from codecs.learned.exact import ACTIVATION_LIMIT, ExactLinear, latent_to_grid, requantise
 from codecs.learned.layers import MaskedConv2d
+from codecs.learned.limbs import limb_count, split
 from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 
 _KERNEL, _REACH = 5, 2
 _TAPS = tuple((y, x) for y in range(3) for x in range(_KERNEL) if (y, x) < (_REACH, _REACH))
 _BATCH = 1024
-"""Positions the encoder evaluates at once, at least: bounds its memory."""
+"""Positions evaluated at once where that is possible, at least: bounds memory."""
+_LATENT_LIMBS = 2
+"""Limbs that hold any latent."""
 
 
 def wavefronts(height: int, width: int, mask: NDArray[np.bool_] | None) -> list[NDArray[np.int64]]:
@@ -45,37 +48,22 @@ def wavefronts(height: int, width: int, mask: NDArray[np.bool_] | None) -> list[
 
 
 class _CausalConv:
-    """The masked convolution on gathered windows, [n, 12·M] latents -> [n, O] activations.
-
-    Latents are small integers, so the sums often stay below 2^24, where float32 is exact too and
-    twice as fast.  That is decided by a proof for the rows at hand, Σ|v|·max|w| < 2^24, and both
-    ways give the same integers.
-    """
+    """The masked convolution on gathered windows of latents -> [n, O] activations."""
 
     def __init__(self, context: MaskedConv2d) -> None:
         if context.kernel_size != (_KERNEL, _KERNEL):
             raise ValueError("the wavefront order is that of a 5x5 context")
         weight = context.causal_weight
         taps = torch.stack([weight[:, :, y, x] for y, x in _TAPS], 1)  # [O, 12, M]
-        self.exact = ExactLinear(taps.flatten(1), context.bias, "context model")
-        self.largest = self.exact.weight.abs().view(taps.shape).amax((0, 2))  # [12]
-        self.single = self.exact.weight.float()
+        self.linear = ExactLinear(taps.flatten(1), context.bias, "context model")
 
     def to(self, device: torch.device | str) -> None:
-        self.exact.to(device)
-        self.largest, self.single = self.largest.to(device), self.single.to(device)
+        self.linear.to(device)
 
-    def __call__(self, windows: Tensor, norms: Tensor) -> Tensor:
-        """`windows` float32[n, 12·M]; `norms` float64[n, 12]: Σ|v| over the channels."""
-        bound = (norms @ self.largest).max().item()
-        # Other devices, and other precisions asked for, may use TF32 or bfloat16 products.
-        true_float32 = (
-            windows.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-        )
-        if not true_float32 or max(bound, self.largest.max().item()) >= 1 << 24:
-            return self.exact(latent_to_grid(windows))
-        sums = torch.mm(windows, self.single.t())
-        return requantise(latent_to_grid(sums).add_(self.exact.bias))
+    def __call__(self, windows: Tensor) -> Tensor:
+        """`windows` int8 [limbs, n, 12·M]."""
+        sums = self.linear.matrix.times_limbs(windows)
+        return requantise(latent_to_grid(sums).add_(self.linear.bias))
 
 
 class ContextCoder:
@@ -116,6 +104,21 @@ class ContextCoder:
         positions = np.arange(height * width) if mask is None else np.flatnonzero(mask)
         return [positions[i : i + _BATCH] for i in range(0, len(positions), _BATCH)]
 
+    def _batches(
+        self, height: int, width: int, mask: NDArray[np.bool_] | None
+    ) -> Iterator[list[NDArray[np.int64]]]:
+        """Successive fronts of about `_BATCH` positions together."""
+        batch: list[NDArray[np.int64]] = []
+        count = 0
+        for front in self._fronts(height, width, mask):
+            batch.append(front)
+            count += len(front)
+            if count >= _BATCH:
+                yield batch
+                batch, count = [], 0
+        if batch:
+            yield batch
+
     def encode(
         self,
         encoder: SymbolEncoder,
@@ -151,20 +154,16 @@ class ContextCoder:
         phi_offset: Tensor | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], Theta]]:
         """(raster indices, θ) of each wavefront, all latents being known."""
+        height, width, _ = latents.shape
         state = _State(self, psi, phi_offset)
-        state.fill(latents)
-        fronts = self._fronts(latents.shape[0], latents.shape[1], mask)
-        start = 0
-        while start < len(fronts):
-            stop, count = start, 0
-            while stop < len(fronts) and count < _BATCH:
-                count += len(fronts[stop])
-                stop += 1
-            batch = fronts[start:stop]
-            theta = state.theta(np.concatenate(batch))
+        state.write(
+            torch.arange(height * width, device=psi.device), latents.reshape(height * width, -1)
+        )
+        for batch in self._batches(height, width, mask):
+            positions = torch.from_numpy(np.concatenate(batch)).to(psi.device)
+            theta = state.theta(positions, state.base(positions))
             cuts = np.cumsum([len(front) for front in batch[:-1]])
             yield from zip(batch, np.split(theta, cuts), strict=True)
-            start = stop
 
     def decode(
         self,
@@ -177,66 +176,64 @@ class ContextCoder:
         height, width, _ = psi.shape
         state = _State(self, psi, phi_offset)
         latents = np.zeros((height * width, self.channels), np.int32)
-        for front in self._fronts(height, width, mask):
-            values = self.density.decode(decoder, state.theta(front))
-            latents[front] = values
-            state.write(front, values)
+        for batch in self._batches(height, width, mask):
+            positions = torch.from_numpy(np.concatenate(batch)).to(psi.device)
+            sizes = [len(front) for front in batch]
+            parts = positions.split(sizes), state.base(positions).split(sizes)
+            for front, where, base in zip(batch, *parts, strict=True):
+                values = self.density.decode(decoder, state.theta(where, base))
+                latents[front] = values
+                state.write(where, values)
         return latents.reshape(height, width, -1)
 
 
 class _State:
-    """Latents decoded so far, padded for the 5x5 window, and all that ψ contributes to θ."""
+    """Latents decoded so far, as limbs and padded for the 5x5 window, and what ψ adds to θ."""
 
     def __init__(self, coder: ContextCoder, psi: Tensor, phi_offset: Tensor | None) -> None:
         self.coder = coder
         height, self.width, _ = psi.shape
         self.stride = self.width + 2 * _REACH
-        size = ((height + _REACH) * self.stride, coder.channels)
-        self.flat = psi.new_zeros(size, dtype=torch.float32)
-        self.norms = psi.new_zeros(size[0])
-        # The first layer is linear in (ψ, φ): ψ's share is one large product for all positions.
-        self.base = coder._psi.accumulate(psi.reshape(height * self.width, -1))
+        size = (_LATENT_LIMBS, (height + _REACH) * self.stride, coder.channels)
+        self.limbs = psi.new_zeros(size, dtype=torch.int8)
+        self.used = 1
+        """Limbs that any latent so far needs."""
+        self.psi = psi.reshape(height * self.width, -1)
         self.offset = None if phi_offset is None else phi_offset.reshape(height * self.width, -1)
         self.window = torch.tensor([y * self.stride + x for y, x in _TAPS], device=psi.device)
 
-    def _corner(self, front: Tensor) -> Tensor:
-        """Index into `flat` of each position's window's top left corner."""
-        return front + torch.div(front, self.width, rounding_mode="floor") * (2 * _REACH)
+    def base(self, positions: Tensor) -> Tensor:
+        """ψ's share of the first layer's sums, which are linear in (ψ, φ)."""
+        return self.coder._psi.accumulate(self.psi.index_select(0, positions))
 
-    def _phi(self, front: Tensor) -> Tensor | None:
+    def corner(self, positions: Tensor) -> Tensor:
+        """Index into `limbs` of the top left corner of each position's window."""
+        return positions + torch.div(positions, self.width, rounding_mode="floor") * (2 * _REACH)
+
+    def _phi(self, positions: Tensor) -> Tensor | None:
         coder = self.coder
-        offset = None if self.offset is None else self.offset.index_select(0, front)
+        offset = None if self.offset is None else self.offset.index_select(0, positions)
         if coder._context is None:
             return offset
-        window = (self._corner(front)[:, None] + self.window).view(-1)
-        latents = self.flat.index_select(0, window).view(len(front), -1)
-        norms = self.norms.index_select(0, window).view(len(front), -1)
-        phi = coder._context(latents, norms)
+        window = (self.corner(positions)[:, None] + self.window).view(-1)
+        windows = self.limbs[: self.used].index_select(1, window)
+        phi = coder._context(windows.view(self.used, len(positions), -1))
         if offset is not None:
             phi.add_(offset).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         return phi
 
-    def theta(self, front: NDArray[np.int64]) -> Theta:
-        positions = torch.from_numpy(front).to(self.flat.device)
-        x = self.base.index_select(0, positions)
+    def theta(self, positions: Tensor, base: Tensor) -> Theta:
+        """θ at `positions`, of `base` there, which is overwritten."""
         phi = self._phi(positions)
         if phi is not None:
-            x += self.coder._phi.accumulate(phi)
+            base += self.coder._phi.matrix.times(phi)
         for layer in self.coder._rest:
-            x = layer.accumulate(requantise(x, leaky=True))
-        theta: Theta = requantise(x).cpu().numpy()
+            base = layer.accumulate(requantise(base, leaky=True))
+        theta: Theta = requantise(base).cpu().numpy()
         return theta
 
-    def write(self, front: NDArray[np.int64], values: Int32s) -> None:
-        positions = torch.from_numpy(front).to(self.flat.device)
-        centre = self._corner(positions) + _REACH * self.stride + _REACH
-        latents = torch.from_numpy(values).to(self.flat)
-        self.flat[centre] = latents
-        # Sums of up to thousands of integers up to 4096: exact in float32, too.
-        self.norms[centre] = latents.abs().sum(1).to(self.norms)
-
-    def fill(self, latents: Int32s) -> None:
-        """All of [H, W, M] at once."""
-        self.write(
-            np.arange(latents.shape[0] * latents.shape[1]), latents.reshape(-1, self.coder.channels)
-        )
+    def write(self, positions: Tensor, values: Int32s) -> None:
+        latents = torch.from_numpy(values)
+        self.used = max(self.used, limb_count(latents))
+        centre = self.corner(positions) + _REACH * self.stride + _REACH
+        self.limbs[: self.used, centre] = split(latents, self.used).to(self.limbs.device)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from codecs.base import CodecError
 from codecs.learned.layers import upsampling_phases
+from codecs.learned.limbs import IntegerMatrix, limb_count, split
 
 ACTIVATION_BITS = 12
 WEIGHT_BITS = 16
@@ -40,6 +41,8 @@ ACTIVATION_LIMIT = 1 << 24
 LATENT_LIMIT = ACTIVATION_LIMIT >> ACTIVATION_BITS
 """Largest magnitude of a decoded latent: 4096.  Encoders clamp, decoders refuse beyond it."""
 EXACT_LIMIT = 1 << 53
+_BLOCK = 512
+"""Positions convolved at once."""
 LEAKY_SLOPE = 655
 """Slope of the leaky ReLU in units of 2^-16: 0.00999, PyTorch's default being 0.01."""
 
@@ -98,7 +101,7 @@ class ExactLinear:
         w = _integers(weight, WEIGHT_BITS)
         b = _integers(weight.new_zeros(len(w)) if bias is None else bias, ACCUMULATOR_BITS)
         _check_bound(w, b, ACTIVATION_LIMIT, what)
-        self.weight = w.contiguous()
+        self.matrix = IntegerMatrix(w.contiguous())
         self.bias = b
 
     @classmethod
@@ -108,7 +111,7 @@ class ExactLinear:
         return cls(conv.weight[:, :, 0, 0], conv.bias, what)
 
     def to(self, device: torch.device | str) -> ExactLinear:
-        self.weight, self.bias = self.weight.to(device), self.bias.to(device)
+        self.matrix, self.bias = self.matrix.to(device), self.bias.to(device)
         return self
 
     def split(self, *sizes: int) -> list[ExactLinear]:
@@ -117,17 +120,16 @@ class ExactLinear:
         The accumulators of the parts add up to the layer's; the bias stays with the first part.
         """
         parts = []
-        for index, weight in enumerate(self.weight.split(list(sizes), 1)):
+        for index, weight in enumerate(self.matrix.weight.split(list(sizes), 1)):
             part = object.__new__(ExactLinear)
-            part.weight = weight.contiguous()
+            part.matrix = IntegerMatrix(weight.contiguous())
             part.bias = self.bias if index == 0 else torch.zeros_like(self.bias)
             parts.append(part)
         return parts
 
     def accumulate(self, x: Tensor) -> Tensor:
         """Accumulators [n, O] of activations [n, C]."""
-        # Stored [O, C]: products with few rows run faster with this operand transposed.
-        return torch.addmm(self.bias, x, self.weight.t())
+        return self.matrix.times(x).add_(self.bias)
 
     def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
         return requantise(self.accumulate(x), leaky)
@@ -136,7 +138,7 @@ class ExactLinear:
 class ExactConv:
     """Zero-padded convolution of stride 1, k x k with k odd: [H, W, C] -> [H, W, O].
 
-    Evaluated as one matrix product per kernel tap on shifted views, without an im2col copy.
+    Evaluated as matrix products on views of the flattened picture, shifted by the kernel's taps.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, what: str = "convolution") -> None:
@@ -148,12 +150,10 @@ class ExactConv:
         _check_bound(w, b, ACTIVATION_LIMIT, what)
         self.kernel = k
         self.bias = b
-        self.taps = [
-            (y, x, w[:, :, y, x].t().contiguous())
-            for y in range(k)
-            for x in range(k)
-            if bool(w[:, :, y, x].any())
-        ]
+        places = [(y, x) for y in range(k) for x in range(k)]
+        self.taps = [(y, x) for y, x in places if bool(w[:, :, y, x].any())] or places[:1]
+        """Where the kernel is not all zero."""
+        self.matrix = IntegerMatrix(torch.cat([w[:, :, y, x] for y, x in self.taps], 1))
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, what: str = "convolution") -> ExactConv:
@@ -164,35 +164,50 @@ class ExactConv:
         return cls(conv.weight, conv.bias, what)
 
     def to(self, device: torch.device | str) -> ExactConv:
-        self.bias = self.bias.to(device)
-        self.taps = [(y, x, w.to(device)) for y, x, w in self.taps]
+        self.matrix, self.bias = self.matrix.to(device), self.bias.to(device)
         return self
 
     def accumulate(self, x: Tensor) -> Tensor:
         """Accumulators [H, W, O] of activations [H, W, C]."""
-        return _convolve(_pad(x, self.kernel // 2), self)
+        return _Padded(x, self.kernel // 2).convolve(self)
 
     def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
         return requantise(self.accumulate(x), leaky)
 
 
-def _pad(x: Tensor, p: int) -> Tensor:
-    return nn.functional.pad(x, (0, 0, p, p, p, p))
+class _Padded:
+    """A picture [H, W, C] with `border` rows and columns of zeros around it, to be convolved."""
 
+    def __init__(self, x: Tensor, border: int) -> None:
+        self.picture = nn.functional.pad(x, (0, 0, border, border, border, border))
+        self.flat = self.picture.view(-1, x.shape[2])
+        self._limbs: Tensor | None = None
 
-def _convolve(padded: Tensor, conv: ExactConv) -> Tensor:
-    """Accumulators [H, W, O] of a picture padded by k//2 on all sides."""
-    rows, width, channels = padded.shape
-    height, k = rows - conv.kernel + 1, conv.kernel
-    # Output (y, x) is computed at flat index y·width + x, x running over the padded width: every
-    # tap is then one contiguous block of rows.  The surplus columns are dropped at the end.
-    n = height * width - (k - 1)
-    flat = padded.reshape(-1, channels)
-    acc = conv.bias.repeat(height * width, 1)
-    for y, x, weight in conv.taps:
-        start = y * width + x
-        acc[:n].addmm_(flat[start : start + n], weight)
-    return acc.view(height, width, -1)[:, : width - k + 1].contiguous()
+    def convolve(self, conv: ExactConv) -> Tensor:
+        """Accumulators [H, W, O] of a convolution that needs this border."""
+        rows, width, _ = self.picture.shape
+        height, k = rows - conv.kernel + 1, conv.kernel
+        # Output (y, x) is computed at flat index y·width + x, x running over the padded width:
+        # every tap is then one contiguous block.  The surplus columns are dropped at the end.
+        shifts = [y * width + x for y, x in conv.taps]
+        acc = self.picture.new_empty(height * width, len(conv.bias))
+        for start in range(0, height * width - (k - 1), _BLOCK):
+            stop = min(start + _BLOCK, height * width - (k - 1))
+            acc[start:stop] = self._sums(conv, shifts, start, stop)
+        return acc.view(height, width, -1)[:, : width - k + 1].contiguous()
+
+    def _sums(self, conv: ExactConv, shifts: list[int], start: int, stop: int) -> Tensor:
+        if conv.matrix.most_limbs:
+            if self._limbs is None:
+                self._limbs = split(self.flat, limb_count(self.flat))
+            if len(self._limbs) <= conv.matrix.most_limbs:
+                windows = [self._limbs[:, start + s : stop + s] for s in shifts]
+                return conv.matrix.times_limbs(torch.cat(windows, 2)).add_(conv.bias)
+        acc = conv.bias.repeat(stop - start, 1)
+        weights = conv.matrix.weight.split(self.flat.shape[1], 1)
+        for s, weight in zip(shifts, weights, strict=True):
+            acc.addmm_(self.flat[start + s : stop + s], weight.t())
+        return acc
 
 
 def depth_to_space(x: Tensor, r: int) -> Tensor:
@@ -240,10 +255,10 @@ class ExactUpConv:
 
     def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
         h, w, _ = x.shape
-        padded = _pad(x, 1)
+        padded = _Padded(x, 1)
         out: Tensor | None = None
         for index, phase in enumerate(self.phases):
-            part = requantise(_convolve(padded, phase), leaky)
+            part = requantise(padded.convolve(phase), leaky)
             if out is None:
                 out = part.new_empty(h, 2, w, 2, part.shape[-1])
             out[:, index // 2, :, index % 2] = part
