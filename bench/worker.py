@@ -112,7 +112,8 @@ class Encoder:
         data, timing = _timed(lambda: codec.encode(image, point))
         if not isinstance(data, bytes) or not data:
             raise CodecError(f"{name} returned no bytes")
-        write_atomically(stream_path, data)
+        # A stream that a power cut has damaged is found by its digest and coded again.
+        write_atomically(stream_path, data, sync=False)
         return len(data), digest(data), timing, _diagnostics(codec, image, data)
 
 

@@ -47,15 +47,19 @@ def file_digest(path: Path) -> str:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: other processes never see a part of it."""
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a whole file or nothing: other processes never see a part of it.
+
+    Without `sync` (8 ms here) that holds for a killed process, but not for a power cut.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, 0o644)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
