@@ -13,9 +13,10 @@ from pathlib import Path
 
 from codecs.base import CodecError
 
+TUNED_PRESETS = ("compact", "short", "quick")
 RDONET_LR_SCALE = 0.4
-"""Learning rates of `compact` and `quick` suit Minnen 2018; above 4e-4 RDONet's inverse GDN layers
-amplify single steps into bursts of error in the first hundreds of steps."""
+"""Learning rates of the presets but `paper` suit Minnen 2018; above 4e-4 RDONet's inverse GDN
+layers amplify single steps into bursts of error in the first hundreds of steps."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
     p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
-    p.add_argument("--preset", default="compact", help="paper, compact, quick, or a .toml file")
+    p.add_argument("--preset", default="compact", help="paper, compact, short, quick, or a .toml")
     p.add_argument("--width", type=int, default=64, help="channels N (paper: 192)")
     p.add_argument("--steps", type=int, help="steps a model sees; default: what --minutes allows")
     p.add_argument("--minutes", type=float, help="stop this session after so many minutes")
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--lr-scale",
         type=float,
-        help="factor of all learning rates; default: 1, but 0.4 for rdonet with compact and quick",
+        help="factor of all learning rates; default: 1, but 0.4 for rdonet but with paper, .toml",
     )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
@@ -97,7 +98,7 @@ def _train(options: argparse.Namespace) -> bool:
     distortion = options.distortion or usual
     lr_scale = options.lr_scale
     if lr_scale is None:
-        tuned = options.network == "rdonet" and options.preset in ("compact", "quick")
+        tuned = options.network == "rdonet" and options.preset in TUNED_PRESETS
         lr_scale = RDONET_LR_SCALE if tuned else 1.0
     phases = scale_lr(restrict(load_phases(options.preset), distortion, options.mask), lr_scale)
     data = load_pictures(options.data, options.cache).at_least(options.crop)

@@ -183,7 +183,8 @@ class MinnenCodec(Codec):
         if not files:
             raise CodecUnavailable(
                 f"minnen has no weights in {folder}; train some with "
-                "`python -m codecs.learned.train minnen` and copy what it exports there"
+                "`python -m codecs.learned.train minnen --data DIR --valid DIR --out DIR "
+                "--minutes 60` and copy what it exports there"
             )
         models = []
         for file in files:

@@ -22,11 +22,9 @@ from torch import Tensor, nn
 
 from codecs.learned.model import ForwardOutput, LatentCodecNetwork
 from codecs.rdonet import backbone
+from codecs.rdonet.initialisation import initialise
 from codecs.rdonet.masks import CTU, LEVELS, Masks, VarianceThresholds, variance_masks
 from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutput
-
-LATENT_GAIN = 4.0
-"""Initial standard deviation wanted of the latents: at PyTorch's default they all round to 0."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class RDONet(LatentCodecNetwork):
             for stride in (first, 2, 2)
         )
         self.synthesis = backbone.synthesis(backbone_kind, width)
-        self._initialise()
+        initialise(self)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> RDONet:
@@ -166,43 +164,3 @@ class RDONet(LatentCodecNetwork):
             bits[f"z{level}"] = out.z_bits.sum((1, 2))
             bits[f"y{level}"] = out.y_bits.sum((1, 2))
         return ForwardOutput(self.synthesis(d), bits)
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """Keep the signal's scale from layer to layer, and latents well above one half.
-
-        With PyTorch's defaults f₃ starts at a standard deviation of 0.04, every latent rounds to 0
-        and the deeper levels never begin to send anything.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                transposed = isinstance(module, nn.ConvTranspose2d)
-                fan_in = module.weight[:, 0].numel() / 4 if transposed else module.weight[0].numel()
-                module.weight.normal_(0.0, fan_in**-0.5)
-                if module.bias is not None:
-                    module.bias.zero_()
-        n = self.width
-        for level in LEVELS:
-            unit, prior = self.unit(level), self.unit(level).prior
-            unit.bottom.weight *= LATENT_GAIN
-            # Latents enter hyper-encoder, context and decoder at about unit scale ...
-            _first(prior.hyper_analysis).weight[:, :n] /= LATENT_GAIN
-            _first(unit.up).weight[:, n:] /= LATENT_GAIN
-            if prior.context is not None:
-                prior.context.weight /= LATENT_GAIN
-            # ... and the first guess is that they are broad.
-            out = [m for m in prior.parameters_net if isinstance(m, nn.Conv2d)][-1]
-            out.weight *= 0.1
-            assert out.bias is not None
-            out.bias.view(3, -1)[2] = LATENT_GAIN / 2
-        convolutions = (nn.Conv2d, nn.ConvTranspose2d)
-        picture = [m for m in self.synthesis.modules() if isinstance(m, convolutions)][-1]
-        picture.weight *= 0.1
-        assert picture.bias is not None
-        picture.bias.fill_(0.5)  # mid grey
-
-
-def _first(layers: nn.Sequential) -> nn.Conv2d:
-    layer = layers[0]
-    assert isinstance(layer, nn.Conv2d)
-    return layer

@@ -27,8 +27,6 @@ _NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType(
 NAMES = tuple(_NETWORKS)
 
 _TRANSFORMS = ("analysis", "synthesis", "g_a", "g_s")
-LATENT_GAIN = 4.0
-"""Standard deviation of latents to start from: far below 1/2 they would all round to 0."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,7 @@ class Family:
     def create(self, width: int) -> LatentCodecNetwork:
         """A freshly initialised network of `width` channels."""
         if self.name == "minnen":
-            network = self.build(N=width, M=width)
-            _initialise_minnen(network)
-            return network
+            return self.build(N=width, M=width)
         return self.build(width=width)
 
 
@@ -54,30 +50,6 @@ def family(name: str) -> Family:
         raise TrainingError(f"no network {name!r}; there are {', '.join(NAMES)}")
     module, attribute = _NETWORKS[name]
     return Family(name, getattr(importlib.import_module(module), attribute), name == "rdonet")
-
-
-@torch.no_grad()
-def _initialise_minnen(network: nn.Module) -> None:
-    """Keep the signal's scale from layer to layer; latents start at `LATENT_GAIN`.
-
-    PyTorch's default shrinks the signal by √3 in each layer, so that latents begin at about 0.02:
-    noise drowns them and thousands of steps go into growing them.
-    """
-    for name, module in network.named_modules():
-        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            continue
-        transposed = isinstance(module, nn.ConvTranspose2d)
-        fan_in = module.weight[:, 0].numel() / 4 if transposed else module.weight[0].numel()
-        gain = {"g_a.6": LATENT_GAIN, "g_s.0": 1 / LATENT_GAIN, "h_a.0": 1 / LATENT_GAIN}
-        gain |= {"context": 1 / LATENT_GAIN, "g_s.6": 0.1, "head.4": 0.1}
-        module.weight.normal_(0.0, gain.get(name, 1.0) * fan_in**-0.5)
-        if module.bias is not None:
-            module.bias.zero_()
-    head, picture = network.get_submodule("head.4"), network.get_submodule("g_s.6")
-    assert isinstance(head.bias, Tensor)
-    assert isinstance(picture.bias, Tensor)
-    head.bias.chunk(2)[0].fill_(LATENT_GAIN / 2)  # broad at first, to find every latent
-    picture.bias.fill_(0.5)  # mid grey
 
 
 def autocast_transforms(network: nn.Module, device: torch.device) -> None:

@@ -126,8 +126,25 @@ def _quick() -> tuple[Phase, ...]:
     )
 
 
+def _short() -> tuple[Phase, ...]:
+    """A few thousand steps for several rates, without LPIPS and PatchGAN.
+
+    Random partitions only until every level has begun to work; most steps go into the trunk.
+    """
+    random: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "random"}
+    variance: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "variance"}
+    return (
+        Phase(
+            *(0.20, 1e-3, 7e-4), **random, reset=True, control=True, warm_up=50, rate_warm_up=0.3
+        ),
+        Phase(0.50, 7e-4, 5e-4, **variance, control=True),
+        Phase(0.20, 5e-4, 2e-4, **variance, per_rate=True, control=True, thresholds=True),
+        Phase(0.10, 2e-4, 1e-5, **variance, per_rate=True),
+    )
+
+
 PRESETS: Mapping[str, tuple[Phase, ...]] = MappingProxyType(
-    {"paper": _paper(), "compact": _compact(), "quick": _quick()}
+    {"paper": _paper(), "compact": _compact(), "quick": _quick(), "short": _short()}
 )
 
 DISTORTIONS: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -1,0 +1,159 @@
+"""Initial weights of RDONet: a smooth path for coarse structure, and weak random branches.
+
+Some 25 layers lie between a picture and its reconstruction.  A product of that many random matrices
+keeps a few directions only, so that brightness and colours of blocks, all that the deepest level
+has to send, reach the synthesis as noise.  Here every convolution of the direct path begins as
+
+    orthogonal matrix (channels) x smoothing kernel (space) + 0.3 x random,
+
+which hands all channels on at unit gain (Saxe et al., ICLR 2014; for convolutions Xiao et al., ICML
+2018, "delta-orthogonal"), with a binomial kernel before subsampling; residual and attention
+branches begin small (Zhang et al., ICLR 2019).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from codecs.learned.layers import AttentionUnit, ResidualBlock, ResidualBlockDown, ResidualBlockUp
+
+if TYPE_CHECKING:
+    from codecs.rdonet.network import RDONet
+
+LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
+"""Gain of the layer that writes the latent of each level: at PyTorch's default it all rounds to 0.
+
+A deep level's N values stand for more pixels, so each has to carry more.
+"""
+RANDOM = 0.3
+"""Part of the random weights beside the smooth path."""
+BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
+"""Gains of branches beside an identity, and of those beside a resampling shortcut."""
+PICTURE = 0.02
+"""Gain of the last layer: the first picture is nearly mid grey."""
+
+
+@torch.no_grad()
+def initialise(network: RDONet) -> None:
+    """Draw all weights anew, from PyTorch's default generator."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            transposed = isinstance(module, nn.ConvTranspose2d)
+            fan_in = module.weight[:, 0].numel() / 4 if transposed else module.weight[0].numel()
+            module.weight.normal_(0.0, fan_in**-0.5)
+            if module.bias is not None:
+                module.bias.zero_()
+    for transform in (network.analysis, network.synthesis):
+        for module in transform.modules():
+            _initialise_block(module)
+    for module in network.analysis:
+        if isinstance(module, nn.Conv2d) and module.in_channels == network.width:
+            _add_path(module)
+    _centre_input(network)
+    for level in (1, 2, 3):
+        _initialise_unit(network, level)
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    picture = [m for m in network.synthesis.modules() if isinstance(m, convolutions)][-1]
+    picture.weight *= PICTURE
+    assert picture.bias is not None
+    picture.bias.fill_(0.5)  # mid grey
+
+
+def _initialise_block(block: nn.Module) -> None:
+    match block:
+        case ResidualBlock():
+            block.conv2.weight *= BRANCH
+        case AttentionUnit():
+            _last(block.conv).weight *= BRANCH
+        case ResidualBlockDown():
+            # Three channels of colour cannot fill N: the first block stays random.
+            if block.conv1.in_channels == block.conv1.out_channels:
+                _add_path(block.skip)
+                _add_path(block.conv1)
+            _add_path(block.conv2)
+            block.conv2.weight *= SHORTCUT_BRANCH
+        case ResidualBlockUp():
+            _add_path(_first(block.upsample), repeat=4)
+            _add_path(_first(block.subpel_conv), repeat=4)
+            _add_path(block.conv)
+            block.conv.weight *= SHORTCUT_BRANCH
+
+
+def _centre_input(network: RDONet) -> None:
+    """Make mid grey the zero of the layers that see the picture."""
+    for module in network.analysis.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            assert module.bias is not None
+            module.bias.copy_(-0.5 * module.weight.sum((1, 2, 3)))
+
+
+def _initialise_unit(network: RDONet, level: int) -> None:
+    unit, n = network.unit(level), network.width
+    prior, gain = unit.prior, LATENT_GAINS[level]
+    _add_path(_first(unit.down))
+    _add_path(unit.bottom, inputs=2)
+    # Nearly everywhere either the deeper features or the latent are 0, so both pass at full gain.
+    _add_path(_first(unit.up), repeat=unit.stride**2, inputs=2)
+    unit.bottom.weight *= gain
+    # Latents enter hyper-encoder, context and decoder at about unit scale ...
+    _first(unit.up).weight[:, n:] /= gain
+    _first(prior.hyper_analysis).weight[:, :n] /= gain
+    if prior.context is not None:
+        prior.context.weight /= gain
+    # ... and the first guess is that they are broad.
+    out = _last(prior.parameters_net)
+    out.weight *= 0.1
+    # Of the deepest hyper-latent, crops of up to 256 pixels have one position, so that most taps
+    # of these layers are never trained.  They must not speak up on larger pictures.
+    upsampling = prior.hyper_synthesis[2]
+    assert isinstance(upsampling, nn.Sequential)
+    deep = (_last(prior.hyper_analysis), _first(prior.hyper_synthesis), _first(upsampling))
+    for layer in deep:
+        centre = layer.weight[:, :, 1, 1].clone()
+        layer.weight.zero_()
+        layer.weight[:, :, 1, 1] = 3 * centre
+    assert out.bias is not None
+    out.bias.view(3, -1)[2] = gain / 2
+
+
+def _add_path(layer: nn.Conv2d, repeat: int = 1, inputs: int = 1) -> None:
+    """Weaken the layer's random weights and add the path.
+
+    `repeat` is r² of a sub-pixel convolution: all r² subpixels of a channel begin equal, which is
+    nearest-neighbour upsampling.  `inputs` tensors are concatenated; each has a path of its own.
+    """
+    out_channels, in_channels, kernel, _ = layer.weight.shape
+    shape = (out_channels // repeat, in_channels // inputs)
+    matrix = torch.cat([_orthogonal(*shape) for _ in range(inputs)], 1)
+    matrix = matrix.repeat_interleave(repeat, 0).to(layer.weight)
+    smooth = _smoothing(kernel, layer.stride[0]).to(layer.weight)
+    layer.weight.mul_(RANDOM).add_(matrix[:, :, None, None] * smooth)
+
+
+def _orthogonal(rows: int, columns: int) -> Tensor:
+    matrix: Tensor = nn.init.orthogonal_(torch.empty(rows, columns))
+    return matrix
+
+
+def _smoothing(kernel: int, stride: int) -> Tensor:
+    """[kernel, kernel], sum 1: binomial where the layer subsamples, otherwise only the centre."""
+    row = torch.zeros(kernel)
+    row[kernel // 2] = 1.0
+    if stride > 1:
+        row = torch.ones(1)
+        for _ in range(kernel - 1):
+            row = (nn.functional.pad(row, (1, 0)) + nn.functional.pad(row, (0, 1))) / 2
+    return torch.outer(row, row)
+
+
+def _first(layers: nn.Sequential) -> nn.Conv2d:
+    layer = layers[0]
+    assert isinstance(layer, nn.Conv2d)
+    return layer
+
+
+def _last(layers: nn.Sequential) -> nn.Conv2d:
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)][-1]

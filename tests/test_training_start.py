@@ -1,0 +1,112 @@
+"""What training starts from: initial weights, and the commands that the codecs suggest."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codecs.base import Codec, CodecUnavailable, Image
+from codecs.learned import train
+from codecs.learned.training import families
+from codecs.minnen.codec import MinnenCodec
+from codecs.minnen.network import Minnen
+from codecs.rdonet import initialisation
+from codecs.rdonet.codec import RDONetCodec
+from codecs.rdonet.masks import LEVELS, Masks
+from codecs.rdonet.network import RDONet
+
+
+@pytest.fixture(scope="module")
+def rdonet() -> RDONet:
+    torch.manual_seed(0)
+    network = RDONet(width=32).eval()
+    return network.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def picture(photo: Image) -> Tensor:
+    return torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def spread(x: Tensor) -> float:
+    """Standard deviation over positions: what differs between channels only tells nothing."""
+    return float(x.var((0, 2, 3)).mean().sqrt())
+
+
+def test_every_level_of_rdonet_begins_with_something_to_send(
+    rdonet: RDONet, picture: Tensor
+) -> None:
+    features = rdonet.features(picture)
+    decoded = {}
+    for level in LEVELS:
+        d, outputs = rdonet.code(features, Masks.uniform(level, 1, 2, 3))
+        # With PyTorch's defaults this is below 0.1, and everything rounds to 0.
+        assert spread(outputs[level].latent) > 0.5
+        decoded[level] = spread(d)
+    # The synthesis hears each level about equally loud.
+    assert max(decoded.values()) < 2 * min(decoded.values())
+
+
+def test_the_first_picture_of_rdonet_is_nearly_grey(rdonet: RDONet, picture: Tensor) -> None:
+    first = rdonet(picture, Masks.uniform(1, 1, 2, 3)).x_hat
+    assert float((first - 0.5).abs().max()) < 0.25
+
+
+def test_deep_hyper_latents_begin_without_neighbours(rdonet: RDONet) -> None:
+    """A crop of 256 pixels has one z₃: a second one must not change what it says."""
+    z = torch.randn(1, 32, 2, 1)
+    first_layers = rdonet.unit(3).prior.hyper_synthesis[:4]
+    assert torch.allclose(first_layers(z)[:, :, :2], first_layers(z[:, :, :1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda network: network.unit(2).down[0],
+        lambda network: network.analysis[2].conv1,
+        lambda network: network.analysis[7],
+    ],
+)
+def test_the_path_keeps_coarse_structure(
+    layer: Callable[[RDONet], nn.Conv2d], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the random part, a flat area keeps its length: the layer is an isometry there."""
+    monkeypatch.setattr(initialisation, "RANDOM", 0.0)
+    torch.manual_seed(1)
+    conv = layer(RDONet(width=16))
+    flat = torch.randn(1, 16, 1, 1).expand(1, 16, 12, 12)
+    inside = conv(flat)[:, :, 2:-2, 2:-2]
+    assert torch.allclose(inside.norm(dim=1), flat[:, :, 0, 0].norm(), rtol=1e-4)
+
+
+def test_subsampling_begins_with_the_binomial_kernel() -> None:
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    assert torch.equal(initialisation._smoothing(5, 2), torch.outer(row, row))
+    assert initialisation._smoothing(3, 1).flatten().tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0]
+
+
+def test_minnen_is_initialised_once() -> None:
+    torch.manual_seed(3)
+    created = families.family("minnen").create(12).state_dict()
+    torch.manual_seed(3)
+    direct = Minnen(N=12, M=12).state_dict()
+    assert all(torch.equal(created[name], direct[name]) for name in direct)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("minnen", MinnenCodec), ("rdonet", RDONetCodec)])
+def test_codecs_without_weights_suggest_a_command_that_train_accepts(
+    name: str, codec: Callable[..., Codec], tmp_path: Path
+) -> None:
+    with pytest.raises(CodecUnavailable) as caught:
+        codec(folder=tmp_path)
+    match = re.search(r"`python -m codecs\.learned\.train ([^`]+)`", str(caught.value))
+    assert match
+    options = train.parser().parse_args(shlex.split(match[1]))
+    assert options.network == name
+    assert options.minutes or options.steps
