@@ -3,16 +3,16 @@
 The program gets a process group of its own, which is killed as a whole when its time is up, when
 it has ended (programs that it left behind) and when this process dies (see `_guard`).
 
-Limits on memory and file size are set with `prlimit` right after the start: code between fork
-and exec (`preexec_fn`) can deadlock in a process with threads, and wrapping every command in a
-shell costs more than the microseconds in which the program runs unlimited.
+Limits on memory and file size are set by a shell that then becomes the program: code between
+fork and exec (`preexec_fn`) can deadlock in a process with threads, and limits set from outside
+come too late on a busy machine.  The program's arguments are the shell's own, never its script.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -58,12 +58,13 @@ def run(
     status other than 0, `CodecUnavailable` where the program cannot be started.
     """
     name = os.path.basename(argv[0])
+    _require_program(argv[0], directory, environment)
     # Files, not pipes: nothing blocks when a program prints more than anyone reads, and output
     # is bounded by the same limit as every other file.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         try:
             process = subprocess.Popen(
-                list(argv),
+                [*_limited(memory, file_bytes), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -74,7 +75,7 @@ def run(
         except OSError as error:
             raise CodecUnavailable(f"cannot run {argv[0]}: {error.strerror or error}") from error
         with _guard(process.pid):
-            timed_out = _finish(process, seconds, memory, file_bytes)
+            timed_out = _finish(process, seconds)
         output = Output(_tail(stdout), _tail(stderr))
     if timed_out:
         raise ProcessError(f"{name} did not finish within {seconds:g} s and was killed")
@@ -85,9 +86,26 @@ def run(
     return output
 
 
-def _finish(
-    process: subprocess.Popen[bytes], seconds: float, memory: int | None, file_bytes: int
-) -> bool:
+def _require_program(
+    program: str, directory: Path | None, environment: Mapping[str, str] | None
+) -> None:
+    """Raise `CodecUnavailable` unless `program` can be started: a shell would only print it."""
+    path = os.path.join(directory or "", program) if os.sep in program else program
+    search = None if environment is None else environment.get("PATH", os.defpath)
+    if shutil.which(path, path=search) is None:
+        why = "is not executable" if os.path.exists(path) else "is not there"
+        raise CodecUnavailable(f"cannot run {program}: it {why}")
+
+
+def _limited(memory: int | None, file_bytes: int) -> list[str]:
+    """The command that limits itself and becomes what follows it (POSIX units)."""
+    script = f"ulimit -f {file_bytes // 512}"
+    if memory is not None:
+        script += f"; ulimit -v {memory // 1024}"
+    return ["/bin/sh", "-c", script + '; exec "$@"', "sh"]
+
+
+def _finish(process: subprocess.Popen[bytes], seconds: float) -> bool:
     """Wait for the end of the process and of its group.  Returns whether time ran out."""
     timed_out = threading.Event()
 
@@ -99,9 +117,6 @@ def _finish(
     timer = threading.Timer(seconds, stop)
     timer.daemon = True
     try:
-        _limit(process.pid, resource.RLIMIT_FSIZE, file_bytes)
-        if memory is not None:
-            _limit(process.pid, resource.RLIMIT_AS, memory)
         timer.start()
         # The leader is reaped only after its group was killed, so that no stranger can have got
         # the number of the group in between.
@@ -111,13 +126,6 @@ def _finish(
         _kill_group(process.pid)
         process.wait()
     return timed_out.is_set()
-
-
-def _limit(pid: int, which: int, value: int) -> None:
-    # Only Linux can limit another process; elsewhere the limit on time stands alone.
-    if hasattr(resource, "prlimit"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            resource.prlimit(pid, which, (value, value))
 
 
 def _kill_group(group: int) -> None:
