@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from codecs.learned import exact
 from codecs.learned.exact import (
     ACTIVATION_LIMIT,
     ExactConv,
@@ -164,6 +165,17 @@ def test_chain_has_leaky_relus_between() -> None:
     x = picture(3, 2, 4)
     out = run_layers([exact_layer(module) for module in modules], x)
     assert (from_grid(out) - reference(chain, x)).abs().max() < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("size", [(1, 3), (40, 5), (33, 40)])
+def test_tiles_change_no_bit(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = [deconv(4, 3), subpixel_conv(3, 3), conv(3, 2, 3, 1)]
+    layers = [exact_layer(module) for module in modules]
+    x = picture(*size, 4)
+    monkeypatch.setattr(exact, "_TILE", 64)
+    whole = run_layers(layers, x)
+    monkeypatch.setattr(exact, "_TILE", 3)
+    assert torch.equal(run_layers(layers, x), whole)
 
 
 def test_wrong_kinds_name_themselves() -> None:

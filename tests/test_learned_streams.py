@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecs.base import MAX_PIXELS, BitstreamError, CodecUnavailable, EncodeError
+from codecs.base import BitstreamError, CodecUnavailable, EncodeError
 from codecs.learned import weights
 from codecs.learned.bitstream import (
+    MAX_BLOCKS,
     Header,
     blocks,
     check_model,
@@ -83,7 +84,7 @@ def test_varints(value: int) -> None:
 
 def test_endless_varints_are_refused() -> None:
     with pytest.raises(BitstreamError, match="limit"):
-        read_varint(b"\x80" * 100, 0, MAX_PIXELS)
+        read_varint(b"\x80" * 100, 0, 1 << 20)
 
 
 def test_few_bytes_cannot_claim_many_pixels() -> None:
@@ -98,8 +99,17 @@ def test_few_bytes_cannot_claim_many_pixels() -> None:
         unpack(tall + bytes(100), b"XY", 1, 1)
     with pytest.raises(BitstreamError, match="0x5"):
         unpack(header(5, 0).to_bytes() + bytes(100), b"XY", 1, 1)
-    with pytest.raises(EncodeError, match="stops at"):
-        pack(header(1 << 14, 1 << 14), [b""], [])
+
+
+@pytest.mark.parametrize("size", [(8193, 8192), (1, 64 * MAX_BLOCKS + 1), (1 << 14, 1 << 14)])
+def test_no_file_claims_more_blocks_than_the_format_has(size: tuple[int, int]) -> None:
+    """Thin pictures count as what they are padded to."""
+    assert pack(header(8192, 8192), [b""], [])
+    with pytest.raises(EncodeError, match="stops at 16384"):
+        pack(header(*size), [b""], [])
+    forged = header(*size).to_bytes() + bytes(1 << 20)
+    with pytest.raises(BitstreamError, match="header is damaged"):
+        unpack(forged, b"XY", 1, 1)
 
 
 def test_damage_is_named() -> None:

@@ -17,7 +17,9 @@ header: the result is `BitstreamError`, never a wrong picture.
 
 Hostile headers: a file holds at least one byte for every two blocks of 64x64 pixels (an encoder
 pads with zeros where it would be shorter: below 0.001 bits per pixel), so time and memory of a
-decoder are bounded by the length of the file and not by what its header claims.
+decoder are bounded by the length of the file and not by what its header claims.  There are at most
+2^14 blocks, 67 megapixels: what a decoder keeps for each block before it has read any latent of it
+then stays below 1 GiB.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codecs.base import MAX_PIXELS, BitstreamError, EncodeError
+from codecs.base import BitstreamError, EncodeError
 
 BLOCK = 64
 BLOCKS_PER_BYTE = 2
+MAX_BLOCKS = 1 << 14
 MODEL_BYTES = 4
 _CHECKSUM_BYTES = 4
 
@@ -111,12 +114,14 @@ def pack(
     header: Header, sections: Sequence[bytes], latents: Iterable[NDArray[np.integer]]
 ) -> bytes:
     """The file; `latents` as the decoder will pass them to `Stream.verify`."""
-    pixels = header.height * header.width
-    if pixels > MAX_PIXELS:
-        raise EncodeError(f"the picture has {pixels} pixels; the format stops at {MAX_PIXELS}")
+    count = blocks(header.height, header.width)
+    if count > MAX_BLOCKS:
+        raise EncodeError(
+            f"the picture has {count} blocks of 64x64 pixels; the format stops at {MAX_BLOCKS}"
+        )
     head = header.to_bytes() + b"".join(write_varint(len(section)) for section in sections)
     body = head + b"".join(sections)
-    shortest = -(-blocks(header.height, header.width) // BLOCKS_PER_BYTE)
+    shortest = -(-count // BLOCKS_PER_BYTE)
     body = body.ljust(shortest - _CHECKSUM_BYTES, b"\0")
     return body + checksum(header, latents).to_bytes(_CHECKSUM_BYTES, "little")
 
@@ -132,10 +137,10 @@ def read_header(data: bytes, magic: bytes, version: int) -> tuple[Header, int]:
         raise BitstreamError(
             f"the stream has format version {data[len(magic)]}; this decoder reads {version}"
         )
-    width, offset = read_varint(data, fixed, MAX_PIXELS)
-    height, offset = read_varint(data, offset, MAX_PIXELS)
-    allowed = len(data) * BLOCKS_PER_BYTE
-    if not 0 < width * height <= MAX_PIXELS or blocks(height, width) > allowed:
+    width, offset = read_varint(data, fixed, MAX_BLOCKS * BLOCK)
+    height, offset = read_varint(data, offset, MAX_BLOCKS * BLOCK)
+    allowed = min(len(data) * BLOCKS_PER_BYTE, MAX_BLOCKS)
+    if not 0 < blocks(height, width) <= allowed:
         raise BitstreamError(
             f"the header is damaged: {width}x{height} pixels cannot come from {len(data)} bytes"
         )

@@ -4,7 +4,7 @@ A decoder must reproduce the probability of every symbol to the last bit, or it 
 Floating-point sums depend on their order, hence on thread count, batch shape, library and device.
 Here weights and activations are integers stored in float64, and every product and partial sum
 stays below 2^53 in magnitude, where float64 holds integers exactly: all orders of summation give
-the same result.  (Ballé, Johnston, Minnen, "Integer networks for data compression with
+the same result.  So do 8-bit products, where they are faster (`codecs.learned.limbs`).  (Ballé, Johnston, Minnen, "Integer networks for data compression with
 latent-variable models", ICLR 2019, has the idea; float64 spares the integer kernels.)
 
 Fixed point, throughout:
@@ -25,7 +25,10 @@ decoders need exactness.  Matrix products are the only kernels: no FFT or Winogr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +46,8 @@ LATENT_LIMIT = ACTIVATION_LIMIT >> ACTIVATION_BITS
 EXACT_LIMIT = 1 << 53
 _BLOCK = 512
 """Positions convolved at once."""
+_TILE = 32
+"""Rows and columns of the input of `run_layers` that are worked on at once."""
 LEAKY_SLOPE = 655
 """Slope of the leaky ReLU in units of 2^-16: 0.00999, PyTorch's default being 0.01."""
 
@@ -141,6 +146,9 @@ class ExactConv:
     Evaluated as matrix products on views of the flattened picture, shifted by the kernel's taps.
     """
 
+    scale: ClassVar[int] = 1
+    """How much larger the output's height and width are than the input's."""
+
     def __init__(self, weight: Tensor, bias: Tensor | None, what: str = "convolution") -> None:
         out, _, k, k2 = weight.shape
         if k != k2 or k % 2 == 0:
@@ -149,6 +157,7 @@ class ExactConv:
         b = _integers(weight.new_zeros(out) if bias is None else bias, ACCUMULATOR_BITS)
         _check_bound(w, b, ACTIVATION_LIMIT, what)
         self.kernel = k
+        self.reach = k // 2
         self.bias = b
         places = [(y, x) for y in range(k) for x in range(k)]
         self.taps = [(y, x) for y, x in places if bool(w[:, :, y, x].any())] or places[:1]
@@ -222,7 +231,8 @@ class ExactSubpixelConv:
 
     def __init__(self, conv: nn.Conv2d, r: int, what: str = "sub-pixel convolution") -> None:
         self.conv = ExactConv.from_conv(conv, what)
-        self.r = r
+        self.scale = r
+        self.reach = self.conv.reach
 
     def to(self, device: torch.device | str) -> ExactSubpixelConv:
         self.conv.to(device)
@@ -230,7 +240,7 @@ class ExactSubpixelConv:
 
     def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
         """[H, W, C] -> [H·r, W·r, O]."""
-        return depth_to_space(self.conv(x, leaky), self.r)
+        return depth_to_space(self.conv(x, leaky), self.scale)
 
 
 class ExactUpConv:
@@ -238,6 +248,9 @@ class ExactUpConv:
 
     Each of the four output phases is an ordinary convolution with 9, 6, 6 or 4 taps.
     """
+
+    scale: ClassVar[int] = 2
+    reach: ClassVar[int] = 1
 
     def __init__(self, conv: nn.ConvTranspose2d, what: str = "transposed convolution") -> None:
         expected = ((5, 5), (2, 2), (2, 2), (1, 1))
@@ -319,7 +332,31 @@ def exact_layer(module: nn.Module, what: str = "hyper-decoder") -> ExactLayer:
 
 
 def run_layers(layers: Sequence[ExactLayer], x: Tensor) -> Tensor:
-    """A chain of layers with a leaky ReLU after all but the last (hyper-decoders are such)."""
-    for index, layer in enumerate(layers):
-        x = layer(x, leaky=index + 1 < len(layers))
-    return x
+    """A chain of layers with a leaky ReLU after all but the last (hyper-decoders are such).
+
+    Evaluated in tiles, which bounds memory and changes no bit; int32 [H', W', O].
+    """
+    scale, halo = 1, 0.0
+    for layer in layers:
+        halo += layer.reach / scale
+        scale *= layer.scale
+    border = math.ceil(halo)
+    out: Tensor | None = None
+    for (top, bottom), (left, right) in product(*(_cuts(n) for n in x.shape[:2])):
+        first_row, first_column = max(0, top - border), max(0, left - border)
+        tile = x[first_row : bottom + border, first_column : right + border].contiguous()
+        for index, layer in enumerate(layers):
+            tile = layer(tile, leaky=index + 1 < len(layers))
+        if out is None:
+            size = (x.shape[0] * scale, x.shape[1] * scale, tile.shape[2])
+            out = torch.empty(size, dtype=torch.int32, device=x.device)
+        own = tile[(top - first_row) * scale :, (left - first_column) * scale :]
+        place = out[top * scale : bottom * scale, left * scale : right * scale]
+        place.copy_(own[: place.shape[0], : place.shape[1]])
+    assert out is not None
+    return out
+
+
+def _cuts(length: int) -> list[tuple[int, int]]:
+    """(start, stop) of consecutive pieces of at most `_TILE`."""
+    return [(start, min(start + _TILE, length)) for start in range(0, length, _TILE)]

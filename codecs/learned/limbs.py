@@ -106,12 +106,12 @@ class IntegerMatrix:
         return IntegerMatrix(self.weight.to(device))
 
     def times(self, x: Tensor) -> Tensor:
-        """x [n, K], integers in float64, times the transposed matrix: float64 [n, O]."""
+        """x [n, K], integers of any type, times the transposed matrix: float64 [n, O]."""
         if self.most_limbs:
             count = limb_count(x)
             if count <= self.most_limbs:
                 return self.times_limbs(split(x, count))
-        return x @ self.weight.t()
+        return x.to(torch.float64) @ self.weight.t()
 
     def times_limbs(self, x: Tensor) -> Tensor:
         """`times` for x as limbs, int8 [count, n, K]."""
