@@ -93,10 +93,13 @@ def _centre_input(network: RDONet) -> None:
 def _initialise_unit(network: RDONet, level: int) -> None:
     unit, n = network.unit(level), network.width
     prior, gain = unit.prior, LATENT_GAINS[level]
-    _add_path(_first(unit.down))
-    _add_path(unit.bottom, inputs=2)
+    # Identities between the units: whichever level sends a block, the synthesis sees the same code,
+    # only blurred by deeper levels.  With matrices of their own it would have to learn three.
     # Nearly everywhere either the deeper features or the latent are 0, so both pass at full gain.
-    _add_path(_first(unit.up), repeat=unit.stride**2, inputs=2)
+    one, zero = torch.eye(n), torch.zeros(n, n)
+    _add_path(_first(unit.down), one)
+    _add_path(unit.bottom, torch.cat([one, zero], 1))
+    _add_path(_first(unit.up), torch.cat([one, one], 1), repeat=unit.stride**2)
     unit.bottom.weight *= gain
     # Latents enter hyper-encoder, context and decoder at about unit scale ...
     _first(unit.up).weight[:, n:] /= gain
@@ -119,23 +122,18 @@ def _initialise_unit(network: RDONet, level: int) -> None:
     out.bias.view(3, -1)[2] = gain / 2
 
 
-def _add_path(layer: nn.Conv2d, repeat: int = 1, inputs: int = 1) -> None:
-    """Weaken the layer's random weights and add the path.
+def _add_path(layer: nn.Conv2d, matrix: Tensor | None = None, repeat: int = 1) -> None:
+    """Weaken the layer's random weights and add the path of `matrix` [channels out, in].
 
     `repeat` is r² of a sub-pixel convolution: all r² subpixels of a channel begin equal, which is
-    nearest-neighbour upsampling.  `inputs` tensors are concatenated; each has a path of its own.
+    nearest-neighbour upsampling.  Without a matrix, a random orthogonal one is drawn.
     """
     out_channels, in_channels, kernel, _ = layer.weight.shape
-    shape = (out_channels // repeat, in_channels // inputs)
-    matrix = torch.cat([_orthogonal(*shape) for _ in range(inputs)], 1)
+    if matrix is None:
+        matrix = nn.init.orthogonal_(torch.empty(out_channels // repeat, in_channels))
     matrix = matrix.repeat_interleave(repeat, 0).to(layer.weight)
     smooth = _smoothing(kernel, layer.stride[0]).to(layer.weight)
     layer.weight.mul_(RANDOM).add_(matrix[:, :, None, None] * smooth)
-
-
-def _orthogonal(rows: int, columns: int) -> Tensor:
-    matrix: Tensor = nn.init.orthogonal_(torch.empty(rows, columns))
-    return matrix
 
 
 def _smoothing(kernel: int, stride: int) -> Tensor:

@@ -129,16 +129,15 @@ def _quick() -> tuple[Phase, ...]:
 def _short() -> tuple[Phase, ...]:
     """A few thousand steps for several rates, without LPIPS and PatchGAN.
 
-    Random partitions only until every level has begun to work; most steps go into the trunk.
+    Random partitions only until every level has begun to work.  Λ stays where it starts meanwhile:
+    an untrained network misses a target rate so far that control would all but switch D off.
     """
     random: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "random"}
-    variance: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "variance"}
+    variance: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "variance", "control": True}
     return (
-        Phase(
-            *(0.20, 1e-3, 7e-4), **random, reset=True, control=True, warm_up=50, rate_warm_up=0.3
-        ),
-        Phase(0.50, 7e-4, 5e-4, **variance, control=True),
-        Phase(0.20, 5e-4, 2e-4, **variance, per_rate=True, control=True, thresholds=True),
+        Phase(0.25, 1e-3, 8e-4, **random, reset=True, warm_up=100, rate_warm_up=0.2),
+        Phase(0.45, 8e-4, 5e-4, **variance),
+        Phase(0.20, 5e-4, 2e-4, **variance, per_rate=True, thresholds=True),
         Phase(0.10, 2e-4, 1e-5, **variance, per_rate=True),
     )
 
