@@ -20,9 +20,9 @@ import numpy as np
 import codecs.registry as registry
 from bench import metrics
 from bench.bd import Curve, bd_rate
-from bench.commands import DEFAULT_CODECS
 from bench.executors import CallFailed, Worker
 from bench.metrics.weights import package_model
+from bench.settings import DEFAULT_CODECS
 from codecs.base import CodecError, CodecUnavailable, Image
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import cache_folder, data_folder, file_digest

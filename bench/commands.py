@@ -14,19 +14,17 @@ from bench.comparison import Comparison
 from bench.manifest import Manifest
 from bench.progress import Progress
 from bench.results import collect
-from bench.run import (
-    Outcome,
+from bench.run import Outcome, execute
+from bench.settings import (
+    DEFAULT_CODECS,
     Settings,
     apply_quick,
     default_directory,
-    execute,
     wanted_metrics,
 )
 from bench.store import Store, StoreError
 from codecs.base import CodecError
 from datasets.base import DatasetError
-
-DEFAULT_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "jxl", "hevc", "vvenc")
 
 
 class UsageError(Exception):

@@ -23,7 +23,8 @@ from PIL import ImageOps
 from bench import perf_learned, perf_metrics
 from bench.metrics import names
 from bench.progress import Progress
-from bench.run import Settings, execute
+from bench.run import execute
+from bench.settings import Settings
 
 RERUN_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "hevc")
 OVERHEAD_CODECS = ("jpeg", "webp", "avif", "hevc", "vvenc:faster")

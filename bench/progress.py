@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.executors import Done
     from bench.manifest import Manifest
     from bench.plan import Plan
-    from bench.run import Settings
+    from bench.settings import Settings
 
 LINE_EVERY = 20.0
 """Seconds between progress lines where there is no terminal."""

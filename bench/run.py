@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -10,20 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
-from pathlib import Path
 
 from bench import metrics as metrics_package
 from bench.executors import run_tasks
 from bench.manifest import Manifest, Picture
 from bench.plan import Plan, make_plan
 from bench.progress import Progress
+from bench.settings import Settings
 from bench.store import Measurement, Store
 from datasets.base import Dataset
 from datasets.registry import open_dataset
 
-QUICK_IMAGES = 4
-QUICK_CODECS = {"vvenc": "vvenc:medium"}
-"""What `--quick` codes instead: a preset 7 times faster, 3 % worse in rate (one Kodak image)."""
 PACKAGES = (
     "bjontegaard",
     "imageio-ffmpeg",
@@ -37,21 +33,6 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a run was asked for."""
-
-    codecs: tuple[str, ...]
-    dataset: str
-    directory: Path
-    metrics: tuple[str, ...]
-    jobs: int
-    quick: bool = False
-    limit: int | None = None
-    retry: bool = False
-    time_limit: float | None = None
-
-
-@dataclass(frozen=True)
 class Outcome:
     """How a run ended."""
 
@@ -62,15 +43,6 @@ class Outcome:
     wall: float
     busy: float
     """Seconds that codecs and metrics took, over all lanes."""
-
-
-def apply_quick(settings: Settings) -> Settings:
-    """The small tier: fewer images, a faster VVC preset.  Labelled as such everywhere."""
-    return replace(
-        settings,
-        codecs=tuple(dict.fromkeys(QUICK_CODECS.get(name, name) for name in settings.codecs)),
-        limit=min(settings.limit or QUICK_IMAGES, QUICK_IMAGES),
-    )
 
 
 def dataset_label(dataset: Dataset, settings: Settings) -> str:
@@ -162,16 +134,6 @@ def _without_twins(dataset: Dataset) -> Dataset:
     return replace(dataset, images=tuple(images), skipped=tuple(skipped))
 
 
-def default_directory(dataset: str, quick: bool) -> Path:
-    """`runs/kodak`; for a folder of images its own name and a digest of where it is."""
-    name = dataset
-    if os.sep in dataset or dataset == ".":
-        path = Path(dataset).resolve()
-        name = f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".") or "images"
-    return Path("runs") / (safe + ("-quick" if quick else ""))
-
-
 def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
     """Whether something went wrong that another attempt may put right.
 
@@ -179,15 +141,6 @@ def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
     """
     scores = [measurement.metrics.get(name) for name in wanted]
     return measurement.status != "ok" or any(s is None or not s.version for s in scores)
-
-
-def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
-    """All metrics, or those asked for.  Raises `ValueError` for an unknown name."""
-    known = metrics_package.names()
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise ValueError(f"unknown metric {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(name for name in known if names is None or name in names)
 
 
 def _now() -> str:

@@ -17,7 +17,8 @@ from PIL import Image as PillowImage
 from bench.manifest import Manifest
 from bench.progress import Progress
 from bench.results import collect
-from bench.run import Settings, default_directory, execute
+from bench.run import execute
+from bench.settings import Settings, default_directory
 from bench.store import Store, StoreError
 from tests.conftest import ROOT
 
