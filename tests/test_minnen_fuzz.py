@@ -50,7 +50,7 @@ except BitstreamError as error:
 
 def test_a_large_picture_that_is_not_there_costs_little_memory(tmp_path: Path) -> None:
     """The largest size, with hyper-latents for all of it but without latents; paper's width."""
-    command = [sys.executable, "-c", HOSTILE, tmp_path / "paper.safetensors"]
+    command = [sys.executable, "-c", HOSTILE, str(tmp_path / "paper.safetensors")]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     grown, message = run.stdout.split(maxsplit=1)
     assert "payload" in message

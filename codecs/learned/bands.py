@@ -24,7 +24,9 @@ def in_bands(
     stride 16, 1 and 16 for its synthesis): a *unit*.  A unit of output must not depend on more than
     `halo` units of input on either side; then the result is that of one call up to the order of
     floating-point sums.  Bands hold about `area` unit squares; smaller pictures take one call.
+    `transform` sees channels-last tensors, for which convolution kernels are fastest.
     """
+    x = x.contiguous(memory_format=torch.channels_last)
     units = x.shape[2] // rows_in
     columns = x.shape[3] // rows_in
     band = max(4 * halo, area // columns)

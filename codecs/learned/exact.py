@@ -4,8 +4,9 @@ A decoder must reproduce the probability of every symbol to the last bit, or it 
 Floating-point sums depend on their order, hence on thread count, batch shape, library and device.
 Here weights and activations are integers stored in float64, and every product and partial sum
 stays below 2^53 in magnitude, where float64 holds integers exactly: all orders of summation give
-the same result.  So do 8-bit products, where they are faster (`codecs.learned.limbs`).  (Ballé, Johnston, Minnen, "Integer networks for data compression with
-latent-variable models", ICLR 2019, has the idea; float64 spares the integer kernels.)
+the same result.  So do 8-bit products, where they are faster (`codecs.learned.limbs`).  (Ballé,
+Johnston, Minnen, "Integer networks for data compression with latent-variable models", ICLR 2019,
+has the idea of integers.)
 
 Fixed point, throughout:
 
