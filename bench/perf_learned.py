@@ -3,24 +3,30 @@
     python -m bench.perf_learned                   768 x 512
     python -m bench.perf_learned --large           2048 x 1365 as well: minutes in CompressAI
 
-Each side runs in a process of its own (peak memory is a process's), one after the other on the same
-machine, and measures CPU seconds; CompressAI's entropy part is its decoding less its synthesis.
-Figures are ratios theirs / ours, larger being better.  Weights are random, N = M = 192, scaled so
-that the stream has a middle to high rate; the picture is noise with structure at all scales.
-Without CompressAI only our figures are printed.
+Both sides have the same architecture, weights, picture and float32 transforms, and one thread.
+Each runs in a fresh process of its own; after a warm-up they code in turns, once each, so that
+whatever else the machine does meets both.  Times are medians of CPU seconds (user and system);
+CompressAI's entropy part is its decoding less its synthesis.  Peak memory is the largest resident
+set while coding: of the whole process, and what coding adds to the loaded model.  Figures are
+ratios theirs / ours, larger being better.
+
+Weights are random, N = M = 192, scaled so that the stream has a middle to high rate; the picture is
+noise with structure at all scales.  Without CompressAI only our figures are printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import resource
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +37,11 @@ ASKED = {
     "whole decode": (">= 4 x", ">= 4 x"),
     "whole encode": (">= 3 x", ">= 3 x"),
     "peak memory": (">= 1 x", ">= 1 x"),
+    "peak memory above the model": (">= 1 x", ">= 1 x"),
+    "file": ("", ""),
 }
+REPEATS = (7, 3)
+"""Timed turns for each size."""
 CHANNELS = 192
 _RENAMED = {
     "entropy_bottleneck.": "prior.",
@@ -52,7 +62,7 @@ class Row:
 
     @property
     def measured(self) -> str:
-        digits = 0 if self.unit == "MiB" else 2
+        digits = 2 if self.unit == "s" else 0
         ours = f"{self.ours:.{digits}f} {self.unit}"
         if self.theirs is None:
             return ours
@@ -61,13 +71,17 @@ class Row:
 
 def measure(large: bool = False) -> Iterator[Row]:
     """Rows of the small size, and with `large` of the large one."""
+    names = ["ours", *["compressai"] * has_compressai()]
     for index, (width, height) in enumerate(SIZES[: 2 if large else 1]):
-        ours = _in_process("ours", width, height)
-        theirs = _in_process("compressai", width, height) if has_compressai() else {}
+        with ExitStack() as stack:
+            sides = [stack.enter_context(_Side(name, width, height)) for name in names]
+            turns = [[side.turn() for side in sides] for _ in range(REPEATS[index])]
+        ours, *theirs = [_summary(figures) for figures in zip(*turns, strict=True)]
         for name, asked in ASKED.items():
-            unit = "MiB" if name == "peak memory" else "s"
+            unit = "MiB" if "memory" in name else "bytes" if name == "file" else "s"
             label = f"{name}, minnen {width}x{height}"
-            yield Row(label, ours[name], theirs.get(name), unit, asked[index] if theirs else "")
+            their = theirs[0][name] if theirs else None
+            yield Row(label, ours[name], their, unit, asked[index] if theirs else "")
 
 
 def has_compressai() -> bool:
@@ -104,24 +118,76 @@ def converted(state: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _in_process(side: str, width: int, height: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.perf_learned", "--side", side]
-    command += ["--size", str(width), str(height)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+class _Side:
+    """The process of one side, which codes the picture once whenever it is asked to."""
+
+    def __init__(self, name: str, width: int, height: int) -> None:
+        command = [sys.executable, "-m", "bench.perf_learned", "--side", name]
+        command += ["--size", str(width), str(height)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=os.environ | threads
+        )
+
+    def __enter__(self) -> _Side:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def turn(self) -> dict[str, float]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(file=self._process.stdin, flush=True)
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                figures: dict[str, float] = json.loads(line)
+                return figures
+        raise RuntimeError(f"a side ended early: {self._process.args!r}")
 
 
-def _side(side: str, width: int, height: int) -> dict[str, float]:
-    """What a process of `_in_process` measures."""
+def _summary(turns: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Medians of times, maxima of memory."""
+    return {
+        name: max(t[name] for t in turns)
+        if "memory" in name
+        else statistics.median(t[name] for t in turns)
+        for name in ASKED
+    }
+
+
+def _side(side: str, width: int, height: int) -> None:
+    """What a process of `_Side` does: a line of figures for each line of input."""
     import torch
 
     torch.set_num_threads(1)
-    torch.manual_seed(1)
-    picture = _picture(height, width)
     with torch.no_grad():
-        figures = {"ours": _ours, "compressai": _compressai}[side](picture)
-    figures["peak memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return figures
+        code = {"ours": _ours, "compressai": _compressai}[side]()
+        code(_picture(128, 192))
+        torch.manual_seed(1)
+        picture = _picture(height, width)
+        loaded = _reset_peak()
+        for _ in sys.stdin:
+            figures = code(picture)
+            peak = _status("VmHWM")
+            figures |= {"peak memory": peak, "peak memory above the model": peak - loaded}
+            print(json.dumps(figures), flush=True)
+
+
+def _reset_peak() -> float:
+    """Forget the peak of this process so far (Linux); MiB resident now."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    """A field of this process's memory status, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def _picture(height: int, width: int) -> Any:
@@ -156,7 +222,7 @@ def _network() -> Any:
     return network
 
 
-def _ours(x: Any) -> dict[str, float]:
+def _ours() -> Callable[[Any], dict[str, float]]:
     import torch
 
     from codecs.learned import weights
@@ -166,14 +232,18 @@ def _ours(x: Any) -> dict[str, float]:
         path = Path(folder, "weights.safetensors")
         export(_network(), path, {})
         model = MinnenModel(weights.load(path, ARCHITECTURE))
-    image = (x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-    encode, data = _seconds(lambda: model.compress(image))
-    entropy, (header, y) = _seconds(lambda: model.decode_latents(data))
-    synthesis, _ = _seconds(lambda: model.synthesise(header, y))
-    return _figures(encode, entropy + synthesis, entropy, len(data))
+
+    def code(x: Any) -> dict[str, float]:
+        image = (x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        encode, data = _seconds(lambda: model.compress(image))
+        entropy, (header, y) = _seconds(lambda: model.decode_latents(data))
+        synthesis, _ = _seconds(lambda: model.synthesise(header, y))
+        return _figures(encode, entropy + synthesis, entropy, len(data))
+
+    return code
 
 
-def _compressai(x: Any) -> dict[str, float]:
+def _compressai() -> Callable[[Any], dict[str, float]]:
     import torch
     from compressai.models import JointAutoregressiveHierarchicalPriors
     from compressai.models.google import get_scale_table
@@ -184,28 +254,30 @@ def _compressai(x: Any) -> dict[str, float]:
     pairs = {names[id(v)]: new for new, v in converted(state).items() if id(v) in names}
     model.load_state_dict(state | {theirs: ours[name] for theirs, name in pairs.items()})
     model.update(get_scale_table(), force=True)
-    height, width = x.shape[2:]
-    x = torch.nn.functional.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
-    encode, coded = _seconds(lambda: model.compress(x))
-    decode, _ = _seconds(lambda: model.decompress(**coded))
-    y = torch.zeros(1, CHANNELS, x.shape[2] // 16, x.shape[3] // 16)
-    synthesis, _ = _seconds(lambda: model.g_s(y))
-    return _figures(encode, decode, decode - synthesis, sum(len(s[0]) for s in coded["strings"]))
+
+    def code(x: Any) -> dict[str, float]:
+        height, width = x.shape[2:]
+        x = torch.nn.functional.pad(x, (0, -width % 64, 0, -height % 64), mode="replicate")
+        encode, coded = _seconds(lambda: model.compress(x))
+        decode, _ = _seconds(lambda: model.decompress(**coded))
+        y = torch.zeros(1, CHANNELS, x.shape[2] // 16, x.shape[3] // 16)
+        synthesis, _ = _seconds(lambda: model.g_s(y))
+        size = sum(len(part) for section in coded["strings"] for part in section)
+        return _figures(encode, decode, decode - synthesis, size)
+
+    return code
 
 
 def _figures(encode: float, decode: float, entropy: float, size: int) -> dict[str, float]:
     figures = {"entropy part of decoding": entropy, "whole decode": decode}
-    return figures | {"whole encode": encode, "bytes": float(size)}
+    return figures | {"whole encode": encode, "file": float(size)}
 
 
 def _seconds(action: Callable[[], Any]) -> tuple[float, Any]:
-    """(CPU seconds, result); the median of three runs, of which the first is the warm-up."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        result = action()
-        times.append(time.process_time() - start)
-    return statistics.median(times), result
+    """(CPU seconds, result)."""
+    start = time.process_time()
+    result = action()
+    return time.process_time() - start, result
 
 
 def main() -> int:
@@ -215,7 +287,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, nargs=2, default=SIZES[0], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(_side(options.side, *options.size)))
+        _side(options.side, *options.size)
         return 0
     for row in measure(options.large):
         print(f"{row.name:58}{row.measured:>28}   {row.asked}", flush=True)
