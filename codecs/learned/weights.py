@@ -1,8 +1,8 @@
 """Weights files: safetensors with a card, never pickles.
 
-A file holds the network's parameters (float32, or float16 to halve it) and the integer tables of
-its entropy model under `tables.*`.  The card, JSON in the file's metadata, says what the network
-is and how it was trained:
+A file holds the network's parameters (float32, float16 to halve it, or 8-bit integers with their
+`steps.*`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
+file's metadata, says what the network is and how it was trained:
 
     {"architecture": "minnen", "config": {"N": 192, "M": 192}, "point": {"lambda": 0.013},
      "training": {...}}
@@ -27,6 +27,7 @@ from torch import Tensor
 from codecs.base import CodecUnavailable
 
 TABLES = "tables."
+STEPS = "steps."
 _MAX_FILE = 1 << 30
 
 
@@ -90,6 +91,35 @@ def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def eight_bit(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters with kernels as int8 and float32 steps; what `save` then writes.
+
+    Kernels [n, ., ., .] have n steps, so that the largest value of each slice is ±127 steps; all
+    other parameters are few and stay as they are.  `expand` gives the values that the codec uses.
+    """
+    encoded = {}
+    for name, value in parameters.items():
+        if value.ndim != 4 or not value.is_floating_point():
+            encoded[name] = value
+            continue
+        steps = value.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / 127
+        encoded[name] = torch.round(value.detach() / steps[:, None, None, None]).to(torch.int8)
+        encoded[STEPS + name] = steps
+    return encoded
+
+
+def expand(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `eight_bit`; parameters without steps stay as they are."""
+    values = {}
+    for name, value in encoded.items():
+        steps = encoded.get(STEPS + name)
+        if steps is not None:
+            value = value.to(torch.float32) * steps.view(-1, 1, 1, 1)
+        if not name.startswith(STEPS):
+            values[name] = value
+    return values
+
+
 def load(path: Path, architecture: str) -> Weights:
     """Read a weights file.  Raises `CodecUnavailable` that names what is wrong with it."""
     try:
@@ -105,4 +135,8 @@ def load(path: Path, architecture: str) -> Weights:
     if found != architecture:
         raise CodecUnavailable(f"{path}: weights of {found!r}, not of {architecture!r}")
     floats = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
+    try:
+        floats = expand(floats)
+    except RuntimeError as error:
+        raise CodecUnavailable(f"{path}: kernels and steps do not fit ({error})") from error
     return Weights(path, floats, card, hashlib.sha256(data).digest())

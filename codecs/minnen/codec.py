@@ -45,20 +45,31 @@ _HALO = 2
 """Units of 16 pixels that either transform sees beyond a unit: less than 1 + ½ + ¼ + ⅛."""
 
 
-def export(network: Minnen, path: Path, card: Mapping[str, Any], half: bool = False) -> bytes:
+def export(
+    network: Minnen,
+    path: Path,
+    card: Mapping[str, Any],
+    half: bool = False,
+    eight_bit: bool = False,
+) -> bytes:
     """Write a weights file with the integer tables that coding needs; returns its digest.
 
     `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training.
-    With `half`, the network's own parameters are rounded to 16 bits first.
+    With `half`, the network's own parameters are rounded to 16 bits first; with `eight_bit`, its
+    kernels to 8.
     """
     if half:
         network.load_state_dict(weights.half_precision(network.state_dict()))
+    stored = network.state_dict()
+    if eight_bit:
+        stored = weights.eight_bit(stored)
+        network.load_state_dict(weights.expand(stored))
     scales = ScaleTable.build(SCALE_FLOOR)
     tables = HyperlatentCoder.export(network.prior)
-    stored: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
-    stored |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
+    named: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
+    named |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, network.state_dict(), stored, card, half)
+    return weights.save(path, stored, named, card, half and not eight_bit)
 
 
 class MinnenModel:

@@ -38,17 +38,27 @@ MODES = ("zero-pass", "one-pass", "full")
 _REMEMBERED = 64
 
 
-def export(network: RDONet, path: Path, card: Mapping[str, Any], half: bool = False) -> bytes:
+def export(
+    network: RDONet,
+    path: Path,
+    card: Mapping[str, Any],
+    half: bool = False,
+    eight_bit: bool = False,
+) -> bytes:
     """Write a weights file with the integer tables that coding needs; returns its digest.
 
     `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training;
     thresholds and objective are stored with the network's configuration.  With `half`, the
-    network's own parameters are rounded to 16 bits first.
+    network's own parameters are rounded to 16 bits first; with `eight_bit`, its kernels to 8.
     """
     if half:
         network.load_state_dict(weights.half_precision(network.state_dict()))
+    stored = network.state_dict()
+    if eight_bit:
+        stored = weights.eight_bit(stored)
+        network.load_state_dict(weights.expand(stored))
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, network.state_dict(), make_tables(network), card, half)
+    return weights.save(path, stored, make_tables(network), card, half and not eight_bit)
 
 
 class RDONetModel:

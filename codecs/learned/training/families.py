@@ -89,10 +89,16 @@ def set_medians(network: nn.Module) -> None:
             module.set_medians()
 
 
-def export(name: str, network: LatentCodecNetwork, path: Path, card: Mapping[str, Any]) -> bytes:
+def export(
+    name: str,
+    network: LatentCodecNetwork,
+    path: Path,
+    card: Mapping[str, Any],
+    eight_bit: bool = False,
+) -> bytes:
     """Write the weights file that the codec `name` loads, and return its SHA-256."""
     codec = importlib.import_module(f"codecs.{name}.codec")
-    digest: bytes = codec.export(network, path, card)
+    digest: bytes = codec.export(network, path, card, eight_bit=eight_bit)
     return digest
 
 

@@ -1,0 +1,104 @@
+"""`python -m codecs.learned.training.publish RUN --into FOLDER --valid DIR`: weights to commit.
+
+Rewrites the finished models of a training run with 8-bit kernels, a quarter of the size, measures
+what that costs, and puts weights, cards and logs where a codec looks for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codecs.base import CodecError
+
+LOGS = ("train.csv", "valid.csv", "run.json")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m codecs.learned.training.publish")
+    p.add_argument("run", type=Path, help="folder of a training run")
+    p.add_argument("--into", type=Path, required=True, help="such as codecs/rdonet/weights")
+    p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
+    p.add_argument("--count", type=int, default=12, help="how many of them")
+    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
+    p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: published; 2: nothing to publish, or not readable."""
+    options = parser().parse_args(arguments)
+    try:
+        publish(options)
+    except CodecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def publish(options: argparse.Namespace) -> None:
+    """Raises `TrainingError` or `CodecUnavailable`."""
+    from codecs.learned.training.data import load_pictures
+    from codecs.learned.training.errors import TrainingError
+
+    models = sorted(options.run.glob("*.safetensors"))
+    models = [m for m in models if m.with_suffix(".json").exists()]
+    if not options.unfinished:
+        models = [m for m in models if not m.stem.endswith("-latest")]
+    if not models:
+        raise TrainingError(f"{options.run} holds no finished model: resume it, or --unfinished")
+    valid = load_pictures(options.valid, options.cache)
+    pictures = [valid[i] for i in range(min(options.count, len(valid)))]
+    options.into.mkdir(parents=True, exist_ok=True)
+    for model in models:
+        _publish_model(model, options.into / model.name, pictures)
+    logs = options.into / options.run.name
+    logs.mkdir(exist_ok=True)
+    for name in LOGS:
+        shutil.copyfile(options.run / name, logs / name)
+
+
+def _publish_model(source: Path, target: Path, pictures: Sequence[Any]) -> None:
+    import torch
+
+    from codecs.learned import weights
+    from codecs.learned.training import families
+    from codecs.learned.training.checkpoint import write_atomically
+    from codecs.learned.training.validate import Score, evaluate
+
+    name = source.stem.partition("-")[0]
+    loaded = weights.load(source, name)
+    network = families.family(name).build(**loaded.card["config"])
+    network.load_state_dict(loaded.parameters)
+    cpu = torch.device("cpu")
+    before, _ = evaluate(network, pictures, cpu)
+    network.load_state_dict(weights.expand(weights.eight_bit(network.state_dict())))
+    after, _ = evaluate(network, pictures, cpu)
+    network.load_state_dict(loaded.parameters)
+
+    def row(score: Score) -> dict[str, float]:
+        return {"bpp": score.bpp, "psnr": score.psnr, "ms_ssim": score.ms_ssim}
+
+    card = {k: v for k, v in loaded.card.items() if k not in ("architecture", "config")}
+    card["eight_bit_kernels"] = {
+        "pictures": len(pictures),
+        "before": row(before),
+        "after": row(after),
+        "trained_sha256": loaded.digest.hex(),
+    }
+    digest = families.export(name, network, target, card, eight_bit=True)
+    whole = {**card, "config": network.config, "sha256": digest.hex()}
+    write_atomically(target.with_suffix(".json"), (json.dumps(whole, indent=2) + "\n").encode())
+    print(
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB; {before.bpp:.4f} bpp, "
+        f"{before.psnr:.2f} dB -> {after.bpp:.4f} bpp, {after.psnr:.2f} dB"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Publishing weights with 8-bit kernels: what is stored is what the codec uses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image as PillowImage
+
+from codecs.base import CodecUnavailable, Image
+from codecs.learned import weights
+from codecs.learned.training import families, publish
+from codecs.minnen.codec import MinnenCodec
+from codecs.rdonet.codec import RDONetCodec
+
+CODECS = {"minnen": MinnenCodec, "rdonet": RDONetCodec}
+
+
+def make_run(folder: Path, name: str, label: str = "0.3") -> Path:
+    torch.manual_seed(0)
+    network = families.family(name).create(8).eval()
+    card = {"point": {"parameter": "rate", "value": 0.3}, "training": {"finished": True}}
+    path = folder / f"{name}-{label}.safetensors"
+    families.export(name, network, path, card)
+    path.with_suffix(".json").write_text(json.dumps(card))
+    for log in publish.LOGS:
+        (folder / log).write_text(f"{log} of the run")
+    return path
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image) -> None:
+    run, into, pictures = tmp_path / "run", tmp_path / "weights", tmp_path / "pictures"
+    for folder in (run, pictures):
+        folder.mkdir()
+    PillowImage.fromarray(photo[:64, :64]).save(pictures / "a.png")
+    trained = make_run(run, name)
+    arguments = [str(run), "--into", str(into), "--valid", str(pictures)]
+    assert publish.main([*arguments, "--cache", str(tmp_path / "cache")]) == 0
+
+    path = into / trained.name
+    # Tables and metadata outweigh the kernels of so small a network.
+    assert path.stat().st_size < 0.6 * trained.stat().st_size
+    original, published = weights.load(trained, name), weights.load(path, name)
+    assert original.parameters.keys() == published.parameters.keys()
+    for key, value in original.parameters.items():
+        worst = (published.parameters[key] - value).abs()
+        if value.ndim == 4:
+            steps = value.abs().amax((1, 2, 3), keepdim=True) / 127
+            assert bool((worst <= 0.501 * steps).all())
+        else:
+            assert not worst.any()
+
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    cost = card["eight_bit_kernels"]
+    assert cost["trained_sha256"] == hashlib.sha256(trained.read_bytes()).hexdigest()
+    assert cost["after"]["psnr"] == pytest.approx(cost["before"]["psnr"], abs=1)
+    assert (into / "run" / "valid.csv").read_text() == "valid.csv of the run"
+
+    codec = CODECS[name](folder=into)
+    data = codec.encode(photo, codec.points[0])
+    assert CODECS[name](folder=into).decode(data).shape == photo.shape
+
+
+def test_unfinished_models_are_published_on_request_only(
+    tmp_path: Path, photo: Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path, "minnen", "latest")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    PillowImage.fromarray(photo[:64, :64]).save(pictures / "a.png")
+    arguments = [str(tmp_path), "--into", str(tmp_path / "into"), "--valid", str(pictures)]
+    arguments += ["--cache", str(tmp_path / "cache")]
+    assert publish.main(arguments) == 2
+    assert "holds no finished model" in capsys.readouterr().err
+    assert not (tmp_path / "into").exists()
+    assert publish.main([*arguments, "--unfinished"]) == 0
+
+
+def test_kernels_of_zeros_stay_zeros() -> None:
+    encoded = weights.eight_bit({"k": torch.zeros(2, 3, 1, 1), "n": torch.tensor([3])})
+    assert encoded["k"].dtype == torch.int8
+    assert torch.equal(weights.expand(encoded)["k"], torch.zeros(2, 3, 1, 1))
+    assert weights.expand(encoded)["n"].tolist() == [3]
+
+
+def test_steps_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    tensors = {"k": torch.ones(2, 3, 1, 1, dtype=torch.int8), "steps.k": torch.ones(5)}
+    card = json.dumps({"architecture": "minnen"})
+    path.write_bytes(safetensors.torch.save(tensors, {"card": card}))
+    with pytest.raises(CodecUnavailable, match="kernels and steps do not fit"):
+        weights.load(path, "minnen")
