@@ -61,23 +61,32 @@ class GDN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         beta, gamma = self.effective()
-        norm = _pointwise(x * x, gamma, beta)
+        norm = _pointwise(x * x, gamma[:, :, None, None], beta)
         if torch.is_grad_enabled():
             return x * (torch.sqrt(norm) if self.inverse else torch.rsqrt(norm))
         return (norm.sqrt_() if self.inverse else norm.rsqrt_()).mul_(x)
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """1x1 convolution of x [B, C, H, W] with `weight` [O, C]."""
+def _pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution of x [B, C, H, W] with `kernel` [O, C, 1, 1]."""
     b, c, h, w = x.shape
-    kernel = weight[:, :, None, None]
-    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    channels_last = x.stride(1) == 1
     if torch.is_grad_enabled() or not channels_last or b > 1 or h * w % _BATCH:
         return functional.conv2d(x, kernel, bias)
     # On one thread PyTorch has oneDNN's kernel, several times faster, for larger batches only.
     pieces = x.permute(0, 2, 3, 1).reshape(_BATCH, h * w // _BATCH, 1, c).permute(0, 3, 1, 2)
     out = functional.conv2d(pieces, kernel, bias).permute(0, 2, 3, 1)
-    return out.reshape(1, h, w, len(weight)).permute(0, 3, 1, 2)
+    return out.reshape(1, h, w, len(kernel)).permute(0, 3, 1, 2)
+
+
+def _add(out: Tensor, x: Tensor) -> Tensor:
+    """out + x; overwrites `out` where no gradient needs it."""
+    return out + x if torch.is_grad_enabled() else out.add_(x)
+
+
+def _leaky_relu(x: Tensor) -> Tensor:
+    """Overwrites x, which must be what a convolution or pixel shuffle made."""
+    return functional.leaky_relu_(x)
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -116,11 +125,23 @@ class StridedConv1x1(nn.Conv2d):
         self.step = stride
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input[:, :, :: self.step, :: self.step])
+        return _pointwise(input[:, :, :: self.step, :: self.step], self.weight, self.bias)
+
+
+class Conv1x1(nn.Conv2d):
+    """1x1 convolution of stride 1."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _pointwise(input, self.weight, self.bias)
 
 
 def conv(in_channels: int, out_channels: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
     """Convolution with padding k//2: H -> ⌈H/stride⌉ for odd k."""
+    if (kernel, stride) == (1, 1):
+        return Conv1x1(in_channels, out_channels)
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2)
 
 
@@ -167,8 +188,8 @@ class ResidualBlockDown(nn.Module):
         self.skip = StridedConv1x1(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.gdn(self.conv2(functional.leaky_relu(self.conv1(x))))
-        return out + self.skip(x)
+        out = self.gdn(self.conv2(_leaky_relu(self.conv1(x))))
+        return _add(out, self.skip(x))
 
 
 class ResidualBlockUp(nn.Module):
@@ -182,8 +203,8 @@ class ResidualBlockUp(nn.Module):
         self.upsample = subpixel_conv(in_channels, out_channels, r)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.igdn(self.conv(functional.leaky_relu(self.subpel_conv(x))))
-        return out + self.upsample(x)
+        out = self.igdn(self.conv(_leaky_relu(self.subpel_conv(x))))
+        return _add(out, self.upsample(x))
 
 
 class ResidualBlock(nn.Module):
@@ -195,8 +216,8 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(channels, channels, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = functional.leaky_relu(self.conv2(functional.leaky_relu(self.conv1(x))))
-        return out + x
+        out = _leaky_relu(self.conv2(_leaky_relu(self.conv1(x))))
+        return _add(out, x)
 
 
 class AttentionUnit(nn.Module):
@@ -207,14 +228,14 @@ class AttentionUnit(nn.Module):
         half = channels // 2
         self.conv = nn.Sequential(
             conv(channels, half, 1, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv(half, half, 3, 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             conv(half, channels, 1, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.conv(x) + x)
+        return functional.relu_(_add(self.conv(x), x))
 
 
 class Attention(nn.Module):
@@ -228,4 +249,4 @@ class Attention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+        return _add(self.conv_a(x) * torch.sigmoid(self.conv_b(x)), x)
