@@ -128,7 +128,7 @@ def check(options: argparse.Namespace) -> int:
     """Verify the installation."""
     from bench.check import run_checks
 
-    return run_checks()
+    return run_checks(options.codecs)
 
 
 COMMANDS = {"run": run, "compare": compare, "report": report, "list": list_names, "check": check}

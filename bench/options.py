@@ -41,7 +41,8 @@ def bench_parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics"))
 
-    commands.add_parser("check", help="verify the installation as a sceptic would")
+    check = commands.add_parser("check", help="verify the installation as a sceptic would")
+    check.add_argument("codecs", nargs="*", help="check these codecs only, such as ./mine.toml")
     return parser
 
 

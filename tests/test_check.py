@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,20 @@ def test_the_last_lines_say_what_to_do(monkeypatch, capsys, statuses, exit_statu
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{statuses[0]:8}thing: detail"
     assert last in lines[-1]
+
+
+def test_named_codecs_alone_are_checked(capsys, monkeypatch):
+    toy = str(Path(__file__).parent / "toys" / "coarse.py")
+    assert check.run_checks([toy, "jpeg"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed[:2]] == [f"ok      {toy}", "ok      jpeg"]
+    assert printed[-1] == "2 ok, 0 missing, 0 wrong"
+    monkeypatch.setenv("TOY_ENCODE", "not here")
+    assert check.run_checks([toy, "jepg"]) == 1
+    printed = capsys.readouterr().out
+    assert "toy tool not found" in printed
+    assert "did you mean 'jpeg'" in printed
+    assert "0 ok, 0 missing, 2 wrong" in printed
 
 
 def test_a_check_that_breaks_off_keeps_what_it_found(monkeypatch, capsys):
