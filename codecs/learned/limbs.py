@@ -72,9 +72,8 @@ def split(x: Tensor, count: int) -> Tensor:
 
 def joined(limbs: Tensor) -> Tensor:
     """Inverse of `split`, in float64."""
-    parts = limbs.to(torch.float64)
-    out = parts[-1]
-    for part in parts[:-1].flip(0):
+    *lower, out = limbs.to(torch.float64)
+    for part in reversed(lower):
         out = torch.add(part, out, alpha=_BASE)
     return out
 
