@@ -40,7 +40,8 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     PillowImage.fromarray(photo[:64, :64]).save(pictures / "a.png")
     trained = make_run(run, name)
     arguments = [str(run), "--into", str(into), "--valid", str(pictures)]
-    assert publish.main([*arguments, "--cache", str(tmp_path / "cache")]) == 0
+    arguments += ["--cache", str(tmp_path / "cache"), "--note", "preliminary"]
+    assert publish.main(arguments) == 0
 
     path = into / trained.name
     # Tables and metadata outweigh the kernels of so small a network.
@@ -57,6 +58,7 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
 
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card["note"] == "preliminary"
     cost = card["eight_bit_kernels"]
     assert cost["trained_sha256"] == hashlib.sha256(trained.read_bytes()).hexdigest()
     assert cost["after"]["psnr"] == pytest.approx(cost["before"]["psnr"], abs=1)

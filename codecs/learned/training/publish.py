@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
+    p.add_argument("--note", default="", help="what the cards should say besides")
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
 
@@ -56,14 +57,14 @@ def publish(options: argparse.Namespace) -> None:
     pictures = [valid[i] for i in range(min(options.count, len(valid)))]
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
-        _publish_model(model, options.into / model.name, pictures)
+        _publish_model(model, options.into / model.name, pictures, options.note)
     logs = options.into / options.run.name
     logs.mkdir(exist_ok=True)
     for name in LOGS:
         shutil.copyfile(options.run / name, logs / name)
 
 
-def _publish_model(source: Path, target: Path, pictures: Sequence[Any]) -> None:
+def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: str) -> None:
     import torch
 
     from codecs.learned import weights
@@ -85,6 +86,8 @@ def _publish_model(source: Path, target: Path, pictures: Sequence[Any]) -> None:
         return {"bpp": score.bpp, "psnr": score.psnr, "ms_ssim": score.ms_ssim}
 
     card = {k: v for k, v in loaded.card.items() if k not in ("architecture", "config")}
+    if note:
+        card["note"] = note
     card["eight_bit_kernels"] = {
         "pictures": len(pictures),
         "before": row(before),
