@@ -51,8 +51,9 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     for key, value in original.parameters.items():
         worst = (published.parameters[key] - value).abs()
         if value.ndim == 4:
-            steps = value.abs().amax((1, 2, 3), keepdim=True) / 127
-            assert bool((worst <= 0.501 * steps).all())
+            dims = (2, 3) if value.shape[2] > 1 else (1, 2, 3)
+            steps = value.abs().amax(dims, keepdim=True) / 127
+            assert bool((worst <= 0.51 * steps + 1e-6).all())
         else:
             assert not worst.any()
 
@@ -91,9 +92,10 @@ def test_kernels_of_zeros_stay_zeros() -> None:
     assert weights.expand(encoded)["n"].tolist() == [3]
 
 
-def test_steps_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(5,), (2, 2), (1, 3), (2, 3, 1, 1), ()])
+def test_steps_that_do_not_fit_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = tmp_path / "w.safetensors"
-    tensors = {"k": torch.ones(2, 3, 1, 1, dtype=torch.int8), "steps.k": torch.ones(5)}
+    tensors = {"k": torch.ones(2, 3, 1, 1, dtype=torch.int8), "steps.k": torch.ones(shape)}
     card = json.dumps({"architecture": "minnen"})
     path.write_bytes(safetensors.torch.save(tensors, {"card": card}))
     with pytest.raises(CodecUnavailable, match="kernels and steps do not fit"):

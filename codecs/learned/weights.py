@@ -69,7 +69,8 @@ def save(
     for name, value in parameters.items():
         value = value.detach().cpu()
         if value.is_floating_point():
-            value = value.to(torch.float16 if half else torch.float32)
+            short = half or name.startswith(STEPS)
+            value = value.to(torch.float16 if short else torch.float32)
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} has values that are not finite" + " in 16 bits" * half)
         tensors[name] = value.contiguous()
@@ -92,29 +93,41 @@ def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def eight_bit(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters with kernels as int8 and float32 steps; what `save` then writes.
+    """The parameters with kernels as int8 and float16 steps; what `save` then writes.
 
-    Kernels [n, ., ., .] have n steps, so that the largest value of each slice is ±127 steps; all
-    other parameters are few and stay as they are.  `expand` gives the values that the codec uses.
+    Kernels [n, m, k, k] have steps [n, m], or [n, 1] if k = 1: a layer that begins as an identity
+    has few large kernels among many small ones, which a common step would drown.  All other
+    parameters are few and stay as they are.  `expand` gives the values that the codec uses.
     """
     encoded = {}
     for name, value in parameters.items():
         if value.ndim != 4 or not value.is_floating_point():
             encoded[name] = value
             continue
-        steps = value.detach().abs().amax((1, 2, 3)).clamp_min(1e-12) / 127
-        encoded[name] = torch.round(value.detach() / steps[:, None, None, None]).to(torch.int8)
+        value = value.detach().cpu()
+        largest = value.abs().amax((2, 3))
+        if value.shape[2] == 1:
+            largest = largest.amax(1, keepdim=True)
+        steps = (largest / 127).clamp_min(1e-6).to(torch.float16)
+        levels = torch.round(value / steps.to(torch.float32)[:, :, None, None])
+        encoded[name] = levels.clamp(-127, 127).to(torch.int8)
         encoded[STEPS + name] = steps
     return encoded
 
 
 def expand(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `eight_bit`; parameters without steps stay as they are."""
+    """Undo `eight_bit`; parameters without steps stay as they are.
+
+    Raises `ValueError` if steps do not fit their kernels.
+    """
     values = {}
     for name, value in encoded.items():
         steps = encoded.get(STEPS + name)
         if steps is not None:
-            value = value.to(torch.float32) * steps.view(-1, 1, 1, 1)
+            n, m = (*value.shape, 0, 0)[:2]
+            if value.ndim != 4 or steps.shape not in ((n, m), (n, 1)):
+                raise ValueError(f"{list(steps.shape)} steps for {name} {list(value.shape)}")
+            value = value.to(torch.float32) * steps.to(torch.float32)[:, :, None, None]
         if not name.startswith(STEPS):
             values[name] = value
     return values
@@ -137,6 +150,6 @@ def load(path: Path, architecture: str) -> Weights:
     floats = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
     try:
         floats = expand(floats)
-    except RuntimeError as error:
+    except ValueError as error:
         raise CodecUnavailable(f"{path}: kernels and steps do not fit ({error})") from error
     return Weights(path, floats, card, hashlib.sha256(data).digest())

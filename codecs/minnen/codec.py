@@ -69,7 +69,7 @@ def export(
     named: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
     named |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, stored, named, card, half and not eight_bit)
+    return weights.save(path, stored, named, card, half)
 
 
 class MinnenModel:

@@ -58,7 +58,7 @@ def export(
         stored = weights.eight_bit(stored)
         network.load_state_dict(weights.expand(stored))
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, stored, make_tables(network), card, half and not eight_bit)
+    return weights.save(path, stored, make_tables(network), card, half)
 
 
 class RDONetModel:
