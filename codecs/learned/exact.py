@@ -69,7 +69,7 @@ def from_grid(a: Tensor) -> Tensor:
 
 
 def latent_to_grid(latent: Tensor) -> Tensor:
-    """Integer latents (any dtype, |v| <= LATENT_LIMIT) to activation integers."""
+    """Latents (any dtype, integers, |v| <= LATENT_LIMIT) to activation integers in float64."""
     return latent.to(torch.float64) * 2.0**ACTIVATION_BITS
 
 
@@ -316,7 +316,25 @@ class ExactIGDN:
         return y.clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).view(x.shape)
 
 
-ExactLayer = ExactConv | ExactSubpixelConv | ExactUpConv
+class ExactUpIGDN:
+    """A sub-pixel convolution and the IGDN behind it, as one layer of `run_layers`."""
+
+    def __init__(self, up: ExactSubpixelConv, igdn: ExactIGDN) -> None:
+        self.up = up
+        self.igdn = igdn
+        self.scale = up.scale
+        self.reach = up.reach
+
+    def to(self, device: torch.device | str) -> ExactUpIGDN:
+        self.up.to(device)
+        self.igdn.to(device)
+        return self
+
+    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
+        return self.igdn(self.up(x, leaky))
+
+
+ExactLayer = ExactConv | ExactSubpixelConv | ExactUpConv | ExactUpIGDN
 
 
 def exact_layer(module: nn.Module, what: str = "hyper-decoder") -> ExactLayer:
@@ -332,10 +350,11 @@ def exact_layer(module: nn.Module, what: str = "hyper-decoder") -> ExactLayer:
     raise ValueError(f"{what}: no exact form for {type(module).__name__}")
 
 
-def run_layers(layers: Sequence[ExactLayer], x: Tensor) -> Tensor:
-    """A chain of layers with a leaky ReLU after all but the last (hyper-decoders are such).
+def run_layers(layers: Sequence[ExactLayer], x: Tensor, last_leaky: bool = False) -> Tensor:
+    """A chain of layers with a leaky ReLU after all but the last (or after all of them).
 
-    Evaluated in tiles, which bounds memory and changes no bit; int32 [H', W', O].
+    Evaluated in tiles, which bounds memory and changes no bit: activations [H, W, C] of any dtype
+    to int32 [H', W', O].
     """
     scale, halo = 1, 0.0
     for layer in layers:
@@ -345,9 +364,10 @@ def run_layers(layers: Sequence[ExactLayer], x: Tensor) -> Tensor:
     out: Tensor | None = None
     for (top, bottom), (left, right) in product(*(_cuts(n) for n in x.shape[:2])):
         first_row, first_column = max(0, top - border), max(0, left - border)
-        tile = x[first_row : bottom + border, first_column : right + border].contiguous()
+        tile = x[first_row : bottom + border, first_column : right + border]
+        tile = tile.to(torch.float64).contiguous()
         for index, layer in enumerate(layers):
-            tile = layer(tile, leaky=index + 1 < len(layers))
+            tile = layer(tile, leaky=last_leaky or index + 1 < len(layers))
         if out is None:
             size = (x.shape[0] * scale, x.shape[1] * scale, tile.shape[2])
             out = torch.empty(size, dtype=torch.int32, device=x.device)

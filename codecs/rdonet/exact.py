@@ -2,7 +2,8 @@
 
 Decoded features d_{i+1} of deeper levels condition the entropy model of level i, so d₃ and d₂ are
 computed here too; only d₁ and the synthesis, which nothing is decoded from, stay in floating point.
-Tensors are channels-last float64 holding activation integers (see `codecs.learned.exact`).
+Tensors are channels-last and hold activation integers (see `codecs.learned.exact`), as int32 where
+they cover a whole picture.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from codecs.learned.exact import (
     ExactConv,
     ExactIGDN,
     ExactSubpixelConv,
+    ExactUpIGDN,
     latent_to_grid,
+    run_layers,
 )
 from codecs.learned.hyperlatent import HyperlatentCoder
 from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
@@ -62,7 +65,7 @@ class Level:
 
 
 class ExactUnit:
-    """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, [h, w, N]."""
+    """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, int32[h, w, N]."""
 
     def __init__(self, unit: LatentSpaceUnit, level: int, tables: Mapping[str, Any]) -> None:
         """`tables` as made by `make_tables`; malformed ones raise `ValueError`."""
@@ -86,11 +89,11 @@ class ExactUnit:
             MixtureDensity(scales, prior.mixtures),
             side_channels=prior.condition.out_channels,
         )
-        self._up = _subpixel(unit.up, unit.stride, what)
-        self._igdn = ExactIGDN(*unit.igdn.effective(), what)
+        up = _subpixel(unit.up, unit.stride, what)
+        self._decoder = ExactUpIGDN(up, ExactIGDN(*unit.igdn.effective(), what))
 
     def to(self, device: torch.device | str) -> ExactUnit:
-        for part in (*self._hyper, self._condition, self._latents, self._up, self._igdn):
+        for part in (*self._hyper, self._condition, self._latents, self._decoder):
             part.to(device)
         if self._mask_context is not None:
             self._mask_context.to(device)
@@ -135,22 +138,20 @@ class ExactUnit:
 
     def decoded(self, d: Tensor, latents: Int32s) -> Tensor:
         """d_i [h·s, w·s, N] of d_{i+1} and t̂_i."""
-        t = latent_to_grid(torch.from_numpy(latents).to(d.device))
-        return self._igdn(self._up(torch.cat([d, t], 2)))
+        t = latent_to_grid(torch.from_numpy(latents).to(d.device)).int()
+        return run_layers([self._decoder], torch.cat([d, t], 2))
 
     def _side_information(
         self, z: Int32s, cells: Bools, sent: Bools, d: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """ψ [h, w, 2N], and the partition's share of the context features φ [h, w, 2N]."""
         x = self.hyper_latents.to_grid(z) * torch.from_numpy(cells)
-        x = x.permute(1, 2, 0).contiguous().to(d.device)
-        for layer in self._hyper:
-            x = layer(x, leaky=True)
-        psi = self._condition(torch.cat([x[: d.shape[0], : d.shape[1]], d], 2))
+        x = run_layers(self._hyper, x.permute(1, 2, 0).to(d.device), last_leaky=True)
+        psi = run_layers([self._condition], torch.cat([x[: d.shape[0], : d.shape[1]], d], 2))
         if self._mask_context is None:
             return psi, None
         mask = latent_to_grid(torch.from_numpy(sent).to(d.device))
-        return psi, self._mask_context(mask[:, :, None])
+        return psi, run_layers([self._mask_context], mask[:, :, None])
 
 
 def _subpixel(layers: nn.Sequential, r: int, what: str) -> ExactSubpixelConv:

@@ -33,6 +33,8 @@ from codecs.rdonet.unit import round_latent
 MAGIC = b"RD"
 VERSION = 1
 DEEPEST_FIRST = tuple(reversed(LEVELS))
+MAX_FEATURES = 1 << 21
+"""Blocks times channels: bounds a decoder's memory to 1 GiB (45 megapixels at N = 192)."""
 ANALYSIS_HALO = 10
 """How many positions of f₀ away the analysis looks to each side, at most (see the tests)."""
 
@@ -46,7 +48,7 @@ class Coded:
     masks: Masks
     levels: Mapping[int, Level]
     features: Mapping[int, Tensor]
-    """d_{i+1}, which level i was decoded with; activation integers [h, w, N]."""
+    """d_{i+1}, which level i was decoded with; activation integers, int32[h, w, N]."""
     section_bytes: Mapping[str, int]
 
 
@@ -79,6 +81,11 @@ class StreamCoder:
     @torch.no_grad()
     def encode(self, features: Sequence[Tensor], masks: Masks, size: tuple[int, int]) -> bytes:
         """The file of a picture of `size` (height, width) with the given features (batch of 1)."""
+        if not self._fits(size):
+            raise EncodeError(
+                f"{size[1]}x{size[0]} pixels are too many for {self.name} with "
+                f"{self.network.width} channels: cut the picture into parts"
+            )
         uniform = _uniform_level(masks)
         flags = 1 | uniform << 1 if uniform else 0
         sections = [b"" if uniform else encode_masks(masks)]
@@ -112,6 +119,8 @@ class StreamCoder:
         stream = bitstream.unpack(data, MAGIC, VERSION, 1 + len(LEVELS))
         header = stream.header
         bitstream.check_model(header, self.digest, self.name)
+        if not self._fits((header.height, header.width)):
+            raise BitstreamError("the header is damaged: no encoder makes such large pictures")
         masks = _read_masks(header.flags, stream.sections[0], ctu_grid(header.height, header.width))
         levels: dict[int, Level] = {}
         features: dict[int, Tensor] = {}
@@ -147,9 +156,12 @@ class StreamCoder:
             bits[f"y{level}"], bits[f"z{level}"] = y, z
         return bits
 
+    def _fits(self, size: tuple[int, int]) -> bool:
+        return bitstream.blocks(*size) * self.network.width <= MAX_FEATURES
+
     def _no_features(self, grid: tuple[int, int]) -> Tensor:
         """d₄: zeros on the grid of level 3."""
-        return torch.zeros(*grid, self.network.width, dtype=torch.float64, device=self.device)
+        return torch.zeros(*grid, self.network.width, dtype=torch.int32, device=self.device)
 
 
 def to_tensor(image: Image, device: torch.device | str) -> Tensor:
