@@ -63,7 +63,7 @@ def decode_elsewhere(threads, path, streams, folder):
         files.append(folder / f"{i}.bin")
         files[-1].write_bytes(data)
     command = [sys.executable, "-c", DECODE, str(threads), str(path), *map(str, files)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3600)
     return [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
 
 

@@ -24,7 +24,7 @@ from codecs.base import (
     check_image,
 )
 from codecs.learned import bitstream, weights
-from codecs.learned.bands import in_bands, single_thread
+from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import BLOCK, Header
 from codecs.learned.context import ContextCoder
 from codecs.learned.density import GaussianDensity
@@ -40,9 +40,6 @@ MAGIC = b"MN"
 VERSION = 1
 ARCHITECTURE = "minnen"
 FOLDER = Path(__file__).parent / "weights"
-_STRIDE = 16
-_HALO = 2
-"""Units of 16 pixels that either transform sees beyond a unit: less than 1 + ½ + ¼ + ⅛."""
 
 
 def export(
@@ -119,10 +116,10 @@ class MinnenModel:
     def latents(self, image: Image) -> tuple[Int32s, Int32s]:
         """(z symbols [N, h/4, w/4], ŷ [h, w, M]) of a picture, h = ⌈H/64⌉·4."""
         height, width, _ = image.shape
-        x = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float() / 255
+        x = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
         padding = (0, -width % BLOCK, 0, -height % BLOCK)
         x = functional.pad(x, padding, mode="replicate")
-        y = in_bands(lambda v: self._transform(self.network.g_a, v), x, _STRIDE, 1, _HALO)
+        y = self._transform(self.network.g_a, x)
         if not bool(torch.isfinite(y).all()):
             raise EncodeError("the latent is not finite: the weights are damaged")
         z = self.z_coder.symbols(self.network.h_a(y)[0])
@@ -167,7 +164,7 @@ class MinnenModel:
         """The picture of decoded latents."""
         latent = torch.from_numpy(y).to(self.device).permute(2, 0, 1)[None].float()
         with single_thread():
-            x = in_bands(lambda v: self._transform(self.network.g_s, v), latent, 1, _STRIDE, _HALO)
+            x = self._transform(self.network.g_s, latent)
         x = x[0, :, : header.height, : header.width].clamp(0, 1).mul(255).round()
         return np.ascontiguousarray(x.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
