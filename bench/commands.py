@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.no_report:
         anchor = options.anchor and apply_quick_name(options.anchor, settings)
         comparisons = _comparisons(settings.directory, settings.codecs, anchor)
-        _write_report(settings.directory, comparisons)
+        _write_report(settings.directory, comparisons, options)
         if comparisons:
             from reports import tables
 
@@ -73,7 +74,7 @@ def compare(options: argparse.Namespace) -> int:
             raise UsageError("give both --before DIR and --after DIR")
         comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
         if not options.no_report:
-            path = _write_report(options.after, comparisons, name="before-after")
+            path = _write_pair_report(options.before, options.after, comparisons)
             print(f"report: {path}", file=sys.stderr)
         _print_tables(options, comparisons)
         return int(any(codec.failures for codec in comparisons[0].results.codecs))
@@ -91,7 +92,7 @@ def compare(options: argparse.Namespace) -> int:
     if not comparisons:
         raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
     if not options.no_report:
-        _write_report(settings.directory, comparisons)
+        _write_report(settings.directory, comparisons, options)
     _print_tables(options, comparisons)
     return _status(outcome, settings.directory, options)
 
@@ -99,7 +100,7 @@ def compare(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run again, from what is stored."""
     comparisons = _comparisons(options.run, tuple(options.codecs) or None, options.anchor)
-    print(_write_report(options.run, comparisons))
+    print(_write_report(options.run, comparisons, options))
     return 0
 
 
@@ -201,12 +202,43 @@ def _default_anchor(names: Sequence[str]) -> str | None:
     return "vvenc" if "vvenc" in vvc else next(iter((*vvc, *names[-1:])), None)
 
 
-def _write_report(directory: Path, comparisons: Sequence[Comparison], name: str = "report") -> Path:
+def _write_report(
+    directory: Path, comparisons: Sequence[Comparison], options: argparse.Namespace
+) -> Path:
     from reports import write_report
     from reports.provenance import from_manifest
 
-    provenance = from_manifest(Manifest.read(directory))
-    return write_report(directory, comparisons, provenance, name=name)
+    manifest = Manifest.read(directory)
+    provenance = from_manifest(manifest)
+    gallery = None
+    if comparisons and not options.no_pictures:
+        from reports.showing import show_pictures
+
+        gallery, cautions = show_pictures(
+            directory, manifest, comparisons[0].results, options.pictures, jobs_of(options)
+        )
+        provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
+    return write_report(directory, comparisons, provenance, gallery=gallery)
+
+
+def jobs_of(options: argparse.Namespace) -> int:
+    """As many as the run had; `report` has no such option and takes all cores."""
+    return getattr(options, "jobs", None) or len(os.sched_getaffinity(0))
+
+
+def _write_pair_report(before: Path, after: Path, comparisons: Sequence[Comparison]) -> Path:
+    from reports import write_report
+    from reports.changes import find_changes
+    from reports.provenance import from_manifest
+
+    earlier, later = Manifest.read(before), Manifest.read(after)
+    provenance = replace(
+        from_manifest(later),
+        title=f"Before and after: image codecs on {later.label}",
+        before=f"{before}, {earlier.finished or earlier.started}",
+        changes=find_changes(comparisons[0], earlier, later),
+    )
+    return write_report(after, comparisons, provenance, name="before-after")
 
 
 def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]) -> None:

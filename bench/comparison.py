@@ -55,6 +55,8 @@ class Row:
     label: str
     cells: Mapping[str, Cell]
     """Metric name -> cell."""
+    against: str
+    """Name of the codec that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def compare_pairs(results: Results, anchor: str, pairs: Sequence[tuple[str, str]
     for name, against in pairs:
         codec, reference = results.codec(name), results.codec(against)
         cells = {metric: _cell(reference, codec, metric) for metric in results.metrics}
-        rows.append(Row(codec.name, codec.label, cells))
+        rows.append(Row(codec.name, codec.label, cells, reference.name))
     return Comparison(results, anchor, tuple(rows))
 
 

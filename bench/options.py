@@ -37,6 +37,7 @@ def bench_parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, help="run directory, such as runs/kodak")
     report.add_argument("codecs", nargs="*", help="codecs to show (default: all in the run)")
     report.add_argument("--anchor", help="codec that the others are compared with")
+    add_picture_options(report)
 
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics"))
@@ -88,7 +89,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
     parser.add_argument("--no-report", action="store_true", help="measure only")
+    add_picture_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """What the report shows of the pictures themselves."""
+    parser.add_argument(
+        "--pictures",
+        choices=("crops", "full"),
+        help="show crops in the report whatever decoding them takes; full: also write whole "
+        "pictures beside it, without loss (default: crops, of at most 30 pictures that decode in "
+        "two minutes)",
+    )
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="no pictures in the report, only figures"
+    )
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:

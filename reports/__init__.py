@@ -11,6 +11,7 @@ from reports.provenance import Caution, Provenance
 
 if TYPE_CHECKING:
     from bench.comparison import Comparison
+    from reports.pictures import Gallery
 
 __all__ = ["Caution", "Provenance", "write_report"]
 
@@ -21,11 +22,13 @@ def write_report(
     provenance: Provenance,
     *,
     name: str = "report",
+    gallery: Gallery | None = None,
 ) -> Path:
     """Write a comparison as a page, figures and tables; returns the page's path.
 
     `comparisons[0]` is what the report is about; the others have other anchors and appear in one
-    compact table.  Beside `<name>.html` come `curves/*.svg|pdf` (one per metric) and
+    compact table.  A reader can choose any codec as the anchor.  `gallery` has the pictures to
+    look at.  Beside `<name>.html` come `curves/*.svg|pdf` (one per metric) and
     `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two folders.
     """
     from reports import page, tables
@@ -34,7 +37,8 @@ def write_report(
 
     charts = make_charts(comparisons[0], quick=provenance.quick) if comparisons else ()
     path = directory / f"{name}.html"
-    _write(path, page.render(comparisons, charts, provenance))
+    anchors = _all_anchors(comparisons)
+    _write(path, page.render(comparisons, charts, provenance, gallery, anchors))
     if comparisons:
         prefix = "" if name == "report" else f"{name}-"
         write_figures(charts, directory / f"{prefix}curves")
@@ -49,6 +53,18 @@ def write_report(
         for suffix, render in formats.items():
             _write(folder / f"verdicts.{suffix}", render(comparisons, provenance))
     return path
+
+
+def _all_anchors(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The first comparison, then one with each other codec as the anchor."""
+    from bench.comparison import compare
+
+    if not comparisons:
+        return []
+    known = {one.anchor: one for one in comparisons}
+    results = comparisons[0].results
+    rest = [codec.name for codec in results.codecs if codec.name != comparisons[0].anchor]
+    return [comparisons[0], *(known.get(name) or compare(results, name) for name in rest)]
 
 
 def _write(path: Path, text: str) -> None:

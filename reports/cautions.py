@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from bench.bd import Status
 from bench.comparison import Comparison
 from reports.charts import Chart
+from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
 from reports.wording import clean, metric_text
 
@@ -15,10 +16,21 @@ FEW_IMAGES = 12
 
 
 def find_cautions(
-    comparison: Comparison, charts: Sequence[Chart], provenance: Provenance
+    comparison: Comparison, charts: Sequence[Chart], provenance: Provenance, gallery: Gallery
 ) -> tuple[Caution, ...]:
     """The given warnings, then those that follow from the results."""
-    return (*provenance.cautions, *_found(comparison, charts, provenance))
+    found = _found(comparison, charts, provenance)
+    return (*provenance.cautions, *found, *_of_pictures(gallery))
+
+
+def _of_pictures(gallery: Gallery) -> Iterator[Caution]:
+    if gallery.problems:
+        shown = "; ".join(clean(problem) for problem in gallery.problems[:3])
+        more = f" and {len(gallery.problems) - 3} more" if len(gallery.problems) > 3 else ""
+        yield Caution(
+            f"Not shown: {shown}{more}.",
+            "Measure again what has changed, and see that the pictures are where they were.",
+        )
 
 
 def _found(

@@ -1,6 +1,8 @@
-"""The report as one self-contained HTML file: no script, no request, nothing that acts.
+"""The report as one self-contained HTML file.
 
-A content security policy in the page forbids both, whatever a hostile name might contain.
+Tables and curves stand in the page as text and drawings; a script, if it may run, lets the reader
+choose anchor, metric and codecs, and compare pictures.  A content security policy admits only
+that script and pictures in or beside the file, whatever a hostile name might contain.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,56 +19,151 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.comparison import Comparison
-from reports import literature, palette, svg, views, wording
+from reports import (
+    claims,
+    costs,
+    decisions,
+    literature,
+    palette,
+    payload,
+    script,
+    svg,
+    views,
+    wording,
+)
 from reports.cautions import find_cautions
 from reports.cells import anchor_line, metric_texts
-from reports.charts import Chart, PublishedSeries
+from reports.charts import Chart, styles
 from reports.literature import Published
+from reports.pictures import Gallery
 from reports.provenance import Provenance
 from reports.scales import MINUS
 from reports.wording import clean
 
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
-CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SECTIONS = {
+    "changes": "What changed",
+    "verdict": "Verdict",
+    "curves": "Curves",
+    "rates": "At given rates",
+    "wins": "Image by image",
+    "look": "Look",
+    "decisions": "Block decisions",
+    "cost": "Cost",
+    "claims": "Claims",
+    "images": "Measurements",
+    "failures": "Failures",
+    "settings": "Settings",
+    "provenance": "Provenance",
+}
+"""What the table of contents lists, by the heading's id."""
 
 
 def render(
-    comparisons: Sequence[Comparison], charts: Sequence[Chart], provenance: Provenance
+    comparisons: Sequence[Comparison],
+    charts: Sequence[Chart],
+    provenance: Provenance,
+    gallery: Gallery | None = None,
+    anchors: Sequence[Comparison] = (),
 ) -> str:
-    """The page; with no comparison, a page that says so and why."""
+    """The page; with no comparison, a page that says so and why.
+
+    `anchors` has a comparison for each anchor that a reader can choose, the first that of the
+    tables (default: `comparisons`).
+    """
+    gallery = gallery or Gallery()
+    style = script.style(colour_rules())
     shared = {
         "provenance": provenance,
-        "policy": CONTENT_POLICY,
-        "colours": Markup(colour_rules()),
+        "policy": script.policy(style),
+        "style": Markup(style),
     }
-    template = _environment().get_template("report.html" if comparisons else "empty.html")
     if not comparisons:
-        return template.render(shared)
+        return _environment().get_template("empty.html").render(shared)
     main = comparisons[0]
-    return template.render(
-        shared,
-        main=main,
-        anchor=wording.anchor_label(main),
-        subtitle=anchor_line(main),
-        metrics=metric_texts(main),
-        rows=views.verdict_rows(main),
-        charts=[_chart(chart, place) for place, chart in enumerate(charts)],
-        rate_tables=views.rate_tables(main),
-        others=[(wording.anchor_label(one), views.verdict_rows(one)) for one in comparisons[1:]],
-        pooling=views.pooling_rows(main),
-        codecs=[
-            (codec, views.image_rows(codec, main.results.metrics)) for codec in main.results.codecs
-        ],
-        failures=views.failures(main),
-        facts=views.codec_facts(main),
-        metric_versions=views.metric_versions(main),
-        measured=views.measured_facts(main),
-        cautions=find_cautions(main, charts, provenance),
-        images=list(
-            zip(main.results.images, main.results.sizes, main.results.digests, strict=True)
-        ),
-        other_set=_other_image_set(main),
+    document = payload.make(anchors or comparisons, charts)
+    document["gallery"] = payload.gallery(gallery, main.results)
+    document["decisions"] = decisions.payload(main.results, gallery.chosen)
+    spent = costs.costs(main.results)
+    tested = claims.claim_rows(anchors or comparisons)
+    wins = views.win_table(main, document["pairs"], gallery)
+    decided = decisions.summaries(main.results)
+    rates = views.rate_tables(main)
+    present = {
+        "changes": bool(provenance.before),
+        "rates": bool(rates),
+        "wins": wins is not None,
+        "look": bool(gallery.pictures),
+        "decisions": bool(decided),
+        "claims": bool(tested),
+    }
+    document["costs"] = [payload.cost(one) for one in spent]
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            shared,
+            main=main,
+            anchor=wording.anchor_label(main),
+            subtitle=anchor_line(main),
+            metrics=metric_texts(main),
+            rows=views.verdict_rows(main),
+            anchors=[wording.anchor_label(one) for one in anchors or comparisons],
+            codec_looks=_looks(main),
+            charts=[_chart(chart, place) for place, chart in enumerate(charts)],
+            published=_published(charts),
+            rate_tables=rates,
+            others=[
+                (wording.anchor_label(one), views.verdict_rows(one)) for one in comparisons[1:]
+            ],
+            wins=wins,
+            decision_rows=decided,
+            costs=spent,
+            busy=any(cost.company not in {"alone", wording.NOT_MEASURED} for cost in spent),
+            machine=_machine(provenance),
+            claims=tested,
+            pooling=views.pooling_rows(main),
+            codecs=[
+                (codec, measured, views.by_image(codec, measured))
+                for codec in main.results.codecs
+                for measured in [views.measured_metrics(codec, main.results.metrics)]
+            ],
+            failures=views.failures(main),
+            facts=views.codec_facts(main),
+            metric_versions=views.metric_versions(main),
+            measured=views.measured_facts(main),
+            cautions=find_cautions(main, charts, provenance, gallery),
+            images=list(
+                zip(main.results.images, main.results.sizes, main.results.digests, strict=True)
+            ),
+            other_set=_other_image_set(main),
+            sections=[(id_, name) for id_, name in SECTIONS.items() if present.get(id_, True)],
+            whole_pictures=any(picture.files for picture in gallery.pictures),
+            data=Markup(payload.as_script_text(document)),
+            picture_data=[
+                {
+                    "index": picture.image,
+                    "data": Markup(payload.as_script_text(payload.picture(picture, gallery, main.results))),
+                }
+                for picture in gallery.pictures
+            ],
+            script=Markup(script.script()),
+        )
     )
+
+
+@dataclass(frozen=True)
+class _Look:
+    style: str
+    marker: str
+
+
+def _looks(main: Comparison) -> list[tuple[Any, _Look]]:
+    places = styles(main)
+    return [
+        (codec, _Look(svg.style_class(places[codec.name]), svg.marker(places[codec.name])))
+        for codec in main.results.codecs
+    ]
 
 
 def _chart(chart: Chart, place: int) -> dict[str, Any]:
@@ -75,28 +173,40 @@ def _chart(chart: Chart, place: int) -> dict[str, Any]:
         "metric": chart.metric,
         "digits": wording.digits_of(chart.metric.name),
         "chart": chart,
-        # Drawn by us, every name in it escaped by `svg`.
-        "linear": Markup(svg.render(chart, f"{uid}n", log=False)),
-        "log": Markup(svg.render(chart, f"{uid}g", log=True)),
-        "toggles": Markup(_toggle_rules(chart, uid)),
-        "published": [(one, _points(one, chart)) for one in chart.published],
+        "drawing": Markup(svg.render(chart, uid)),  # every name in it escaped by `svg`
     }
 
 
-def _toggle_rules(chart: Chart, uid: str) -> str:
-    """Style rules by which check boxes show and hide published curves without a script."""
-    return "".join(
-        f"#{uid}:has(#{uid}-{one.facts.id}:checked) .p-{one.facts.id}{{display:inline}}"
-        f"#{uid}:has(#{uid}-{one.facts.id}:not(:checked)) .p-{one.facts.id}{{display:none}}"
-        for one in chart.published
-    )
+@dataclass(frozen=True)
+class _PublishedRow:
+    """A published curve with its points as text, `bpp: value` within the rates of the charts."""
+
+    facts: Published
+    psnr: str
+    ms_ssim: str
 
 
-def _points(one: PublishedSeries, chart: Chart) -> str:
-    """The published points within the rates of the chart, as text."""
-    highest = max(point.bpp for series in chart.series for point in series.points)
-    digits = 2 if chart.metric.unit == "dB" else 4
-    return "; ".join(f"{r:.3f}: {v:.{digits}f}" for r, v in one.points if r <= highest * 1.03)
+def _published(charts: Sequence[Chart]) -> list[_PublishedRow]:
+    found: dict[str, dict[str, str]] = {}
+    facts = {}
+    for chart in charts:
+        highest = max(point.bpp for series in chart.series for point in series.points)
+        for one in chart.published:
+            facts[one.facts.id] = one.facts
+            near = [(r, v) for r, v in one.points if r <= highest * 1.03]
+            found.setdefault(one.facts.id, {})[chart.metric.name] = "; ".join(
+                f"{r:.3f}: {v:.2f}" for r, v in near
+            )
+    return [
+        _PublishedRow(facts[id_], texts.get("psnr", ""), texts.get("ms-ssim", ""))
+        for id_, texts in found.items()
+    ]
+
+
+def _machine(provenance: Provenance) -> str:
+    facts = [provenance.host.get(name, "") for name in ("processor", "system")]
+    text = ", ".join(clean(fact) for fact in facts if fact)
+    return f"Machine of the last command: {text}." if text else ""
 
 
 def _other_image_set(comparison: Comparison) -> list[tuple[Published, str]]:
@@ -142,6 +252,7 @@ def _environment() -> Environment:
     )
     environment.filters["typeset"] = _typeset
     environment.filters["fixed"] = wording.number
+    environment.filters["figures"] = costs.significant
     return environment
 
 

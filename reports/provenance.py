@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.manifest import Manifest
+    from reports.changes import Change
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Provenance:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Codecs that were asked for and could not run -> why."""
     cautions: tuple[Caution, ...] = ()
+    before: str = ""
+    """Of two runs: where and when the earlier one was made."""
+    changes: tuple[Change, ...] = ()
+    """What differs between the two."""
 
 
 def from_manifest(manifest: Manifest) -> Provenance:

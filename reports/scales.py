@@ -11,24 +11,20 @@ MINUS = "\N{MINUS SIGN}"
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear or logarithmic map from [low, high] to [start, end]."""
+    """A linear map from [low, high] to [start, end]."""
 
     low: float
     high: float
     start: float
     end: float
-    log: bool = False
 
     def __call__(self, value: float) -> float:
-        if self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low)
-        else:
-            share = (value - self.low) / (self.high - self.low)
+        share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self, wanted: int = 6) -> list[float]:
         """Round values inside the range."""
-        return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, wanted)
+        return ticks(self.low, self.high, wanted)
 
 
 def ticks(low: float, high: float, wanted: int) -> list[float]:
@@ -38,13 +34,6 @@ def ticks(low: float, high: float, wanted: int) -> list[float]:
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 times the powers of ten within [low, high]."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    candidates = [m * 10.0**p for p in powers for m in (1, 2, 5)]
-    return [value for value in candidates if low * 0.999 <= value <= high * 1.001]
 
 
 def label(value: float, others: Sequence[float]) -> str:

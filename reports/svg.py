@@ -21,14 +21,11 @@ LABEL_CHARACTERS = 31
 _R = 4.2  # radius of a marker
 
 
-def render(chart: Chart, uid: str, *, log: bool) -> str:
-    """The chart with a linear or logarithmic rate axis; `uid` is unique in the page."""
-    x, y = _scales(chart, log=log)
-    axis = "logarithmic" if log else "linear"
+def render(chart: Chart, uid: str) -> str:
+    """The chart; `uid` is unique in the page."""
+    x, y = _scales(chart)
     title = f"{chart.metric.label} over bits per pixel"
-    description = (
-        f"{len(chart.series)} curves, rate axis {axis}; all figures are in the table below"
-    )
+    description = f"{len(chart.series)} curves; all figures are in the table below"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' class="rd" aria-labelledby="{uid}-t {uid}-d">',
@@ -39,7 +36,7 @@ def render(chart: Chart, uid: str, *, log: bool) -> str:
         *_axes(chart.metric, x, y),
         *_budgets(x),
         f'<g clip-path="url(#{uid}-c)">',
-        *(_published_curve(one, x, y) for one in chart.published),
+        *(_published_curve(one, x, y) for one in chart.published if one.facts.shown),
         *(_curve(one, x, y) for one in chart.series),
         "</g>",
         *_markers(chart, x, y),
@@ -49,13 +46,11 @@ def render(chart: Chart, uid: str, *, log: bool) -> str:
     return "".join(parts)
 
 
-def _scales(chart: Chart, *, log: bool) -> tuple[Scale, Scale]:
+def _scales(chart: Chart) -> tuple[Scale, Scale]:
     rates = [point.bpp for one in chart.series for point in one.points]
     values = [point.value for one in chart.series for point in one.points]
     low, high = padded(values, 0.05)
     y = Scale(low, high, HEIGHT - BOTTOM, TOP)
-    if log:
-        return Scale(min(rates) / 1.12, max(rates) * 1.12, LEFT, WIDTH - RIGHT, log=True), y
     return Scale(0, max(rates) * 1.03, LEFT, WIDTH - RIGHT), y
 
 
@@ -67,8 +62,7 @@ def _axes(metric: MetricText, x: Scale, y: Scale) -> list[str]:
     parts += [f'<path d="M{LEFT} {y(t):.1f}H{right}"/>' for t in values]
     parts.append(f'</g><path class="axis" d="M{LEFT} {bottom}H{right}"/><g class="ticks">')
     for tick in rates:
-        # Each logarithmic tick has the decimals it needs: 0.05, 0.1, 1.
-        text = f"{tick:g}" if x.log else label(tick, rates)
+        text = label(tick, rates)
         parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 18}" class="mid">{text}</text>')
     for tick in values:
         parts.append(
@@ -118,7 +112,7 @@ def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
 
 def _curve(series: Series, x: Scale, y: Scale) -> str:
     path = _path([(p.bpp, p.value) for p in series.points], x, y)
-    return f'<path class="curve {_style(series)}" d="{path}"/>'
+    return f'<path class="curve {style_class(series.style)}" d="{path}"/>'
 
 
 def _published_curve(one: PublishedSeries, x: Scale, y: Scale) -> str:
@@ -127,27 +121,19 @@ def _published_curve(one: PublishedSeries, x: Scale, y: Scale) -> str:
     near = one.points[max(0, inside[0] - 1) : inside[-1] + 2] if inside else ()
     if not near:
         return ""
-    path = _path(near, x, y)
     words = f"{one.facts.label}, published, not measured here"
-    visible = [(r, v) for r, v in near if x.low <= r <= x.high and y.low <= v <= y.high]
-    name = ""
-    if visible and not one.facts.shown:
-        rate, value = visible[-1]
-        name = (
-            f'<text x="{x(rate) - 4:.1f}" y="{y(value) - 5:.1f}" class="end">'
-            f"{_text(one.facts.label)}</text>"
-        )
     return (
-        f'<g class="{_published_class(one)}"><path d="{path}">'
-        f"<title>{_text(words)}</title></path>{name}</g>"
+        f'<g class="published"><path d="{_path(near, x, y)}">'
+        f"<title>{_text(words)}</title></path></g>"
     )
 
 
-def _style(series: Series) -> str:
-    if series.style < 0:
+def style_class(style: int) -> str:
+    """The class that gives a curve its colour, and from the ninth on its dashes."""
+    if style < 0:
         return "anchor"
-    again = " again" if series.style >= len(MARKERS) else ""
-    return f"s{colour_index(series.style)}{again}"
+    again = " again" if style >= len(MARKERS) else ""
+    return f"s{colour_index(style)}{again}"
 
 
 def marker(style: int) -> str:
@@ -172,7 +158,7 @@ def _markers(chart: Chart, x: Scale, y: Scale) -> list[str]:
     parts = []
     for series in chart.series:
         shape = marker(series.style)
-        parts.append(f'<g class="mark {_style(series)}">')
+        parts.append(f'<g class="mark {style_class(series.style)}">')
         parts += [
             f'<path transform="translate({x(p.bpp):.1f} {y(p.value):.1f})" d="{shape}">'
             f"<title>{_text(hover(series, p, chart.metric))}</title></path>"
@@ -200,7 +186,7 @@ def _labels(chart: Chart, x: Scale, y: Scale) -> list[str]:
     parts = []
     for series, (cx, cy), height in zip(chart.series, ends, heights, strict=False):
         parts.append(
-            f'<g class="label {_style(series)}"><title>{_text(series.label)}</title>'
+            f'<g class="label {style_class(series.style)}"><title>{_text(series.label)}</title>'
             f'<path class="tie" d="{_tie(cx, cy, column, height)}"/>'
             f'<path class="swatch" transform="translate({column + 8} {height:.1f})"'
             f' d="{marker(series.style)}"/><text x="{column + 19}" y="{height + 4:.1f}">'
@@ -208,17 +194,12 @@ def _labels(chart: Chart, x: Scale, y: Scale) -> list[str]:
         )
     for (one, (cx, cy)), height in zip(crossing, heights[len(chart.series) :], strict=True):
         parts.append(
-            f'<g class="label {_published_class(one)}">'
+            f'<g class="label published">'
             f'<path class="tie" d="{_tie(cx, cy, column, height)}"/>'
             f'<text x="{column + 19}" y="{height + 4:.1f}">'
             f"{_text(shorten(one.facts.label, LABEL_CHARACTERS))}</text></g>"
         )
     return parts
-
-
-def _published_class(one: PublishedSeries) -> str:
-    shown = " on" if one.facts.shown else ""
-    return f"published{shown} p-{escape(one.facts.id)}"
 
 
 def _tie(cx: float, cy: float, column: float, height: float) -> str:

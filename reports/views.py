@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison
@@ -13,6 +17,7 @@ from bench.results import CodecResult
 from bench.store import Measurement, Timing
 from reports import svg, wording
 from reports.cells import RateLine, metric_texts, rate_line
+from reports.pictures import Gallery
 from reports.wording import MetricText, clean, metric_text, number
 
 POOLING_MATTERS = 0.5
@@ -31,6 +36,10 @@ class VerdictCell:
     remark: str
     tone: str
     whisker: str
+    status: str
+    """In words: `ok`, `no overlap`, `unavailable` ..."""
+    figures: tuple[float, float, float]
+    """BD-rate and the ends of its interval in percent; NaN for what is undefined."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +81,19 @@ def _limit(comparison: Comparison, metric: str) -> float:
 
 
 def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
+    nothing = (math.nan, math.nan, math.nan)
     if cell is None:
-        return VerdictCell("not compared", "", "", "", "undefined", "")
+        return VerdictCell("not compared", "", "", "", "undefined", "", "not compared", nothing)
     verdict = cell.verdict
+    status = wording.status(verdict)
     if verdict.status is Status.UNAVAILABLE:  # why: among the cautions
-        return VerdictCell(wording.bd_rate(verdict), "", "", "", "undefined", "")
+        return VerdictCell(wording.bd_rate(verdict), "", "", "", "undefined", "", status, nothing)
     remark = wording.shorten(wording.remark(verdict), REMARK)
     overlap = wording.overlap(verdict)
     if not wording.is_defined(verdict):
-        return VerdictCell(wording.bd_rate(verdict), "", overlap, remark, "undefined", "")
+        return VerdictCell(
+            wording.bd_rate(verdict), "", overlap, remark, "undefined", "", status, nothing
+        )
     limits = wording.interval(verdict)
     figures = wording.figures(verdict)
     tone = "better" if figures[0] < 0 else "worse"
@@ -88,7 +101,7 @@ def _verdict_cell(cell: Cell | None, limit: float) -> VerdictCell:
         tone = "level"
     drawing = svg.whisker(*figures, limit)
     value = f"{wording.percent(figures[0])} %"
-    return VerdictCell(value, limits, overlap, remark, tone, drawing)
+    return VerdictCell(value, limits, overlap, remark, tone, drawing, status, figures)
 
 
 @dataclass(frozen=True)
@@ -143,10 +156,70 @@ def pooling_rows(comparison: Comparison) -> list[PoolingRow]:
 
 
 @dataclass(frozen=True)
+class WinRow:
+    """One picture: the BD-rate of each codec on it, as text."""
+
+    place: int
+    name: str
+    thumbnail: Markup
+    """A data URI; empty where pictures are not shown."""
+    size: tuple[int, int]
+    """Width and height at which the thumbnail is shown."""
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WinTable:
+    """Which codec wins on which picture, on one metric."""
+
+    metric: str
+    codecs: tuple[tuple[int, str], ...]
+    """(place in the results, name) of each column."""
+    rows: tuple[WinRow, ...]
+
+
+def win_table(
+    comparison: Comparison, pairs: Mapping[str, Mapping[str, Any]], gallery: Gallery
+) -> WinTable | None:
+    """From the ratios of rates in the page's data; None where no metric has any."""
+    results = comparison.results
+    places = {codec.name: place for place, codec in enumerate(results.codecs)}
+    columns = [(row.codec, places[row.codec], places[row.against]) for row in comparison.rows]
+    known = [name for name in results.metrics if any(name in pair for pair in pairs.values())]
+    if not columns or not known:
+        return None
+    thumbnails = {shown.image: shown.crops.thumbnail for shown in gallery.pictures}
+
+    def value(image: int, codec: int, against: int) -> str:
+        pair = pairs[f"{min(codec, against)}-{max(codec, against)}"].get(known[0])
+        ratio = pair["images"][image] if pair else None
+        if ratio is None:
+            return "undefined"
+        return wording.percent(100 * (10 ** (ratio if against < codec else -ratio) - 1))
+
+    rows = tuple(
+        WinRow(
+            place,
+            name,
+            Markup(thumbnails.get(place, "")),
+            _thumbnail_size(results.sizes[place]),
+            tuple(value(place, codec, against) for _, codec, against in columns),
+        )
+        for place, name in enumerate(results.images)
+    )
+    codecs = tuple((place, clean(name)) for name, place, _ in columns)
+    return WinTable(metric_text(known[0]).label, codecs, rows)
+
+
+def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = 48 / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+@dataclass(frozen=True)
 class ImageRow:
     """One measurement as text."""
 
-    image: str
     point: str
     status: str
     reason: str
@@ -155,21 +228,28 @@ class ImageRow:
     values: tuple[str, ...]
     encode: str
     decode: str
-    company: str
-    """`alone`, or beside how many other measurements the times were taken."""
+    jobs: int
+    """How many measurements ran side by side while it was timed."""
 
 
-def image_rows(codec: CodecResult, metrics: Sequence[str]) -> list[ImageRow]:
+def measured_metrics(codec: CodecResult, metrics: Sequence[str]) -> list[MetricText]:
+    """The metrics of which a codec has at least one value."""
+    return [metric_text(name) for name in metrics if np.isfinite(codec.metric(name)).any()]
+
+
+def by_image(
+    codec: CodecResult, metrics: Sequence[MetricText]
+) -> list[tuple[str, list[ImageRow]]]:
     """All measurements of a codec, image by image, low rate to high."""
-    ordered = sorted(codec.measurements.items(), key=lambda item: (item[0][1], item[0][0]))
-    return [_image_row(m, metrics) for _, m in ordered]
+    names = [text.name for text in metrics]
+    rows: dict[str, list[ImageRow]] = {}
+    for (_, image), m in sorted(codec.measurements.items(), key=lambda item: item[0][::-1]):
+        rows.setdefault(codec.images[image], []).append(_image_row(m, names))
+    return list(rows.items())
 
 
 def _image_row(m: Measurement, metrics: Sequence[str]) -> ImageRow:
-    others = m.jobs - 1
-    company = "alone" if others == 0 else f"beside {others} other{'s' if others > 1 else ''}"
     return ImageRow(
-        image=m.image,
         point=m.point.label,
         status=m.status,
         reason=m.reason,
@@ -178,7 +258,7 @@ def _image_row(m: Measurement, metrics: Sequence[str]) -> ImageRow:
         values=tuple(_value(m, name) for name in metrics),
         encode=_seconds(m.encode),
         decode=_seconds(m.decode),
-        company=company,
+        jobs=m.jobs,
     )
 
 

@@ -1,0 +1,147 @@
+"""Where along a curve, and on which pictures, one codec saves rate against another.
+
+The same interpolant, resamples and rules as BD-rate: see `bench.statistics`.  Ratios of rates are
+given as log10, so that swapping the codecs changes nothing but the sign.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench import pchip, statistics
+from bench.curve import Array, Curve, front
+from bench.quality import on_scale
+from bench.results import CodecResult
+
+PLACES = 17
+"""Qualities or rates at which curves are read off."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Values with their 95 % interval along an axis; NaN where an interval is undefined."""
+
+    at: Array
+    value: Array
+    low: Array
+    high: Array
+
+
+def relative_rate(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Band | None:
+    """log10(rate of test / rate of anchor) over the qualities that both mean curves reach.
+
+    The band is from a paired bootstrap over images.  None where the curves share no quality, or
+    where a value is missing.
+    """
+    grids = [_grids(codec, metric) for codec in (anchor, test)]
+    if any(grid is None for grid in grids):
+        return None
+    curves = []
+    for grid in grids:
+        assert grid is not None
+        curves.append(_front(grid[0].mean(axis=1), grid[1].mean(axis=1), rising))
+    if any(curve is None for curve in curves):
+        return None
+    (x_a, y_a), (x_t, y_t) = (curve for curve in curves if curve is not None)
+    low, high = max(x_a[0], x_t[0]), min(x_a[-1], x_t[-1])
+    if not high > low:
+        return None
+    at = np.linspace(low, high, PLACES)
+    value = _read(x_t, y_t, at) - _read(x_a, y_a, at)
+    spread = np.full((2, PLACES), np.nan)
+    images = len(anchor.images)
+    if images > 1:
+        weights = statistics._resamples(images, 1000, 0)
+        a, t = (statistics._means(*grid, weights, rising) for grid in grids if grid is not None)
+        whole = statistics._rise(a) & statistics._rise(t)
+        if whole.mean() >= 1 - statistics.TOLERATED:
+            found = pchip.values(t.quality[whole], t.log_rate[whole], at)
+            found -= pchip.values(a.quality[whole], a.log_rate[whole], at)
+            spread = _percentiles(found)
+    return Band(at if rising else -at, value, *spread)
+
+
+def quality_band(codec: CodecResult, metric: str, rising: bool) -> Band | None:
+    """The mean curve's quality over log10(rate), with the interval of the mean over images.
+
+    Pictures differ far more than codecs, so this is much wider than the interval of a paired
+    difference.  None where a value is missing, the curve does not rise, or there is one image.
+    """
+    grid = _grids(codec, metric)
+    if grid is None or len(codec.images) < 2:
+        return None
+    curve = _front(grid[0].mean(axis=1), grid[1].mean(axis=1), rising)
+    if curve is None:
+        return None
+    quality, log_rate = curve
+    at = np.linspace(log_rate[0], log_rate[-1], PLACES)
+    weights = statistics._resamples(len(codec.images), 1000, 0)
+    means = statistics._means(*grid, weights, rising)
+    whole = statistics._rise(means)
+    if not whole.any():
+        return None
+    # Each resample's curve ends at rates of its own: within the ends all reach, values exist.
+    found = pchip.values(means.log_rate[whole], means.quality[whole], at)
+    sign = 1 if rising else -1
+    low, high = np.sort(sign * _percentiles(found), axis=0)
+    return Band(at, sign * _read(log_rate, quality, at), low, high)
+
+
+def rate_by_image(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Array:
+    """BD-rate of each picture as log10 of the mean ratio of rates, [images]; NaN if undefined."""
+    grids = []
+    for codec in (anchor, test):
+        rate, quality = codec.bpp.T, on_scale(metric, codec.metric(metric)).T
+        order = np.argsort(np.where(np.isfinite(rate), rate, np.inf), axis=1, kind="stable")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_rate = np.log10(np.take_along_axis(rate, order, axis=1))
+        quality = np.take_along_axis(quality, order, axis=1)
+        grids.append(statistics._Means(log_rate, quality if rising else -quality))
+    a, t = grids
+    result = np.full(len(anchor.images), np.nan)
+    finite = np.isfinite(np.hstack([a.log_rate, a.quality, t.log_rate, t.quality])).all(axis=1)
+    rises = finite & statistics._rise(a) & statistics._rise(t)
+    percent = np.full(len(result), np.nan)
+    if min(a.quality.shape[1], t.quality.shape[1]) > 1:
+        percent[rises] = statistics._bd(
+            *(a.quality[rises], a.log_rate[rises]), *(t.quality[rises], t.log_rate[rises])
+        )
+        for index in np.flatnonzero(finite & ~rises).tolist():
+            percent[index] = statistics._bd_of_fronts(a, t, index)
+    known = percent > -100
+    result[known] = np.log10(1 + percent[known] / 100)
+    return result
+
+
+def _grids(codec: CodecResult, metric: str) -> tuple[Array, Array] | None:
+    """Rates and qualities, [points, images] each; None where one is missing."""
+    quality = on_scale(metric, codec.metric(metric))
+    whole = np.isfinite(codec.bpp).all() and np.isfinite(quality).all() and (codec.bpp > 0).all()
+    return (codec.bpp, quality) if whole and len(codec.points) > 1 else None
+
+
+def _front(rate: Array, quality: Array, rising: bool) -> tuple[Array, Array] | None:
+    """(quality, log10 rate), both rising, of the points worth using."""
+    points = front(Curve(rate, quality), higher_is_better=rising)
+    if not points.usable or len(points.quality) < 2:
+        return None
+    return points.quality, points.log_rate
+
+
+def _read(x: Array, y: Array, at: Array) -> Array:
+    """One curve at places within it; the ends survive rounding."""
+    inside = np.clip(at, x[0], x[-1])
+    return pchip.values(x[None], y[None], inside)[0]
+
+
+def _percentiles(found: Array) -> Array:
+    """[2, places]: the middle 95 %; NaN where too many resamples do not reach a place."""
+    missing = np.isnan(found).mean(axis=0)
+    tail = 50 * (1 - statistics.LEVEL)
+    spread = np.full((2, found.shape[1]), np.nan)
+    enough = missing <= statistics.TOLERATED  # at the ends of a curve many stop short
+    if enough.any():
+        spread[:, enough] = np.nanpercentile(found[:, enough], (tail, 100 - tail), axis=0)
+    return spread

@@ -1,0 +1,209 @@
+"""The claims of the RDONet papers, put to the test by whatever was measured.
+
+Each claim is a row whatever comes out; where a codec that it needs is not among the results it is
+`not measured`.  A verdict asks for the whole 95 % interval on one side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.bd import Verdict
+from bench.comparison import Cell, Comparison
+from bench.results import Results
+from reports import decisions, wording
+from reports.charts import CLIC_BUDGETS
+from reports.wording import metric_text
+
+HOLDS = "holds"
+FAILS = "does not hold"
+OPEN = "not decidable with these weights"
+ABSENT = "not measured"
+PAPER = "Brand et al., CLIC 2022"
+SLIDES = "Brand et al., slides, 2022"
+ALIKE = 3.0
+"""Percent of rate within which two ways of searching are taken for equal."""
+NEAR_FULL = 10.0
+MASK_BITS = 5.0
+"""Bits that the partition of a 64 x 64 block may take."""
+
+Compared = Mapping[str, Comparison]
+"""Anchor's name -> comparison with it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    figure: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim as it is put to the test."""
+
+    text: str
+    source: str
+    codecs: tuple[str, ...]
+    """What must have been measured; the anchor last."""
+    judge: Callable[[Compared, tuple[str, ...]], Outcome | None]
+
+    @property
+    def command(self) -> str:
+        return f"python -m bench.compare {' '.join(self.codecs)} --dataset kodak"
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim with what came out, as text."""
+
+    text: str
+    source: str
+    figure: str
+    verdict: str
+    command: str
+
+    @property
+    def tone(self) -> str:
+        return {HOLDS: "better", FAILS: "worse"}.get(self.verdict, "open")
+
+
+def claim_rows(comparisons: Sequence[Comparison]) -> list[ClaimRow]:
+    """All claims; empty where no codec was measured that any of them is about."""
+    results = comparisons[0].results
+    names = {codec.name for codec in results.codecs}
+    if not any(name.split(":")[0].startswith("rdonet") for name in names):
+        return []
+    compared = {one.anchor: one for one in comparisons}
+    rows = []
+    for claim in CLAIMS:
+        missing = [name for name in claim.codecs if name not in names]
+        outcome = None if missing else claim.judge(compared, claim.codecs)
+        if outcome is None:
+            why = f"needs {', '.join(missing)}" if missing else "no value"
+            outcome = Outcome(why, ABSENT)
+        rows.append(
+            ClaimRow(claim.text, claim.source, outcome.figure, outcome.verdict, claim.command)
+        )
+    return rows
+
+
+def _cell(compared: Compared, codecs: tuple[str, ...], metric: str) -> Cell | None:
+    test, anchor = codecs[0], codecs[-1]
+    comparison = compared.get(anchor)
+    rows = comparison.rows if comparison else ()
+    return next((row.cells.get(metric) for row in rows if row.codec == test), None)
+
+
+def _within(verdict: Verdict, low: float, high: float) -> str:
+    """Whether the interval of a BD-rate lies between two limits, in percent."""
+    value, first, last = wording.figures(verdict)
+    if not math.isfinite(value):
+        return OPEN
+    if not (math.isfinite(first) and math.isfinite(last)):
+        return OPEN
+    if low <= first and last <= high:
+        return HOLDS
+    return FAILS if last < low or first > high else OPEN
+
+
+def _bd_rate(
+    metric: str, low: float = -math.inf, high: float = math.inf
+) -> Callable[[Compared, tuple[str, ...]], Outcome | None]:
+    """A claim about BD-rate: its interval lies within limits."""
+
+    def judge(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
+        cell = _cell(compared, codecs, metric)
+        if cell is None:
+            return None
+        figure = f"{wording.bd_rate(cell.verdict)} bits at equal {metric_text(metric).label}"
+        if not wording.is_defined(cell.verdict):
+            figure = wording.shorten(wording.remark(cell.verdict), 90)
+        return Outcome(figure, _within(cell.verdict, low, high))
+
+    return judge
+
+
+def _lower_lpips(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
+    """Less LPIPS than the anchor at each of the CLIC rates."""
+    cell = _cell(compared, codecs, "lpips-alex")
+    points = [p for p in cell.equal_rate if p.rate in CLIC_BUDGETS] if cell else []
+    if not points:
+        return None
+    texts, signs = [], []
+    for p in points:
+        difference = p.quality - p.anchor_quality
+        known = all(map(math.isfinite, (difference, p.low, p.high)))
+        signs.append((p.high < 0) - (p.low > 0) if known else 0)
+        shown = f"{difference:+.4f} [{p.low:+.4f}, {p.high:+.4f}]" if known else "out of range"
+        texts.append(f"{p.rate:g} bpp: {shown}")
+    verdict = HOLDS if all(s > 0 for s in signs) else FAILS if any(s < 0 for s in signs) else OPEN
+    return Outcome("; ".join(texts), verdict)
+
+
+def _mask_bits(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
+    """Mean bits of the partition for each 64 x 64 block."""
+    results: Results = next(iter(compared.values())).results
+    shares = []
+    for m in results.codec(codecs[0]).measurements.values():
+        found = decisions.read(m)
+        if found is not None and math.isfinite(found.mask_bytes):
+            shares.append(8 * found.mask_bytes / found.ctu_bits.size)
+    if not shares:
+        return None
+    mean = sum(shares) / len(shares)
+    verdict = HOLDS if mean <= MASK_BITS else FAILS
+    return Outcome(f"{mean:.2f} bits, at most {max(shares):.2f}", verdict)
+
+
+CLAIMS = (
+    Claim(
+        "Zero-pass RDONet has less LPIPS (AlexNet) than VVenC slower at 0.075, 0.15 and 0.3 bpp",
+        PAPER,
+        ("rdonet", "vvenc"),
+        _lower_lpips,
+    ),
+    Claim(
+        "... and than VVenC with perceptual QPA",
+        PAPER,
+        ("rdonet", "vvenc:qpa"),
+        _lower_lpips,
+    ),
+    Claim(
+        "Zero-pass RDONet needs fewer bits than Minnen 2018 at equal MS-SSIM (23.6 % there)",
+        SLIDES,
+        ("rdonet", "minnen"),
+        _bd_rate("ms-ssim", high=0),
+    ),
+    Claim(
+        f"One-pass search comes to what full search does (within {ALIKE:g} %, MS-SSIM)",
+        SLIDES,
+        ("rdonet:one-pass", "rdonet:full"),
+        _bd_rate("ms-ssim", -ALIKE, ALIKE),
+    ),
+    Claim(
+        f"Zero-pass needs at most {NEAR_FULL:g} % more bits than full search (MS-SSIM)",
+        SLIDES,
+        ("rdonet", "rdonet:full"),
+        _bd_rate("ms-ssim", high=NEAR_FULL),
+    ),
+    Claim(
+        "Trained for MS-SSIM, RDONet needs no more bits than VVenC at equal MS-SSIM",
+        PAPER,
+        ("rdonet-msssim", "vvenc"),
+        _bd_rate("ms-ssim", high=0),
+    ),
+    Claim(
+        "RDONet needs more bits than VVenC at equal PSNR",
+        PAPER,
+        ("rdonet", "vvenc"),
+        _bd_rate("psnr", low=0),
+    ),
+    Claim(
+        f"A block partition takes at most {MASK_BITS:g} bits for each 64 x 64 block",
+        "specification",
+        ("rdonet:full",),
+        _mask_bits,
+    ),
+)

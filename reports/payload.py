@@ -1,0 +1,218 @@
+"""What the page's script works with: one JSON document with the figures of the whole report.
+
+Numbers are those of the static tables, rounded to more digits than any view shows.  Ratios of
+rates are log10, given once for each pair of codecs: the other direction has the other sign.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bench import spread
+from bench.comparison import Comparison
+from bench.results import CodecResult, Results
+from reports import views, wording
+from reports.charts import CLIC_BUDGETS, Chart, styles
+from reports.costs import Cost
+from reports.pictures import Gallery, Shown
+from reports.wording import clean, digits_of, metric_text
+
+SCHEMA = 1
+_ESCAPES = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def as_script_text(document: object) -> str:
+    """JSON that means nothing to an HTML parser, whatever names it holds."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return text
+
+
+def make(comparisons: Sequence[Comparison], charts: Sequence[Chart]) -> dict[str, Any]:
+    """The document; `comparisons` has one entry for each anchor that can be chosen."""
+    main = comparisons[0]
+    results = main.results
+    places = {codec.name: place for place, codec in enumerate(results.codecs)}
+    style = styles(main)
+    return {
+        "schema": SCHEMA,
+        "dataset": clean(results.dataset),
+        "images": [
+            {"name": clean(name), "width": size[0], "height": size[1]}
+            for name, size in zip(results.images, results.sizes, strict=True)
+        ],
+        "metrics": [_metric(name, charts, places) for name in results.metrics],
+        "codecs": [_codec(codec, style[codec.name], results.metrics) for codec in results.codecs],
+        "budgets": CLIC_BUDGETS,
+        "anchors": [_anchor(one, places) for one in comparisons],
+        "pairs": {
+            f"{places[a.name]}-{places[b.name]}": _pair(a, b, results)
+            for a, b in itertools.combinations(results.codecs, 2)
+        },
+    }
+
+
+def _metric(name: str, charts: Sequence[Chart], places: dict[str, int]) -> dict[str, Any]:
+    text = metric_text(name)
+    chart = next((one for one in charts if one.metric.name == name), None)
+    return {
+        "name": name,
+        "label": clean(text.label),
+        "unit": clean(text.unit),
+        "rising": text.higher_is_better,
+        "digits": digits_of(name),
+        # Codec's place -> [point, bpp, value on the curve scale, plain value], low rate to high.
+        "series": {
+            places[one.codec]: [
+                [p.name, _round(p.bpp, 5), _round(p.value, 5), _round(p.plain, 6)]
+                for p in one.points
+            ]
+            for one in (chart.series if chart else ())
+        },
+        # Their points are in the table of published curves.
+        "published": [
+            {"id": one.facts.id, "label": clean(one.facts.label), "shown": one.facts.shown}
+            for one in (chart.published if chart else ())
+        ],
+    }
+
+
+def _codec(codec: CodecResult, style: int, metrics: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": clean(codec.name),
+        "label": clean(codec.label),
+        "style": style,
+        "tuned": ", ".join(metric_text(name).label for name in codec.tuned_for),
+        "points": [clean(point) for point in codec.points],
+        "bands": {name: band for name in metrics if (band := _quality_band(codec, name))},
+    }
+
+
+def _quality_band(codec: CodecResult, metric: str) -> dict[str, Any] | None:
+    band = spread.quality_band(codec, metric, metric_text(metric).higher_is_better)
+    if band is None:
+        return None
+    return {
+        "from": _round(float(band.at[0]), 4),
+        "to": _round(float(band.at[-1]), 4),
+        "low": _list(band.low, 4),
+        "high": _list(band.high, 4),
+    }
+
+
+def _anchor(comparison: Comparison, places: dict[str, int]) -> dict[str, Any]:
+    rows = views.verdict_rows(comparison)
+    return {
+        "name": clean(comparison.anchor),
+        "label": wording.anchor_label(comparison),
+        "codec": places.get(comparison.anchor),
+        "rows": [
+            {
+                "codec": places[row.codec],
+                "against": places.get(shown.against),
+                "sentence": clean(row.sentence),
+                "cells": [
+                    {
+                        "value": clean(cell.value),
+                        "interval": clean(cell.interval),
+                        "overlap": clean(cell.overlap),
+                        "remark": clean(cell.remark),
+                        "tone": cell.tone,
+                        "status": cell.status,
+                        "percent": [_round(percent, 4) for percent in cell.figures],
+                    }
+                    for cell in row.cells
+                ],
+            }
+            for row, shown in zip(rows, comparison.rows, strict=True)
+        ],
+    }
+
+
+def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str, Any]:
+    """log10(rate of second / rate of first), by picture and over quality."""
+    found = {}
+    for name in results.metrics:
+        rising = metric_text(name).higher_is_better
+        images = spread.rate_by_image(first, second, name, rising)
+        band = spread.relative_rate(first, second, name, rising)
+        if np.isfinite(images).any() or band:
+            found[name] = {
+                "images": _list(images, 5),
+                "curve": band
+                and {
+                    "from": _round(float(band.at[0]), 5),
+                    "to": _round(float(band.at[-1]), 5),
+                    "value": _list(band.value, 4),
+                    "low": _list(band.low, 4),
+                    "high": _list(band.high, 4),
+                },
+            }
+    return found
+
+
+def gallery(shown: Gallery, results: Results) -> dict[str, Any]:
+    """Which operating point is shown where; `chosen[image][rate][codec]`, null where none is."""
+    images, codecs = range(len(results.images)), range(len(results.codecs))
+    return {
+        "rates": shown.rates,
+        "images": [picture.image for picture in shown.pictures],
+        "chosen": [
+            [[shown.chosen.get((i, r, c)) for c in codecs] for r in range(len(shown.rates))]
+            for i in images
+        ],
+        # Of each point that is shown: bits per pixel, then the metrics' plain values.
+        "values": {
+            f"{image}-{codec}-{point}": _list(
+                [m.bpp, *(m.metric(name) for name in results.metrics)], 5
+            )
+            for (image, _, codec), point in shown.chosen.items()
+            for m in [results.codecs[codec].measurements[point, image]]
+        },
+    }
+
+
+def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
+    """The files of one picture, by `codec-point`; parsed by the page when it is looked at."""
+    crops = shown.crops
+    names = {
+        results.codecs[codec].measurements[point, image].key: f"{codec}-{point}"
+        for (image, _, codec), point in gallery.chosen.items()
+        if image == shown.image
+    }
+    return {
+        "box": crops.box,
+        "crops": {
+            "original": crops.original,
+            **{names[key]: uri for key, uri in crops.crops.items()},
+        },
+        "preview": crops.preview,
+        "variances": crops.variances,
+        "files": {names.get(key, key): file for key, file in shown.files.items()},
+    }
+
+
+def cost(one: Cost) -> dict[str, float | None]:
+    """Seconds and megapixels a second of one codec."""
+    return {
+        "encode": _round(one.encode[0], 4),
+        "decode": _round(one.decode[0], 4),
+        "encode_speed": _round(one.encode_speed, 5),
+        "decode_speed": _round(one.decode_speed, 5),
+    }
+
+
+def _list(values: ArrayLike, digits: int) -> list[float | None]:
+    return [_round(float(value), digits) for value in np.asarray(values).tolist()]
+
+
+def _round(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None

@@ -1,0 +1,62 @@
+"""Whether a report shows pictures, and getting them out of a run's kept streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.manifest import Manifest
+from bench.pictures import decoders
+from bench.results import Results
+from bench.store import Store, StoreError
+from datasets.base import DatasetError, ImageRef
+from datasets.registry import available, open_dataset
+from reports.pictures import Gallery, decoding_seconds, make_gallery, make_plan
+from reports.provenance import Caution
+
+MOST_IMAGES = 30
+PATIENCE = 120.0
+"""Seconds of decoding that nobody has to ask for."""
+FOLDER = "report_files"
+
+
+def show_pictures(
+    directory: Path, manifest: Manifest, results: Results, asked: str | None, jobs: int
+) -> tuple[Gallery | None, tuple[Caution, ...]]:
+    """The pictures of a run's report, and what to say where there are none.
+
+    `asked` is `crops`, `full` or None: crops where they cost little.
+    """
+    if asked is None and (why := _too_much(results, jobs)):
+        command = f"python -m bench report {directory} --pictures crops"
+        return None, (Caution(f"No pictures are shown: {why}.", f"Show them: {command}"),)
+    store = Store(directory)
+    plan = make_plan(results, whole=asked == "full")
+    names = {own: typed for typed, own in manifest.names.items()}
+    try:
+        with store.locked(), decoders(store, names, jobs) as pool:
+            folder = directory / FOLDER if asked == "full" else None
+            gallery = make_gallery(
+                results, plan, _originals(manifest), pool, directory / "pictures", folder
+            )
+    except StoreError as error:
+        return None, (Caution(f"No pictures are shown: {error}.", "Write the report again then."),)
+    return gallery, ()
+
+
+def _too_much(results: Results, jobs: int) -> str:
+    """Why pictures are not shown unasked; empty where they are."""
+    if len(results.images) > MOST_IMAGES:
+        return f"there are more than {MOST_IMAGES}"
+    seconds = decoding_seconds(results, make_plan(results, whole=False)) / jobs
+    return f"decoding them takes about {seconds / 60:.0f} minutes" if seconds > PATIENCE else ""
+
+
+def _originals(manifest: Manifest) -> dict[str, ImageRef]:
+    """By digest; empty where the data set is no longer to be had (crops made earlier remain)."""
+    known = {name for name, _ in available()}
+    spec = manifest.dataset if manifest.dataset in known else manifest.source
+    try:
+        dataset = open_dataset(spec, limit=len(manifest.pictures) + len(manifest.skipped))
+    except DatasetError:
+        return {}
+    return {image.digest: image for image in dataset.images}

@@ -1,0 +1,44 @@
+// Numbers as the static tables write them.
+
+const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+
+function fixed(value, digits) {
+  return known(value) ? value.toFixed(digits).replace('-', MINUS) : 'not measured';
+}
+
+// '−12.3 %' of a log10 ratio of rates
+function percent(logRatio) {
+  if (!known(logRatio)) return 'undefined';
+  const value = 100 * (10 ** logRatio - 1);
+  const text = Math.abs(value) < 999.95 ? value.toFixed(1) : value.toFixed(0);
+  if (Number(text) === 0) return '0.0\u00a0%';
+  return (value > 0 ? '+' : '') + text.replace('-', MINUS) + '\u00a0%';
+}
+
+const logRatio = (value) => (known(value) && value > -100 ? Math.log10(1 + value / 100) : null);
+
+function figures(value, digits = 3) {
+  if (!known(value)) return 'not measured';
+  if (value === 0) return '0';
+  const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
+  return value.toFixed(places).replace('-', MINUS);
+}
+
+// As the page's figures are set: a true minus, no break before the percent sign.
+function typeset(text) {
+  return text.replace(/(?<![\w.])-(?=\d)/g, MINUS).replaceAll(' %', '\u00a0%');
+}
+
+const decibels = (index) => (index < 1 ? -10 * Math.log10(1 - index) : Infinity);
+const heading = (metric) => (metric.unit ? `${metric.label} (${metric.unit})` : metric.label);
+
+// The plain value of a metric on one picture, with its unit.
+function plainValue(metric, value) {
+  if (!known(value)) return 'not measured';
+  if (metric.name === 'ms-ssim') return fixed(value, 4);
+  return fixed(value, metric.digits) + (metric.unit ? '\u00a0' + metric.unit : '');
+}
+
+function shorten(text, length) {
+  return text.length <= length ? text : text.slice(0, length - 1).trimEnd() + '…';
+}
