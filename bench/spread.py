@@ -15,7 +15,7 @@ from bench.curve import Array, Curve, front
 from bench.quality import on_scale
 from bench.results import CodecResult
 
-PLACES = 17
+PLACES = 13
 """Qualities or rates at which curves are read off."""
 
 

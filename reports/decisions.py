@@ -8,7 +8,7 @@ that is described there is passed over.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,28 +125,22 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def payload(
-    results: Results, chosen: Mapping[tuple[int, int, int], int]
-) -> dict[str, dict[str, Any]]:
-    """`codec-image-point` -> what the page draws, for the operating points that it shows.
+def payload(m: Measurement) -> dict[str, Any] | None:
+    """What the page draws of one stream.
 
     Partitions are one letter for each CTU: `q` for level 3, else `a` plus a bit for each quadrant
     (rows first) that is split again.
     """
-    found = {}
-    for (image, _, codec), point in chosen.items():
-        decisions = read(results.codecs[codec].measurements[point, image])
-        if decisions is not None:
-            found[f"{codec}-{image}-{point}"] = {
-                "columns": decisions.ctu_bits.shape[1],
-                "partitions": _letters(decisions.levels),
-                "bits": [round(float(b)) for b in decisions.ctu_bits.ravel()],
-                "cost": _or_none(decisions.cost),
-                "runs": _or_none(decisions.runs),
-                "estimated": [_or_none(value) for value in decisions.estimated],
-                "mask_bytes": _or_none(decisions.mask_bytes),
-            }
-    return found
+    found = read(m)
+    return found and {
+        "columns": found.ctu_bits.shape[1],
+        "partitions": _letters(found.levels),
+        "bits": [round(float(b)) for b in found.ctu_bits.ravel()],
+        "cost": _or_none(found.cost),
+        "runs": _or_none(found.runs),
+        "estimated": [_or_none(value) for value in found.estimated],
+        "mask_bytes": _or_none(found.mask_bytes),
+    }
 
 
 def _letters(levels: NDArray[np.int8]) -> str:

@@ -83,10 +83,9 @@ def render(
     main = comparisons[0]
     document = payload.make(anchors or comparisons, charts)
     document["gallery"] = payload.gallery(gallery, main.results)
-    document["decisions"] = decisions.payload(main.results, gallery.chosen)
     spent = costs.costs(main.results)
     tested = claims.claim_rows(anchors or comparisons)
-    wins = views.win_table(main, document["pairs"], gallery)
+    wins = views.win_table(main, document["pairs"], document["step"], gallery)
     decided = decisions.summaries(main.results)
     rates = views.rate_tables(main)
     present = {
@@ -143,7 +142,9 @@ def render(
             picture_data=[
                 {
                     "index": picture.image,
-                    "data": Markup(payload.as_script_text(payload.picture(picture, gallery, main.results))),
+                    "data": Markup(
+                        payload.as_script_text(payload.picture(picture, gallery, main.results))
+                    ),
                 }
                 for picture in gallery.pictures
             ],

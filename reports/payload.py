@@ -1,7 +1,8 @@
 """What the page's script works with: one JSON document with the figures of the whole report.
 
 Numbers are those of the static tables, rounded to more digits than any view shows.  Ratios of
-rates are log10, given once for each pair of codecs: the other direction has the other sign.
+rates are log10 in steps of `STEP`, given once for each pair of codecs: the other direction has the
+other sign.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from numpy.typing import ArrayLike
 from bench import spread
 from bench.comparison import Comparison
 from bench.results import CodecResult, Results
-from reports import views, wording
+from reports import decisions, views, wording
 from reports.charts import CLIC_BUDGETS, Chart, styles
 from reports.costs import Cost
 from reports.pictures import Gallery, Shown
 from reports.wording import clean, digits_of, metric_text
 
 SCHEMA = 1
+STEP = 1e-5
 _ESCAPES = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -51,6 +53,7 @@ def make(comparisons: Sequence[Comparison], charts: Sequence[Chart]) -> dict[str
         ],
         "metrics": [_metric(name, charts, places) for name in results.metrics],
         "codecs": [_codec(codec, style[codec.name], results.metrics) for codec in results.codecs],
+        "step": STEP,
         "budgets": CLIC_BUDGETS,
         "anchors": [_anchor(one, places) for one in comparisons],
         "pairs": {
@@ -146,14 +149,14 @@ def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str
         band = spread.relative_rate(first, second, name, rising)
         if np.isfinite(images).any() or band:
             found[name] = {
-                "images": _list(images, 5),
+                "images": _steps(images),
                 "curve": band
                 and {
                     "from": _round(float(band.at[0]), 5),
                     "to": _round(float(band.at[-1]), 5),
-                    "value": _list(band.value, 4),
-                    "low": _list(band.low, 4),
-                    "high": _list(band.high, 4),
+                    "value": _steps(band.value),
+                    "low": _steps(band.low),
+                    "high": _steps(band.high),
                 },
             }
     return found
@@ -165,30 +168,36 @@ def gallery(shown: Gallery, results: Results) -> dict[str, Any]:
     return {
         "rates": shown.rates,
         "images": [picture.image for picture in shown.pictures],
+        "decided": [
+            place
+            for place, codec in enumerate(results.codecs)
+            if any(decisions.read(m) for m in codec.measurements.values())
+        ],
         "chosen": [
             [[shown.chosen.get((i, r, c)) for c in codecs] for r in range(len(shown.rates))]
             for i in images
         ],
-        # Of each point that is shown: bits per pixel, then the metrics' plain values.
-        "values": {
-            f"{image}-{codec}-{point}": _list(
-                [m.bpp, *(m.metric(name) for name in results.metrics)], 5
-            )
-            for (image, _, codec), point in shown.chosen.items()
-            for m in [results.codecs[codec].measurements[point, image]]
-        },
     }
 
 
 def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
     """The files of one picture, by `codec-point`; parsed by the page when it is looked at."""
     crops = shown.crops
-    names = {
-        results.codecs[codec].measurements[point, image].key: f"{codec}-{point}"
+    shown_points = {
+        f"{codec}-{point}": results.codecs[codec].measurements[point, image]
         for (image, _, codec), point in gallery.chosen.items()
         if image == shown.image
     }
+    names = {m.key: name for name, m in shown_points.items()}
     return {
+        # Bits per pixel and the metrics' plain values.
+        "values": {
+            name: _list([m.bpp, *(m.metric(metric) for metric in results.metrics)], 5)
+            for name, m in shown_points.items()
+        },
+        "decisions": {
+            name: found for name, m in shown_points.items() if (found := decisions.payload(m))
+        },
         "box": crops.box,
         "crops": {
             "original": crops.original,
@@ -208,6 +217,13 @@ def cost(one: Cost) -> dict[str, float | None]:
         "encode_speed": _round(one.encode_speed, 5),
         "decode_speed": _round(one.decode_speed, 5),
     }
+
+
+def _steps(values: ArrayLike) -> list[int | None]:
+    return [
+        round(value / STEP) if math.isfinite(value) else None
+        for value in np.asarray(values).tolist()
+    ]
 
 
 def _list(values: ArrayLike, digits: int) -> list[float | None]:

@@ -179,7 +179,7 @@ class WinTable:
 
 
 def win_table(
-    comparison: Comparison, pairs: Mapping[str, Mapping[str, Any]], gallery: Gallery
+    comparison: Comparison, pairs: Mapping[str, Mapping[str, Any]], step: float, gallery: Gallery
 ) -> WinTable | None:
     """From the ratios of rates in the page's data; None where no metric has any."""
     results = comparison.results
@@ -192,9 +192,10 @@ def win_table(
 
     def value(image: int, codec: int, against: int) -> str:
         pair = pairs[f"{min(codec, against)}-{max(codec, against)}"].get(known[0])
-        ratio = pair["images"][image] if pair else None
-        if ratio is None:
+        steps = pair["images"][image] if pair else None
+        if steps is None:
             return "undefined"
+        ratio = steps * step
         return wording.percent(100 * (10 ** (ratio if against < codec else -ratio) - 1))
 
     rows = tuple(
@@ -237,9 +238,7 @@ def measured_metrics(codec: CodecResult, metrics: Sequence[str]) -> list[MetricT
     return [metric_text(name) for name in metrics if np.isfinite(codec.metric(name)).any()]
 
 
-def by_image(
-    codec: CodecResult, metrics: Sequence[MetricText]
-) -> list[tuple[str, list[ImageRow]]]:
+def by_image(codec: CodecResult, metrics: Sequence[MetricText]) -> list[tuple[str, list[ImageRow]]]:
     """All measurements of a codec, image by image, low rate to high."""
     names = [text.name for text in metrics]
     rows: dict[str, list[ImageRow]] = {}
@@ -266,11 +265,11 @@ def _value(m: Measurement, metric: str) -> str:
     score = m.metrics.get(metric)
     if score is None or score.value is None:
         return "unavailable" if score and score.reason else wording.NOT_MEASURED
-    return number(score.value, 4)
+    return number(score.value, 3 if metric.startswith("psnr") else 4)
 
 
 def _seconds(timing: Timing | None) -> str:
-    return wording.NOT_MEASURED if timing is None else f"{timing.wall:.3f} ({timing.cpu:.3f})"
+    return wording.NOT_MEASURED if timing is None else f"{timing.wall:.3f}"
 
 
 @dataclass(frozen=True)

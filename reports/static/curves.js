@@ -71,7 +71,8 @@ function rdChart(one) {
         y: index ? plain : value,
         text: [point, `${fixed(bpp, 4)} bpp`, rdValue(one, value, plain)],
       })),
-      band: state.band === '1' ? qualityBand(codec.bands[one.name], index, logY) : [],
+      // The interval is one of mean decibels, so it has no place on the scale of the index.
+      band: state.band === '1' && !index ? qualityBand(codec.bands[one.name], logY) : [],
     };
   });
   const all = curves.flatMap((curve) => curve.points);
@@ -106,13 +107,11 @@ function rdValue(one, value, plain) {
   return one.name === 'ms-ssim' ? `${text} (index ${fixed(plain, 4)})` : text;
 }
 
-function qualityBand(band, index, logY) {
+function qualityBand(band, logY) {
   if (!band) return [];
   const step = (band.to - band.from) / (band.low.length - 1);
-  const turn = (v) => (index ? 1 - 10 ** (-v / 10) : v);
   return band.low.map((low, i) => [10 ** (band.from + i * step), low, band.high[i]])
-    .filter(([, low, high]) => known(low) && known(high) && (!logY || low > 0))
-    .map(([at, low, high]) => [at, turn(low), turn(high)]);
+    .filter(([, low, high]) => known(low) && known(high) && (!logY || low > 0));
 }
 
 // Calls `draw` when the width of `box` has changed.

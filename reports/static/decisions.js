@@ -4,9 +4,9 @@ const LEVEL_LABELS = {1: '16 px', 2: '32 px', 3: '64 px'};
 
 function makeDecisions() {
   const host = $('#decision-view');
-  const places = data.codecs.map((_, i) => i).filter((place) => Object.keys(data.decisions).some((key) => key.startsWith(`${place}-`)));
-  if (!host || !places.length) return;
-  const images = data.images.map((_, i) => i).filter((image) => Object.keys(data.decisions).some((key) => key.split('-')[1] === String(image)));
+  const places = data.gallery.decided;
+  const {images} = data.gallery;
+  if (!host || !places.length || !images.length) return;
   const [imageLabel, imageSelect] = picker('Image', images.map((i) => [i, data.images[i].name]),
     (value) => update({image: data.images[value].name, zoom: '', x: '', y: ''}));
   const rate = segments('Rate near', 'decision-rate', data.gallery.rates.map((r) => [String(r), `${r} bpp`]),
@@ -19,11 +19,11 @@ function makeDecisions() {
   host.append(el('div', {class: 'tools'}, imageLabel, rate, kinds), maps, key,
     el('h3', {}, 'Variance of a block, and the level it was sent at'), histogram);
   const draw = () => {
-    const image = images.includes(galleryImage()) ? galleryImage() : images[0];
+    const image = galleryImage();
     imageSelect.value = image;
     setSegment(rate, data.gallery.rates[rateIndex()]);
     setSegment(kinds, state.blocks || 'levels');
-    const found = places.map((place) => ({place, decision: data.decisions[`${place}-${image}-${pointOf(image, place)}`]}))
+    const found = places.map((place) => ({place, decision: decisionOf(image, place)}))
       .filter((one) => one.decision);
     const most = Math.max(1, ...found.flatMap(({decision}) => decision.bits));
     maps.replaceChildren(...found.map(({place, decision}) => decisionMap(image, place, decision, most)));
@@ -33,6 +33,8 @@ function makeDecisions() {
   watch(['image', 'at', 'blocks'], draw);
   draw();
 }
+
+const decisionOf = (image, place) => pictureOf(image).decisions[`${place}-${pointOf(image, place)}`];
 
 // [level, x, y, width] of each block, in pixels
 function blocksOf(decision) {
@@ -56,9 +58,7 @@ function decisionMap(image, place, decision, most) {
   const {width, height} = data.images[image];
   const drawing = svg('svg', {viewBox: `0 0 ${width} ${height}`, class: 'map', role: 'img',
     'aria-label': `Blocks of ${data.codecs[place].label} on ${data.images[image].name}`});
-  if (data.gallery.images.includes(image)) {
-    drawing.append(svg('image', {href: pictureOf(image).preview, width, height, preserveAspectRatio: 'none'}));
-  }
+  drawing.append(svg('image', {href: pictureOf(image).preview, width, height, preserveAspectRatio: 'none'}));
   if (state.blocks === 'bits') {
     decision.bits.forEach((bits, i) => drawing.append(svg('rect', {class: 'bits', x: 64 * (i % decision.columns),
       y: 64 * Math.floor(i / decision.columns), width: 64, height: 64, 'fill-opacity': (0.85 * Math.sqrt(bits / most)).toFixed(3)},
@@ -72,7 +72,7 @@ function decisionMap(image, place, decision, most) {
   const codec = data.codecs[place];
   const point = pointOf(image, place);
   const [start, found] = decision.estimated;
-  const facts = [`${codec.points[point]}, ${fixed(data.gallery.values[`${image}-${place}-${point}`][0], 4)} bpp`,
+  const facts = [`${codec.points[point]}, ${fixed(pictureOf(image).values[`${place}-${point}`][0], 4)} bpp`,
     known(decision.cost) ? `J ${fixed(decision.cost, 4)}` : null,
     known(decision.runs) ? `${decision.runs} coding run${decision.runs === 1 ? '' : 's'}` : null,
     known(start) && known(found) ? `estimated J ${fixed(start, 4)} → ${fixed(found, 4)}` : null,
@@ -90,7 +90,7 @@ function keyOf(most) {
 function levelHistogram(place) {
   const counts = [1, 2, 3].map(() => new Array(26).fill(0));
   for (const image of data.gallery.images) {
-    const decision = data.decisions[`${place}-${image}-${pointOf(image, place)}`];
+    const decision = decisionOf(image, place);
     if (!decision) continue;
     const {variances} = pictureOf(image);
     const across = Math.ceil(data.images[image].width / 32);

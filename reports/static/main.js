@@ -8,6 +8,7 @@ function makeControls() {
   select.addEventListener('change', () => update({anchor: data.anchors[select.value].name}));
   for (const input of $$('#metric input')) {
     input.addEventListener('change', () => update({metric: input.value}));
+    input.disabled = !hasCurves(metricsByName.get(input.value));
   }
   for (const input of $$('#codecs input')) {
     input.addEventListener('change', () => {
@@ -42,7 +43,7 @@ function makeLinks() {
   }
 }
 
-const first = data.metrics.find((one) => Object.keys(one.series).length) ?? data.metrics[0];
+const first = data.metrics.find(hasCurves) ?? data.metrics[0];
 DEFAULTS.metric = first?.name ?? '';
 Object.assign(state, recall());
 document.documentElement.classList.add('scripted');

@@ -75,7 +75,8 @@ const list = (names) => [...names].map(encodeURIComponent).join(',');
 
 const anchorIndex = () => Math.max(0, data.anchors.findIndex((one) => one.name === state.anchor));
 const anchor = () => data.anchors[anchorIndex()];
-const metric = () => metricsByName.get(state.metric) ?? data.metrics[0];
+const metric = () => metricsByName.get(state.metric) ?? metricsByName.get(DEFAULTS.metric) ?? data.metrics[0];
+const hasCurves = (one) => Object.keys(one.series).length > 0;
 const isShown = (place) => !listed(state.hidden).has(data.codecs[place].name);
 const shownCodecs = () => data.codecs.map((_, place) => place).filter(isShown);
 
@@ -94,7 +95,7 @@ function ratios(place, name) {
   const pair = data.pairs[`${Math.min(place, other)}-${Math.max(place, other)}`]?.[name];
   if (!pair) return null;
   const sign = other < place ? 1 : -1;
-  const turn = (values) => values.map((value) => (known(value) ? sign * value : null));
+  const turn = (values) => values.map((value) => (known(value) ? sign * value * data.step : null));
   const curve = pair.curve && {
     from: pair.curve.from,
     to: pair.curve.to,

@@ -229,19 +229,20 @@ function drawStage() {
   const whole = sources.original?.whole;
   pick.legend.textContent = (stage.mode === 'difference'
     ? `Mean absolute difference from the original over R, G and B: black 0, brightest ${HEAT_FULL} of 255 or more. ` : '')
-    + (whole ? '' : `The crop is ${pictureOf(stage.image).box.slice(2).join(' × ')} pixels of ${around.size.join(' × ')}; around it, a faint preview of the original.`);
+    + (whole ? '' : stage.mode === 'difference' ? '' : `The crop is ${pictureOf(stage.image).box.slice(2).join(' × ')} pixels of ${around.size.join(' × ')}; around it, a faint preview of the original.`);
 }
 
 function measuredTable(image, places) {
   const rate = data.gallery.rates[rateIndex()];
+  const shown = data.metrics.map((one, column) => [one, column]).filter(([one]) => hasCurves(one));
   const rows = places.map((place, i) => {
     const name = `${'AB'[i]}: ${sourceName(place)}`;
     const point = place < 0 ? null : pointOf(image, place);
-    if (!known(point)) return [name, '–', '–', '–', ...data.metrics.map(() => '–')];
-    const [bpp, ...values] = data.gallery.values[`${image}-${place}-${point}`];
+    if (!known(point)) return [name, '–', '–', '–', ...shown.map(() => '–')];
+    const [bpp, ...values] = pictureOf(image).values[`${place}-${point}`];
     return [name, data.codecs[place].points[point], fixed(bpp, 4), `× ${fixed(bpp / rate, 2)}`,
-      ...data.metrics.map((one, column) => plainValue(one, values[column]))];
+      ...shown.map(([one, column]) => plainValue(one, values[column]))];
   });
   return table(`${data.images[image].name} at the operating points nearest to ${rate} bits per pixel`,
-    ['Shown', 'Point', 'bpp', 'of the rate', ...data.metrics.map((one) => one.label)], rows);
+    ['Shown', 'Point', 'bpp', 'of the rate', ...shown.map(([one]) => one.label)], rows);
 }

@@ -13,10 +13,9 @@ function drawWins() {
   const one = metric();
   const columns = shownCodecs().map((place) => ({place, images: ratios(place, one.name)?.images}))
     .filter((column) => column.images);
-  const limit = winLimit(columns);
+  const x = winScale(columns);
   const order = winOrder(columns);
   const thumbs = new Map($$('#win-table tbody tr').map((row) => [Number(row.dataset.image), $('th', row)]));
-  const x = scale(-limit, limit, 8, WIN_WIDTH - 8);
   const sorted = state.sort.replace(/^-/, '');
   const head = (key, label, look) => {
     const chosen = sorted === key;
@@ -26,7 +25,7 @@ function drawWins() {
         look ?? null, label, el('span', {class: 'arrow', 'aria-hidden': 'true'}, chosen ? (direction === 'ascending' ? ' ▲' : ' ▼') : '')));
   };
   $('#win-table thead').replaceChildren(el('tr', {}, head('', 'Image'),
-    el('th', {class: 'dots l', scope: 'col'}, winAxis(x, limit)),
+    el('th', {class: 'dots l', scope: 'col'}, winAxis(x)),
     columns.map(({place}) => head(data.codecs[place].name, data.codecs[place].name,
       svg('svg', {class: `key ${classOf(place)}`, viewBox: '-6 -6 12 12', 'aria-hidden': 'true'}, svg('path', {d: shapeOf(place)}))))));
   $('#win-table tbody').replaceChildren(...order.map((image) => winRow(image, columns, x, thumbs.get(image))));
@@ -51,9 +50,11 @@ function winRow(image, columns, x, heading) {
 
 const tone = (ratio) => (!known(ratio) ? 'undefined' : ratio < -0.0005 ? 'better' : ratio > 0.0005 ? 'worse' : 'level');
 
-function winLimit(columns) {
-  const all = columns.flatMap(({images}) => images.filter(known).map(Math.abs)).sort((a, b) => a - b);
-  return Math.max(Math.log10(1.1), (all.at(-1) ?? 0) * 1.04);
+// From the largest gain to the largest loss, with the anchor's line inside.
+function winScale(columns) {
+  const all = columns.flatMap(({images}) => images.filter(known));
+  const least = Math.log10(1.1);
+  return scale(1.06 * Math.min(-least, ...all), 1.06 * Math.max(least, ...all), 8, WIN_WIDTH - 8);
 }
 
 function winOrder(columns) {
@@ -71,13 +72,14 @@ function nextSort(key) {
   return state.sort === key ? `-${key}` : key;
 }
 
-function winAxis(x, limit) {
-  const reach = 10 ** limit;
-  const candidates = [1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10];
-  const step = candidates.filter((ratio) => ratio <= reach * 0.98).at(-1) ?? 1.05;
-  const values = [1 / step, 1, step];
+function winAxis(x) {
+  const ratios = [0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10];
+  const shown = [1];
+  const clear = (ratio) => shown.every((other) => Math.abs(x(Math.log10(ratio)) - x(Math.log10(other))) > 56);
+  for (const ratio of ratios.toSorted((a, b) => Math.abs(Math.log(b)) - Math.abs(Math.log(a)))) {
+    const at = x(Math.log10(ratio));
+    if (at > 20 && at < WIN_WIDTH - 24 && clear(ratio)) shown.push(ratio);
+  }
   return svg('svg', {viewBox: `0 0 ${WIN_WIDTH} 16`, class: 'dotrow', role: 'img', 'aria-label': 'Change in bits, fewer to the left'},
-    svg('text', {x: 8, y: 12, class: 'plain'}, '← fewer bits'),
-    svg('text', {x: WIN_WIDTH - 8, y: 12, class: 'plain end'}, 'more →'),
-    values.map((ratio) => svg('text', {x: x(Math.log10(ratio)).toFixed(1), y: 12, class: 'mid'}, ratioLabel(ratio))));
+    shown.map((ratio) => svg('text', {x: x(Math.log10(ratio)).toFixed(1), y: 12, class: 'mid'}, ratioLabel(ratio))));
 }
