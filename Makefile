@@ -6,14 +6,37 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test lint perf check train lock venv clean
+.PHONY: bench test test-browser screenshots lint perf check train lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
 	$(PY) -m bench run --dataset $(DATASET) $(BENCH)
 
 test: $(VENV)/ready lint
-	$(PY) -m pytest
+	$(PY) -m pytest --ignore=tests/browser
+
+# The report in a real browser: Debian's Chromium, or CHROMIUM=/path/to/one.
+test-browser: $(VENV)/browser chromium
+	$(PY) -m pytest tests/browser
+
+# The pictures of the README, from a stored run of Kodak: make screenshots RUN=runs/kodak
+RUN ?= runs/kodak
+screenshots: $(VENV)/browser chromium
+	$(PY) -m bench report $(RUN) --pictures full
+	$(PY) -m tests.browser.screenshots $(RUN)/report.html docs
+
+.PHONY: chromium
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -q -y --no-install-recommends chromium; \
+	else \
+		echo "Chromium is needed: on Debian and Ubuntu, sudo apt install chromium; or CHROMIUM=/path/to/one" >&2; exit 1; \
+	fi
+
+$(VENV)/browser: $(VENV)/ready requirements-browser.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements-browser.lock
+	touch $@
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -61,6 +84,8 @@ venv:
 lock: $(VENV)/ready
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--group dev pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--constraint requirements.lock --group browser -o requirements-browser.lock
 	echo uv | $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate - -o requirements-uv.lock
 

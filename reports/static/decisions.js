@@ -131,6 +131,6 @@ function levelHistogram(place) {
     svg('svg', {viewBox: '0 0 500 232', class: 'rd', role: 'img', 'aria-label': `Variance against level, ${data.codecs[place].label}`},
       frame([left, right, top, bottom], x, y, {x: 'luma variance of 32 × 32 pixels', y: 'blocks', ticksX: powers.map((p) => 5 * (p + 1)),
         ticksY: linearTicks(0, y.high, 4)}, (t) => String(Number((10 ** (t / 5 - 1)).toPrecision(1)))), bars),
-    powers.length > 1 ? el('details', {}, el('summary', {}, 'Numbers'), table('Blocks of 32 × 32 pixels by level and luma variance',
+    powers.length > 1 ? el('details', {}, el('summary', {}, 'Numbers'), table(`${data.codecs[place].label}: blocks of 32 × 32 pixels by level and luma variance`,
       ['Level', ...powers.slice(0, -1).map((p, i) => `${10 ** p} to ${10 ** powers[i + 1]}`)], rows)) : null);
 }
