@@ -102,7 +102,8 @@ def rate_by_image(anchor: CodecResult, test: CodecResult, metric: str, rising: b
     a, t = grids
     result = np.full(len(anchor.images), np.nan)
     finite = np.isfinite(np.hstack([a.log_rate, a.quality, t.log_rate, t.quality])).all(axis=1)
-    rises = finite & statistics._rise(a) & statistics._rise(t)
+    with np.errstate(invalid="ignore"):
+        rises = finite & statistics._rise(a) & statistics._rise(t)
     percent = np.full(len(result), np.nan)
     if min(a.quality.shape[1], t.quality.shape[1]) > 1:
         percent[rises] = statistics._bd(

@@ -66,7 +66,7 @@ class ClaimRow:
 
     @property
     def tone(self) -> str:
-        return {HOLDS: "better", FAILS: "worse"}.get(self.verdict, "open")
+        return {HOLDS: "better", FAILS: "worse"}.get(self.verdict, "unsettled")
 
 
 def claim_rows(comparisons: Sequence[Comparison]) -> list[ClaimRow]:

@@ -93,7 +93,7 @@ def _codec(codec: CodecResult, style: int, metrics: Sequence[str]) -> dict[str, 
         "name": clean(codec.name),
         "label": clean(codec.label),
         "style": style,
-        "tuned": ", ".join(metric_text(name).label for name in codec.tuned_for),
+        "tuned": clean(", ".join(metric_text(name).label for name in codec.tuned_for)),
         "points": [clean(point) for point in codec.points],
         "bands": {name: band for name in metrics if (band := _quality_band(codec, name))},
     }

@@ -30,7 +30,7 @@ TYPICAL_BPP = 7.5
 """Bits per pixel of a lossless crop of a busy place."""
 LARGEST = 448
 """Width of a crop."""
-WORTH = 160 * 120
+WORTH = 144 * 108
 """Pixels below which a crop shows too little: then fewer rates are shown."""
 CACHE_VERSION = 2
 

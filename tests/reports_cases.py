@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from bench.comparison import Comparison, compare
@@ -120,6 +122,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag in {"td", "th", "tr", "tbody"}:
+            self._end_cell()  # its end tag may be left out
         if tag == "table":
             self.tables.append((dict(attrs), []))
         elif tag == "tr":
@@ -128,15 +132,19 @@ class Page(HTMLParser):
             self._cell = []
         elif tag == "caption":
             self.captions += 1
-        elif tag == "style":
+        elif tag in {"style", "script"}:
             self._hidden += 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in {"td", "th"} and self._cell is not None:
+        if tag in {"td", "th", "table"}:
+            self._end_cell()
+        elif tag in {"style", "script"}:
+            self._hidden -= 1
+
+    def _end_cell(self) -> None:
+        if self._cell is not None:
             self.tables[-1][1][-1].append(" ".join("".join(self._cell).split()))
             self._cell = None
-        elif tag == "style":
-            self._hidden -= 1
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
@@ -154,6 +162,15 @@ class Page(HTMLParser):
         found = [rows for facts, rows in self.tables if wanted.items() <= facts.items()]
         assert len(found) == 1, f"{len(found)} tables {wanted}"
         return found[0][1:]
+
+    def measurements(self, codec: str) -> list[list[str]]:
+        """The rows of a codec's measurements, each with its image, which stands once a group."""
+        rows, image = [], ""
+        for row in self.table(data_codec=codec):
+            if re.fullmatch(r"\S+ \S+", row[0]) is None:
+                image, row = row[0], row[1:]
+            rows.append([image, *row])
+        return rows
 
     def all_tables(self, class_: str) -> list[list[list[str]]]:
         return [rows[1:] for facts, rows in self.tables if facts.get("class") == class_]
@@ -178,7 +195,16 @@ def written(
     return text, Page(text)
 
 
+def data_of(text: str) -> dict[str, Any]:
+    """What the page's script works with."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found.group(1))
+    return data
+
+
 def drawings(text: str) -> list[ElementTree.Element]:
+    text = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     return [ElementTree.fromstring(one) for one in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
 
 

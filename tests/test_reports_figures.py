@@ -64,10 +64,6 @@ def test_ticks_are_round_and_inside(low, width, wanted):
     assert len(set(labels)) == len(labels)
 
 
-def test_logarithmic_ticks():
-    assert scales.log_ticks(0.05, 2.1) == pytest.approx([0.05, 0.1, 0.2, 0.5, 1, 2])
-
-
 @given(st.lists(st.floats(0, 400), max_size=20))
 def test_labels_are_spread_in_order_and_within_bounds(wanted):
     placed = scales.spread(wanted, 17, 10, 390)

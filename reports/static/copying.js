@@ -3,12 +3,12 @@
 const ESCAPES = {
   latex: {'\\': '\\textbackslash{}', '{': '\\{', '}': '\\}', $: '\\$', '&': '\\&', '#': '\\#',
     '%': '\\%', _: '\\_', '^': '\\textasciicircum{}', '~': '\\textasciitilde{}', '<': '\\textless{}',
-    '>': '\\textgreater{}', '|': '\\textbar{}', '"': '\\textquotedbl{}', '`': '\\textasciigrave{}',
+    '>': '\\textgreater{}', '|': '\\textbar{}', '"': '\\textquotedbl{}', '\u0060': '\\textasciigrave{}',
     "'": '\\textquotesingle{}', '…': '\\dots{}', '–': '--', '×': '$\\times$', [MINUS]: '$-$',
     '[': '{[}', ']': '{]}'},
 };
 const latexText = (text) => [...text].map((c) => ESCAPES.latex[c] ?? c).join('');
-const markdownText = (text) => text.replace(/[\\`*_[\]<>|@~#!]/g, '\\$&');
+const markdownText = (text) => text.replace(/[\\\u0060*_[\]<>|@~#!]/g, '\\$&');
 
 // What a spreadsheet would take for a formula becomes text.
 function csvText(text) {

@@ -1,0 +1,205 @@
+"""Pictures in the report: the decoded streams, exactly, within a budget, decoded once."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from bench import __main__ as bench_main
+from bench.manifest import Manifest
+from bench.pictures import decoders
+from bench.store import Store
+from codecs.base import Image
+from codecs.registry import create
+from reports import pictures, showing
+from reports.crops import make_crops, most_different, variance_letters
+from tests.conftest import ROOT
+from tests.reports_cases import comparison, kodak, ladder
+from tests.reports_gallery import coded, original
+
+TOY = str(ROOT / "tests" / "toys" / "coarse.py")
+
+
+@pytest.fixture
+def run(tmp_path, photo, monkeypatch, capfd) -> Path:
+    """A run of JPEG and of somebody's codec in a file, with crops in its report."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, name in enumerate(("one.png", "<b>two.png")):
+        PillowImage.fromarray(photo[i : i + 90, : 120 - 40 * i]).save(folder / name)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dataset", str(folder), "--metrics", "psnr", "--quiet", "--run", "r"]
+    assert bench_main.main(["run", TOY, "jpeg", "--anchor", "jpeg", *arguments]) == 0
+    return tmp_path / "r"
+
+
+def picture_data(page: Path) -> list[dict[str, Any]]:
+    found = re.findall(r'id="picture-\d+">(.*?)</script>', page.read_text(), re.DOTALL)
+    return [json.loads(text) for text in found]
+
+
+def opened(uri: str) -> Image:
+    data = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
+    return np.asarray(PillowImage.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_crops_are_the_decoded_streams_to_the_pixel(run, photo):
+    manifest, store = Manifest.read(run), Store(run)
+    rows = {(m.codec, m.image, m.point): m for m in store}
+    checked = 0
+    shown = picture_data(run / "report.html")
+    assert len(shown) == 2
+    for place, picture in enumerate(shown):
+        image = sorted(p.name for p in manifest.pictures)[place]
+        left, top, width, height = picture["box"]
+        part = np.s_[top : top + height, left : left + width]
+        source = photo[1:91, :80] if image == "<b>two.png" else photo[:90, :120]
+        assert np.array_equal(opened(picture["crops"].pop("original")), source[part])
+        for name, uri in picture["crops"].items():
+            codec, point = map(int, name.split("-"))
+            ladder_ = list(manifest.ladders.values())[codec]
+            m = rows[ladder_.codec, image, ladder_.points[point]]
+            decoded = create(TOY if codec == 0 else "jpeg").decode(store.read_stream(m) or b"")
+            assert np.array_equal(opened(uri), decoded[part])
+            assert picture["values"][name][0] == pytest.approx(m.bpp, abs=1e-5)
+            checked += 1
+    assert checked >= 4
+
+
+def test_what_was_decoded_once_is_kept(run, monkeypatch):
+    first = picture_data(run / "report.html")
+    monkeypatch.setattr(
+        "bench.pictures.Decoders.decode", lambda self, rows: pytest.fail("decoded again")
+    )
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    assert picture_data(run / "report.html") == first
+    for kept in (run / "pictures").iterdir():
+        kept.write_text("{")
+    with pytest.raises(pytest.fail.Exception):
+        bench_main.main(["report", str(run), "--anchor", "jpeg"])
+
+
+def test_whole_pictures_lie_beside_the_report(run):
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg", "--pictures", "full"]) == 0
+    for picture in picture_data(run / "report.html"):
+        assert {"original", "0-0", "1-0"} <= picture["files"].keys()
+        left, top, width, height = picture["box"]
+        for name, uri in picture["crops"].items():
+            whole = np.asarray(PillowImage.open(run / picture["files"][name]).convert("RGB"))
+            assert np.array_equal(whole[top : top + height, left : left + width], opened(uri))
+
+
+def test_no_pictures_when_they_are_not_wanted(run):
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg", "--no-pictures"]) == 0
+    assert picture_data(run / "report.html") == []
+
+
+def test_a_stream_that_decodes_to_something_else_is_not_shown(run):
+    store = Store(run)
+    rows = [m for m in store if m.codec == "jpeg"]
+    for m in rows:
+        store.append(replace(m, reconstruction_digest="0" * 64))
+    store.stream_path(next(m for m in store if m.codec == "coarse").key).unlink()
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    text = (run / "report.html").read_text()
+    assert "decodes to another picture than the one that was measured" in text
+    for picture in picture_data(run / "report.html"):
+        assert not [name for name in picture["crops"] if name.startswith("1-")]
+
+
+def test_pictures_are_shown_unasked_where_that_costs_little():
+    few = comparison([*ladder("jpeg"), *ladder("vvenc")]).results
+    assert showing._too_much(few, 1) == ""
+    many = comparison(
+        [*ladder("vvenc", images=[f"{i}.png" for i in range(31)])], anchor="vvenc"
+    ).results
+    assert "more than 30" in showing._too_much(many, 1)
+    slow = [
+        replace(row, decode=replace(row.decode, wall=60.0))  # type: ignore[type-var]
+        for row in ladder("vvenc")
+    ]
+    results = comparison(slow).results
+    plan = pictures.make_plan(results, whole=False)
+    expected = 60.0 * len({(i, c, p) for (i, _, c), p in plan.chosen.items()})
+    assert pictures.decoding_seconds(results, plan) == expected
+    assert f"about {expected / 2 / 60:.0f} minutes" in showing._too_much(results, 2)
+
+
+def test_each_codec_is_shown_at_the_point_nearest_in_log_rate():
+    results = comparison([*ladder("jpeg", 2.0), *ladder("vvenc")]).results
+    rates = (0.075, 0.15, 0.3)
+    chosen = pictures.nearest_points(results, rates)
+    for (image, rate, codec), point in chosen.items():
+        bpp = results.codecs[codec].bpp[:, image]
+        distances = [abs(np.log2(b / rates[rate])) for b in bpp]
+        assert distances[point] == min(distances)
+    assert len(chosen) == 3 * 3 * 2
+
+
+def test_twenty_four_pictures_of_six_codecs_keep_to_eight_megabytes():
+    codecs = dict.fromkeys(("a", "b", "c", "d", "e", "vvenc"), 1.0)
+    plan = pictures.make_plan(comparison(kodak(codecs)).results, whole=False)
+    assert 24 * plan.share <= 7_600_000
+    assert plan.size[0] >= 128
+    assert plan.rates == plan.in_page == (0.15, 0.3)
+    rng = np.random.default_rng(0)
+    noise = {str(i): rng.integers(0, 256, (512, 768, 3), dtype=np.uint8) for i in range(12)}
+    crops = make_crops(
+        rng.integers(0, 256, (512, 768, 3), dtype=np.uint8), noise, plan.size, 150_000
+    )
+    uris = (crops.original, crops.preview, crops.thumbnail, *crops.crops.values())
+    assert sum(map(len, uris)) <= 150_000 * 1.01  # nothing is harder to code than noise
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 40), st.integers(0, 40))
+def test_the_crop_is_where_reconstructions_differ_most(width, height, x, y):
+    rng = np.random.default_rng(0)
+    base = rng.integers(100, 110, (100, 100, 3), dtype=np.uint8)
+    other = base.copy()
+    other[y : y + 20, x : x + 20] += 100
+    left, top, w, h = most_different([base, other], (width, height))
+    assert (w, h) == (width, height)
+    inside = (min(left + w, x + 20) - max(left, x)) * (min(top + h, y + 20) - max(top, y))
+    assert inside == min(20, w) * min(20, h)
+
+
+def test_a_picture_smaller_than_a_crop_is_shown_whole():
+    crops = make_crops(original(0)[:5, :7], {"k": coded(0, 50)[:5, :7]}, (96, 72), 100_000)
+    assert crops.box == (0, 0, 7, 5)
+    assert np.array_equal(opened(crops.original), original(0)[:5, :7])
+
+
+def test_variances_are_those_of_luma_blocks():
+    picture = np.zeros((40, 64, 3), np.uint8)
+    picture[:32, 32::2] = 200  # variance 10^4
+    picture[32:, :32] = 7
+    letters = variance_letters(picture)
+    assert len(letters) == 4
+    assert letters == "a" + chr(ord("a") + 25) + "aa"
+
+
+def test_decoding_has_its_own_processes_and_says_why_it_failed(run):
+    store = Store(run)
+    rows = list(store)
+    with store.locked(), decoders(store, {"coarse": "no-such-codec"}, 2) as pool:
+        found = pool.decode(rows)
+    for one in found:
+        if one.measurement.codec == "coarse":
+            assert one.image is None
+            assert "no-such-codec" in one.reason
+        else:
+            assert one.image is not None
+            assert one.image.shape == (one.measurement.height, one.measurement.width, 3)
+    assert not list(run.glob(".bench-scratch-*"))
