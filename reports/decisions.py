@@ -132,7 +132,9 @@ def payload(m: Measurement) -> dict[str, Any] | None:
     (rows first) that is split again.
     """
     found = read(m)
-    return found and {
+    if found is None:
+        return None
+    return {
         "columns": found.ctu_bits.shape[1],
         "partitions": _letters(found.levels),
         "bits": [round(float(b)) for b in found.ctu_bits.ravel()],

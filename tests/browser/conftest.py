@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright", reason="make test-browser installs what these tests need")
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from bench.comparison import Comparison
 from tests.reports_gallery import written_with_pictures
@@ -64,7 +64,12 @@ def visit(browser: Browser) -> Iterator[Any]:
         page.on("request", lambda request: one.requests.append(request.url))
         page.on("console", lambda message: one.complaints.append(message.text))
         page.on("pageerror", lambda error: one.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (one.complaints.append(dialog.message), dialog.dismiss()))
+
+        def refuse(dialog: Dialog) -> None:
+            one.complaints.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("dialog", refuse)
         if quiet:
             visits.append(one)
         page.goto(path.as_uri() + fragment)

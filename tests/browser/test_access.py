@@ -41,7 +41,7 @@ def test_every_control_is_reached_and_works_by_keyboard(visit, report):
         }"""
     )
     page.evaluate("document.activeElement.blur()")
-    reached = set()
+    reached: set[str] = set()
     for _ in range(3 * len(wanted)):
         page.keyboard.press("Tab")
         stop = page.evaluate("document.activeElement?.dataset?.stop")
