@@ -155,7 +155,8 @@ class _Maker:
         in_page = {key for key, (_, shown) in wanted.items() if shown}
         names = {key: _file_name(m.reconstruction_digest, key) for key, (m, _) in wanted.items()}
         names["original"] = _file_name(digest, "original")
-        facts = [sorted(in_page), sorted(names.items()), self.plan.size, self.plan.share]
+        sources = sorted((key, name) for key, name in names.items() if key in in_page)
+        facts = [digest, sources, self.plan.size, self.plan.share]
         spec = hashlib.sha256(json.dumps([CACHE_VERSION, *facts]).encode()).hexdigest()
         kept = self.cache / f"{names['original']}.json"
         crops = _read(kept, spec)

@@ -96,16 +96,16 @@ function makeViewer() {
   pick.slider.addEventListener('input', () => { stage.share = pick.slider.value / 1000; drawStage(); });
   host.append(
     heatFilter(),
-    el('div', {class: 'tools'}, button('‹', 'Previous image', () => step(-1)), imageLabel, button('›', 'Next image', () => step(1)),
-      pick.rate, aLabel, bLabel, button('⇄', 'Swap A and B', () => {
-        const name = (place) => (place < 0 ? 'original' : data.codecs[place].name);
-        update({a: name(choice('b')), b: name(choice('a'))});
-      })),
-    el('div', {class: 'tools'}, pick.mode, el('span', {class: 'group'},
+    el('div', {class: 'tools'}, el('span', {class: 'group'}, button('‹', 'Previous image', () => step(-1)), imageLabel,
+      button('›', 'Next image', () => step(1))), pick.rate, el('span', {class: 'group'},
       button('−', 'Zoom out', () => setView(stepZoom(-1), view.x, view.y)), pick.zoom,
       button('+', 'Zoom in', () => setView(stepZoom(1), view.x, view.y)),
       button('1:1', 'One pixel of the picture on one of the screen', () => setView(1, view.x, view.y)),
       button('Fit', 'Fit to the window', () => update({zoom: '', x: '', y: ''})))),
+    el('div', {class: 'tools'}, aLabel, bLabel, button('⇄', 'Swap A and B', () => {
+      const name = (place) => (place < 0 ? 'original' : data.codecs[place].name);
+      update({a: name(choice('b')), b: name(choice('a'))});
+    }), pick.mode),
     pick.stage, pick.slider, pick.flip, pick.legend, pick.table,
     el('p', {class: 'note keys'}, 'Drag or arrow keys move, double click, + and − zoom, F flips, 0 fits; with Ctrl, the wheel zooms.'), pick.status);
   $('#viewer').hidden = false;
