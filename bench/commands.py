@@ -215,13 +215,18 @@ def _write_report(
         from reports.showing import show_pictures
 
         gallery, cautions = show_pictures(
-            directory, manifest, comparisons[0].results, options.pictures, jobs_of(options)
+            directory,
+            manifest,
+            comparisons[0].results,
+            options.pictures,
+            _jobs(options),
+            lambda text: print(text, file=sys.stderr),
         )
         provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
     return write_report(directory, comparisons, provenance, gallery=gallery)
 
 
-def jobs_of(options: argparse.Namespace) -> int:
+def _jobs(options: argparse.Namespace) -> int:
     """As many as the run had; `report` has no such option and takes all cores."""
     return getattr(options, "jobs", None) or len(os.sched_getaffinity(0))
 

@@ -77,8 +77,13 @@ def most_different(images: Sequence[Image], size: tuple[int, int]) -> Box:
 
     Measured by the variance of each sample over the reconstructions, summed over the window.
     """
-    stack = np.stack(images).astype(np.float32)
-    variance = stack.var(axis=0).sum(axis=2, dtype=np.float64)
+    total, squares = (np.zeros(images[0].shape, np.float32) for _ in range(2))
+    for image in images:  # one at a time: pictures may be large
+        samples = image.astype(np.float32)
+        total += samples
+        squares += samples * samples
+    mean = total / len(images)
+    variance = (squares / len(images) - mean * mean).sum(axis=2, dtype=np.float64)
     sums = np.zeros((variance.shape[0] + 1, variance.shape[1] + 1))
     sums[1:, 1:] = variance.cumsum(axis=0).cumsum(axis=1)
     w, h = min(size[0], variance.shape[1]), min(size[1], variance.shape[0])

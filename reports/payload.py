@@ -20,6 +20,7 @@ from bench import spread
 from bench.comparison import Comparison
 from bench.results import CodecResult, Results
 from reports import decisions, views, wording
+from reports.cells import anchor_line
 from reports.charts import CLIC_BUDGETS, Chart, styles
 from reports.costs import Cost
 from reports.pictures import Gallery, Shown
@@ -116,7 +117,7 @@ def _anchor(comparison: Comparison, places: dict[str, int]) -> dict[str, Any]:
     return {
         "name": clean(comparison.anchor),
         "label": wording.anchor_label(comparison),
-        "codec": places.get(comparison.anchor),
+        "title": clean(anchor_line(comparison)),
         "rows": [
             {
                 "codec": places[row.codec],

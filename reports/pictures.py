@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +33,10 @@ LARGEST = 448
 """Width of a crop."""
 WORTH = 144 * 108
 """Pixels below which a crop shows too little: then fewer rates are shown."""
-CACHE_VERSION = 2
+MOST_PIXELS = 12_000_000
+"""Of a picture that is shown: all its reconstructions are in memory at once."""
+CACHE_VERSION = 3
+_URI = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+=*")
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,8 @@ class _Maker:
         if crops is None or missing:
             if digest not in self.originals:
                 raise DatasetError("the original is not here")
+            if math.prod(self.results.sizes[self.index]) > MOST_PIXELS:
+                raise DatasetError(f"it has more than {MOST_PIXELS // 1_000_000} million pixels")
             from datasets.loading import load_ref
 
             picture = load_ref(self.originals[digest])
@@ -216,6 +222,7 @@ def _read(path: Path, spec: str) -> Crops | None:
             return None
         crops = Crops(**{**raw, "box": tuple(int(side) for side in raw["box"])})
         uris = (crops.original, crops.preview, crops.thumbnail, *crops.crops.values())
-        return crops if all(uri.startswith("data:image/webp;base64,") for uri in uris) else None
+        sound = all(map(_URI.fullmatch, uris)) and re.fullmatch("[a-z]*", crops.variances)
+        return crops if sound else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.manifest import Manifest
@@ -17,26 +18,34 @@ MOST_IMAGES = 30
 PATIENCE = 120.0
 """Seconds of decoding that nobody has to ask for."""
 FOLDER = "report_files"
+CACHE = "pictures"
 
 
 def show_pictures(
-    directory: Path, manifest: Manifest, results: Results, asked: str | None, jobs: int
+    directory: Path,
+    manifest: Manifest,
+    results: Results,
+    asked: str | None,
+    jobs: int,
+    say: Callable[[str], object] = lambda text: None,
 ) -> tuple[Gallery | None, tuple[Caution, ...]]:
     """The pictures of a run's report, and what to say where there are none.
 
-    `asked` is `crops`, `full` or None: crops where they cost little.
+    `asked` is `crops`, `full` or None: crops where they cost little.  `say` is told of longer work.
     """
     if asked is None and (why := _too_much(results, jobs)):
         command = f"python -m bench report {directory} --pictures crops"
         return None, (Caution(f"No pictures are shown: {why}.", f"Show them: {command}"),)
     store = Store(directory)
     plan = make_plan(results, whole=asked == "full")
+    if not (directory / CACHE).exists() and (seconds := decoding_seconds(results, plan) / jobs) > 5:
+        say(f"decoding pictures for the report, about {seconds:.0f} s (--no-pictures: none)")
     names = {own: typed for typed, own in manifest.names.items()}
     try:
         with store.locked(), decoders(store, names, jobs) as pool:
             folder = directory / FOLDER if asked == "full" else None
             gallery = make_gallery(
-                results, plan, _originals(manifest), pool, directory / "pictures", folder
+                results, plan, _originals(manifest), pool, directory / CACHE, folder
             )
     except StoreError as error:
         return None, (Caution(f"No pictures are shown: {error}.", "Write the report again then."),)

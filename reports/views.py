@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison
@@ -161,7 +160,7 @@ class WinRow:
 
     place: int
     name: str
-    thumbnail: Markup
+    thumbnail: str
     """A data URI; empty where pictures are not shown."""
     size: tuple[int, int]
     """Width and height at which the thumbnail is shown."""
@@ -202,7 +201,7 @@ def win_table(
         WinRow(
             place,
             name,
-            Markup(thumbnails.get(place, "")),
+            thumbnails.get(place, ""),
             _thumbnail_size(results.sizes[place]),
             tuple(value(place, codec, against) for _, codec, against in columns),
         )

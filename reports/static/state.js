@@ -48,10 +48,8 @@ function remember() {
     const parts = Object.keys(DEFAULTS)
       .filter((name) => state[name] !== DEFAULTS[name])
       .map((name) => `${name}=${encodeURIComponent(state[name])}`);
-    const fragment = parts.length ? '#' + parts.join('&') : ' ';
-    if (fragment.trim() !== decodeURI(location.hash) || !parts.length) {
-      history.replaceState(null, '', parts.length ? fragment : location.pathname + location.search);
-    }
+    const fragment = parts.length ? '#' + parts.join('&') : '';
+    if (fragment !== location.hash) history.replaceState(null, '', fragment || location.pathname + location.search);
   }, 120);
 }
 

@@ -1,7 +1,5 @@
 // Sentences and table of verdicts, under any anchor.
 
-const verdictHeads = () => $$('#verdict-table thead th').map((head) => head.textContent);
-
 function makeVerdict() {
   watch(['anchor', 'hidden'], drawVerdict);
   watch(['metric'], markMetric);
@@ -12,8 +10,7 @@ function makeVerdict() {
 function drawVerdict() {
   const rows = shownRows();
   for (const node of $$('[data-anchor-label]')) node.textContent = anchor().label;
-  $('#verdict-title').textContent = $('#verdict-title').textContent
-    .replace(/^BD-rate against .* on (?=[^]*?: change)/, () => `BD-rate against ${anchor().label} on `);
+  $('#verdict-title').textContent = anchor().title;
   $('#verdict-list').replaceChildren(...rows.map((row) => el('li', {},
     el('strong', {}, data.codecs[row.codec].label), ' ', el('span', {}, typeset(row.sentence)))));
   const limits = data.metrics.map((_, column) => Math.max(Math.log10(1.1),

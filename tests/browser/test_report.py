@@ -6,16 +6,18 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 from playwright.sync_api import Page, expect
 
-from bench.comparison import compare
+from bench.comparison import compare, compare_pairs
 from reports import palette, wording, write_report
+from reports.changes import Change
 from reports.wording import clean
-from tests.reports_cases import PROVENANCE
+from tests.reports_cases import PROVENANCE, comparison, ladder
 from tests.reports_gallery import HOSTILE, NAMES, coded, original, pictured, written_with_pictures
 from tests.test_reports_safety import hostile
 
@@ -230,6 +232,8 @@ def test_a_broken_address_is_no_obstacle(visit, report, fragment):
     page.locator("#look").scroll_into_view_if_needed()
     page.wait_for_timeout(200)
     assert figures(page) == expected(compared, "vvenc")
+    page.get_by_role("radio", name="MS-SSIM").click()
+    expect(page).to_have_url(re.compile("metric=ms-ssim"))
 
 
 def test_the_table_is_copied_as_csv_markdown_and_latex(visit, report):
@@ -334,6 +338,30 @@ def test_a_report_without_pictures_says_nothing_of_them(visit, tmp_path):
     assert page.locator("#viewer").count() == 0
     assert page.get_by_role("link", name="Look", exact=True).count() == 0
     assert page.locator("#win-table tbody tr").count() == 3
+
+
+def test_before_and_after_are_read_like_any_comparison(visit, tmp_path):
+    rows = [
+        row
+        for name, change in (("jpeg", 0.9), ("webp", 1.2))
+        for run, factor in (("after", change), ("before", 1.0))
+        for row in ladder(f"{name} ({run})", 2 * factor)
+    ]
+    results = comparison(rows, anchor="jpeg (before)").results
+    pairs = [(f"{name} (after)", f"{name} (before)") for name in ("jpeg", "webp")]
+    compared = compare_pairs(results, "each codec's own run before", pairs)
+    change = Change("JPEG", "version", "1", HOSTILE)
+    provenance = replace(PROVENANCE, before="runs/a", changes=(change,))
+    page = visit(write_report(tmp_path, [compared], provenance, name="before-after"))
+    assert HOSTILE in page.locator("#change-table").inner_text()
+    assert [round(row[0], -1) for row in figures(page)] == [-10, 20]
+    heads = page.locator("#win-table thead button").all_inner_texts()
+    assert heads[1:] == ["jpeg (after)", "webp (after)"]
+    assert page.locator("figure.chart:visible .relative .curve").count() == 2
+    page.get_by_label("Anchor").select_option(label="JPEG (BEFORE)")
+    assert len(figures(page)) == 3
+    page.get_by_label("Anchor").select_option(label="each codec's own run before")
+    assert [round(row[0], -1) for row in figures(page)] == [-10, 20]
 
 
 def test_every_colour_scheme_has_its_paper(visit, report):
