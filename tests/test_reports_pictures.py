@@ -90,6 +90,29 @@ def test_what_was_decoded_once_is_kept(run, monkeypatch):
         bench_main.main(["report", str(run), "--anchor", "jpeg"])
 
 
+@pytest.mark.parametrize("part", ["thumbnail", "preview", "variances", "crops", "box"])
+def test_what_somebody_wrote_into_the_kept_crops_stays_out(run, part):
+    harm = '"><script>alert(1)</script>'
+    for kept in (run / "pictures").iterdir():
+        facts = json.loads(kept.read_text())
+        value = {"crops": {"0-0": harm}, "box": [harm, 0, 1, 1]}.get(
+            part, f"data:image/webp;base64,A{harm}"
+        )
+        kept.write_text(json.dumps(facts | {part: value}))
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    assert "alert(1)" not in (run / "report.html").read_text()
+    assert len(picture_data(run / "report.html")) == 2  # made anew
+
+
+def test_a_picture_too_large_to_hold_is_not_shown(run, monkeypatch):
+    for kept in (run / "pictures").iterdir():
+        kept.unlink()
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 90 * 100)
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    assert len(picture_data(run / "report.html")) == 1
+    assert "one.png: it has more than" in (run / "report.html").read_text()
+
+
 def test_whole_pictures_lie_beside_the_report(run):
     assert bench_main.main(["report", str(run), "--anchor", "jpeg", "--pictures", "full"]) == 0
     for picture in picture_data(run / "report.html"):
