@@ -24,6 +24,7 @@ from reports.cells import anchor_line
 from reports.charts import CLIC_BUDGETS, Chart, styles
 from reports.costs import Cost
 from reports.pictures import Gallery, Shown
+from reports.views import VerdictCell
 from reports.wording import clean, digits_of, metric_text
 
 SCHEMA = 1
@@ -123,22 +124,17 @@ def _anchor(comparison: Comparison, places: dict[str, int]) -> dict[str, Any]:
                 "codec": places[row.codec],
                 "against": places.get(shown.against),
                 "sentence": clean(row.sentence),
-                "cells": [
-                    {
-                        "value": clean(cell.value),
-                        "interval": clean(cell.interval),
-                        "overlap": clean(cell.overlap),
-                        "remark": clean(cell.remark),
-                        "tone": cell.tone,
-                        "status": cell.status,
-                        "percent": [_round(percent, 4) for percent in cell.figures],
-                    }
-                    for cell in row.cells
-                ],
+                "cells": [_cell(cell) for cell in row.cells],
             }
             for row, shown in zip(rows, comparison.rows, strict=True)
         ],
     }
+
+
+def _cell(cell: VerdictCell) -> list[Any]:
+    """Value, interval, overlap, remark, tone and status as text; BD-rate and its interval."""
+    texts = (cell.value, cell.interval, cell.overlap, cell.remark, cell.tone, cell.status)
+    return [*map(clean, texts), *(_round(percent, 4) for percent in cell.figures)]
 
 
 def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from reports.charts import CLIC_BUDGETS, Chart, ChartPoint, PublishedSeries, Series
+from reports.charts import CLIC_BUDGETS, Chart, PublishedSeries, Series
 from reports.palette import MARKERS, colour_index, marker_index
 from reports.scales import Scale, label, padded, spread
-from reports.wording import MetricText, clean, digits_of, number, shorten
+from reports.wording import MetricText, clean, shorten
 
 WIDTH, HEIGHT = 860, 470
 LEFT, RIGHT, TOP, BOTTOM = 62, 216, 26, 52
@@ -160,19 +160,11 @@ def _markers(chart: Chart, x: Scale, y: Scale) -> list[str]:
         shape = marker(series.style)
         parts.append(f'<g class="mark {style_class(series.style)}">')
         parts += [
-            f'<path transform="translate({x(p.bpp):.1f} {y(p.value):.1f})" d="{shape}">'
-            f"<title>{_text(hover(series, p, chart.metric))}</title></path>"
+            f'<path transform="translate({x(p.bpp):.1f} {y(p.value):.1f})" d="{shape}"/>'
             for p in series.points
         ]
         parts.append("</g>")
     return parts
-
-
-def hover(series: Series, point: ChartPoint, metric: MetricText) -> str:
-    """What pointing at a marker tells."""
-    value = f"{number(point.value, digits_of(metric.name))} {metric.unit}".rstrip()
-    plain = f" (index {number(point.plain, 4)})" if metric.name == "ms-ssim" else ""
-    return f"{series.label}, {point.name}: {point.bpp:.4f} bpp, {metric.label} {value}{plain}"
 
 
 def _labels(chart: Chart, x: Scale, y: Scale) -> list[str]:
