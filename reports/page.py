@@ -29,6 +29,7 @@ from reports import (
     script,
     svg,
     views,
+    wins,
     wording,
 )
 from reports.cautions import find_cautions
@@ -85,13 +86,13 @@ def render(
     document["gallery"] = payload.gallery(gallery, main.results)
     spent = costs.costs(main.results)
     tested = claims.claim_rows(anchors or comparisons)
-    wins = views.win_table(main, document["pairs"], document["step"], gallery)
+    by_image = wins.win_table(main, document["pairs"], document["step"], gallery)
     decided = decisions.summaries(main.results)
     rates = views.rate_tables(main)
     present = {
         "changes": bool(provenance.before),
         "rates": bool(rates),
-        "wins": wins is not None,
+        "wins": by_image is not None,
         "look": bool(gallery.pictures),
         "decisions": bool(decided),
         "claims": bool(tested),
@@ -115,7 +116,7 @@ def render(
             others=[
                 (wording.anchor_label(one), views.verdict_rows(one)) for one in comparisons[1:]
             ],
-            wins=wins,
+            wins=by_image,
             decision_rows=decided,
             costs=spent,
             busy=any(cost.company not in {"alone", wording.NOT_MEASURED} for cost in spent),

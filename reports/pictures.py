@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -118,14 +118,15 @@ def decoding_seconds(results: Results, plan: Plan) -> float:
 def make_gallery(
     results: Results,
     plan: Plan,
-    originals: Mapping[str, ImageRef],
+    originals: Callable[[], Mapping[str, ImageRef]],
     decoders: Decoders,
     cache: Path,
     folder: Path | None,
 ) -> Gallery:
     """Decode, choose crops, write files.
 
-    `originals` by image digest; whole pictures go to `folder` (None: nowhere).
+    `originals` by image digest, asked for when something must be decoded; whole pictures go to
+    `folder` (None: nowhere).
     """
     shown, problems = [], []
     for index in range(len(results.images)):
@@ -147,7 +148,7 @@ class _Maker:
     results: Results
     plan: Plan
     index: int
-    originals: Mapping[str, ImageRef]
+    originals: Callable[[], Mapping[str, ImageRef]]
     decoders: Decoders
     cache: Path
     folder: Path | None
@@ -167,13 +168,14 @@ class _Maker:
         missing = [k for k, n in names.items() if self.folder and not (self.folder / n).is_file()]
         failed: list[str] = []
         if crops is None or missing:
-            if digest not in self.originals:
+            originals = self.originals()
+            if digest not in originals:
                 raise DatasetError("the original is not here")
             if math.prod(self.results.sizes[self.index]) > MOST_PIXELS:
                 raise DatasetError(f"it has more than {MOST_PIXELS // 1_000_000} million pixels")
             from datasets.loading import load_ref
 
-            picture = load_ref(self.originals[digest])
+            picture = load_ref(originals[digest])
             decoded = self.decoders.decode([m for m, _ in wanted.values()])
             images = {d.measurement.key: d.image for d in decoded if d.image is not None}
             failed = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from bench.manifest import Manifest
@@ -45,7 +46,7 @@ def show_pictures(
         with store.locked(), decoders(store, names, jobs) as pool:
             folder = directory / FOLDER if asked == "full" else None
             gallery = make_gallery(
-                results, plan, _originals(manifest), pool, directory / CACHE, folder
+                results, plan, cache(lambda: _originals(manifest)), pool, directory / CACHE, folder
             )
     except StoreError as error:
         return None, (Caution(f"No pictures are shown: {error}.", "Write the report again then."),)
