@@ -10,9 +10,12 @@ import pytest
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
 from bench.comparison import compare
+from bench.store import Measurement
+from codecs.rdonet.diagnostics import describe
 from reports import claims, costs, decisions
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
+from tests.rdonet_toys import crop, toy
 from tests.reports_cases import Page, comparison, ladder, made_up, plain, written
 from tests.reports_gallery import partition, pictured
 
@@ -194,3 +197,16 @@ def test_before_and_after_says_what_changed(tmp_path, photo, monkeypatch, capsys
     assert not [row for row in changes if row[0] in {"machine", "packages", "metrics"}]
     headings = [a["id"] for t, a in page.tags if t == "h2" and "id" in a]
     assert headings[0] == "changes"
+
+
+def test_what_rdonet_itself_tells_is_understood():
+    data, _ = toy().encode(crop(100, 150))
+    facts = describe(toy().coder, crop(100, 150), data) | {"coding_runs": 1}
+    row = made_up("rdonet", "a.png", 0, width=150, height=100, diagnostics=facts)
+    found = decisions.read(Measurement.from_json(row.to_json()))
+    assert found is not None
+    masks = toy().coder.decode(data).masks
+    assert np.array_equal(found.levels, masks.levels()[0].numpy())
+    assert found.cost == pytest.approx(facts["cost"]["J"])
+    assert found.runs == 1
+    assert found.mask_bytes == facts["bytes"]["mask"]
