@@ -136,8 +136,8 @@ def test_an_image_is_opened_from_the_table_that_sorts(visit, report):
 
 def pixels(page: Page, pane: int = 0) -> np.ndarray:
     """What a canvas of the viewer holds, uint8[H, W, 4]."""
-    page.wait_for_function("document.querySelector('.stage canvas')?.width > 1")
-    page.wait_for_timeout(150)
+    page.locator(".stage canvas").nth(pane).wait_for()
+    page.wait_for_timeout(250)
     address = page.locator(".stage canvas").nth(pane).evaluate("c => c.toDataURL('image/png')")
     return np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
 
