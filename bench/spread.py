@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import pchip, statistics
+from bench import bundle, pchip, statistics
+from bench.bundle import Bundle
 from bench.curve import Array, Curve, front
 from bench.quality import on_scale
 from bench.results import CodecResult
@@ -53,13 +54,13 @@ def relative_rate(anchor: CodecResult, test: CodecResult, metric: str, rising: b
     spread = np.full((2, PLACES), np.nan)
     images = len(anchor.images)
     if images > 1:
-        weights = statistics._resamples(images, 1000, 0)
-        a, t = (statistics._means(*grid, weights, rising) for grid in grids if grid is not None)
-        whole = statistics._rise(a) & statistics._rise(t)
-        if whole.mean() >= 1 - statistics.TOLERATED:
-            found = pchip.values(t.quality[whole], t.log_rate[whole], at)
-            found -= pchip.values(a.quality[whole], a.log_rate[whole], at)
-            spread = _percentiles(found)
+        weights = statistics.resamples(images)
+        a, t = (
+            bundle.log_rates(statistics.mean_curves(*grid, weights, rising), at)
+            for grid in grids
+            if grid is not None
+        )
+        spread = _percentiles(t - a)
     return Band(at if rising else -at, value, *spread)
 
 
@@ -77,13 +78,9 @@ def quality_band(codec: CodecResult, metric: str, rising: bool) -> Band | None:
         return None
     quality, log_rate = curve
     at = np.linspace(log_rate[0], log_rate[-1], PLACES)
-    weights = statistics._resamples(len(codec.images), 1000, 0)
-    means = statistics._means(*grid, weights, rising)
-    whole = statistics._rise(means)
-    if not whole.any():
-        return None
+    means = statistics.mean_curves(*grid, statistics.resamples(len(codec.images)), rising)
     # Each resample's curve ends at rates of its own: within the ends all reach, values exist.
-    found = pchip.values(means.log_rate[whole], means.quality[whole], at)
+    found = bundle.qualities(means, at)
     sign = 1 if rising else -1
     low, high = np.sort(sign * _percentiles(found), axis=0)
     return Band(at, sign * _read(log_rate, quality, at), low, high)
@@ -91,29 +88,11 @@ def quality_band(codec: CodecResult, metric: str, rising: bool) -> Band | None:
 
 def rate_by_image(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Array:
     """BD-rate of each picture as log10 of the mean ratio of rates, [images]; NaN if undefined."""
-    grids = []
-    for codec in (anchor, test):
-        rate, quality = codec.bpp.T, on_scale(metric, codec.metric(metric)).T
-        order = np.argsort(np.where(np.isfinite(rate), rate, np.inf), axis=1, kind="stable")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            log_rate = np.log10(np.take_along_axis(rate, order, axis=1))
-        quality = np.take_along_axis(quality, order, axis=1)
-        grids.append(statistics._Means(log_rate, quality if rising else -quality))
-    a, t = grids
-    result = np.full(len(anchor.images), np.nan)
-    finite = np.isfinite(np.hstack([a.log_rate, a.quality, t.log_rate, t.quality])).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        rises = finite & statistics._rise(a) & statistics._rise(t)
-    percent = np.full(len(result), np.nan)
-    if min(a.quality.shape[1], t.quality.shape[1]) > 1:
-        percent[rises] = statistics._bd(
-            *(a.quality[rises], a.log_rate[rises]), *(t.quality[rises], t.log_rate[rises])
-        )
-        for index in np.flatnonzero(finite & ~rises).tolist():
-            percent[index] = statistics._bd_of_fronts(a, t, index)
-    known = percent > -100
-    result[known] = np.log10(1 + percent[known] / 100)
-    return result
+    curves = [
+        Bundle.of(codec.bpp.T, on_scale(metric, codec.metric(metric)).T, higher_is_better=rising)
+        for codec in (anchor, test)
+    ]
+    return bundle.relative_rate(*curves)
 
 
 def _grids(codec: CodecResult, metric: str) -> tuple[Array, Array] | None:
