@@ -257,3 +257,22 @@ def test_a_gpu_decodes_what_the_cpu_encoded(tmp_path: Path, photo: Image) -> Non
         data = encoder.compress(photo)
         _, y = decoder.decode_latents(data)
         assert np.array_equal(y, encoder.latents(photo)[1])
+
+
+def test_the_label_and_the_settings_say_what_the_cards_note(tmp_path: Path) -> None:
+    network = Minnen(N=8, M=8).eval()
+    for value, note in (
+        (0.1, ""),
+        (0.2, "Preliminary: ten steps"),
+        (0.3, "Preliminary: ten steps"),
+    ):
+        card = {"point": {"parameter": "rate", "value": value}, "note": note}
+        export(network, tmp_path / f"{value}.safetensors", card)
+    codec = MinnenCodec(tmp_path)
+    assert codec.label == "Minnen 2018 (preliminary weights)"
+    assert codec.settings["weights"] == "Preliminary: ten steps"
+    for file in ("0.2", "0.3"):
+        (tmp_path / f"{file}.safetensors").unlink()
+    codec = MinnenCodec(tmp_path)
+    assert codec.label == "Minnen 2018"
+    assert "weights" not in codec.settings

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,15 @@ def save(
     partial.write_bytes(data)
     partial.replace(path)
     return hashlib.sha256(data).digest()
+
+
+def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:
+    """What a reader must know of the weights by their cards' notes: an addition to the codec's
+    label, and to its settings."""
+    notes = dict.fromkeys(note for w in loaded if (note := str(w.card.get("note", ""))))
+    preliminary = any(note.lower().startswith("preliminary") for note in notes)
+    settings = {"weights": " | ".join(notes)} if notes else {}
+    return " (preliminary weights)" if preliminary else "", settings
 
 
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -205,7 +205,8 @@ class MinnenCodec(Codec):
             raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
         first = models[0][2].card["config"]
         self.name = "minnen" if transforms == "float32" else f"minnen:{transforms}"
-        self.label = "Minnen 2018" + ("" if transforms == "float32" else f" ({transforms})")
+        remark, noted = weights.remarks([loaded for _, _, loaded in models])
+        self.label = "Minnen 2018" + ("" if transforms == "float32" else f", {transforms}") + remark
         digests = " ".join(m.digest[:4].hex() for _, m, _ in models)
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
@@ -213,6 +214,7 @@ class MinnenCodec(Codec):
             "width": f"N={first['N']}, M={first['M']}",
             "transforms": transforms,
             "entropy path": "exact integers",
+            **noted,
         }
         self.device = device
         self.tuned_for = tuple(models[0][2].card.get("tuned_for", ()))

@@ -124,7 +124,8 @@ class RDONetCodec(Codec):
             raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
         self.mode = mode
         self.name = "rdonet" if mode == "zero-pass" else f"rdonet:{mode}"
-        self.label = f"RDONet, {mode}"
+        remark, noted = weights.remarks(loaded)
+        self.label = f"RDONet, {mode}{remark}"
         digests = " ".join(model.digest[:4].hex() for _, model in models)
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
@@ -135,6 +136,7 @@ class RDONetCodec(Codec):
             "mixtures": f"K={config['mixtures']}",
             "search": mode,
             "entropy path": "exact integers",
+            **noted,
         }
         self.device = device
         self.tuned_for = tuple(loaded[0].card.get("tuned_for", ()))
