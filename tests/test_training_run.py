@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -280,3 +281,39 @@ def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Im
     assert all(model.decompress(s).shape == photo.shape for s in streams)
     bpp = sum(8 * len(s) for s in streams) / (2 * photo.shape[0] * photo.shape[1])
     assert bpp == pytest.approx(float(logs.read(out / "valid.csv")[-1]["bpp"]), rel=0.1)
+
+
+def test_starts_from_the_trunk_of_another_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(arguments(data, tmp_path / "first")) == 0
+    trunk = tmp_path / "first" / "trunk.safetensors"
+    branches = tmp_path / "branches.toml"
+    branches.write_text(
+        '[[phase]]\nshare = 1.0\nlr = 1e-9\nper_rate = true\nms_ssim = 0.1\nmask = "variance"\n'
+    )
+    second = arguments(data, tmp_path / "second", "--from", str(trunk))
+    second[2] = str(branches)
+    assert train.main(second) == 0
+    assert "starting from" in capsys.readouterr().out
+    before, state = checkpoint.load(trunk)
+    after, resumed = checkpoint.load(tmp_path / "second" / "trunk.safetensors")
+    # A branch begins with the trunk's weights, Λ and thresholds, in the new loss's unit of Λ.
+    for name in checkpoint.part(before, "ema"):
+        assert torch.equal(before[f"ema.{name}"], after[f"ema.{name}"])
+    assert resumed["step"] == 0
+    assert resumed["thresholds"] == state["thresholds"]
+    assert resumed["controller"] == state["controller"]
+    card = json.loads((tmp_path / "second" / "rdonet-0.2.json").read_text())
+    assert card["training"]["started_from_sha256"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("content", [None, b"not a checkpoint"])
+def test_refuses_to_start_from_what_is_no_checkpoint(
+    data: Path, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trunk.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert train.main(arguments(data, tmp_path / "run", "--from", str(path))) == 2
+    assert "trunk.safetensors cannot be read" in capsys.readouterr().err

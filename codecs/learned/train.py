@@ -45,6 +45,14 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="factor of all learning rates; default: 1, but 0.4 for rdonet but with paper, .toml",
     )
+    p.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="start from another run's trunk.safetensors or checkpoint.safetensors: continue it, "
+        "or share one trunk between several distortions",
+    )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
     p.add_argument("--batch", type=int, default=8)
@@ -127,10 +135,14 @@ def _train(options: argparse.Namespace) -> bool:
         valid_count=options.valid_count,
         data_digest=data.digest,
         phases_digest=hashlib.sha256(json.dumps([asdict(p) for p in phases]).encode()).hexdigest(),
+        start_digest=None if options.start is None else _digest(options.start),
         threads=torch.get_num_threads(),
     )
     limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
-    run = Run(settings, phases, limits, data, options.data.name, valid, options.out, device, _say)
+    run = Run(
+        *(settings, phases, limits, data, options.data.name, valid, options.out, device, _say),
+        start=options.start,
+    )
     if steps is None:
         if options.minutes is None:
             raise TrainingError("give --steps, or --minutes to have their number worked out")
@@ -154,6 +166,17 @@ def _train(options: argparse.Namespace) -> bool:
         f"{segments[-1].stop:,} steps for {len(rates)} rate(s); logs and weights in {options.out}"
     )
     return Trainer(replace(run, settings=settings)).train()
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of the checkpoint to start from, in hexadecimal."""
+    from codecs.learned.training.errors import TrainingError
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"--from {path} cannot be read ({error.strerror})") from error
 
 
 def _say(text: str) -> None:

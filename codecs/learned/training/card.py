@@ -65,6 +65,7 @@ def training_card(
             "lambda_eff": progress.controller.lambda_eff,
             "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + gan*GAN) + bpp",
             "steps": steps,
+            "started_from_sha256": settings.start_digest,
             "batch": settings.batch,
             "crop": settings.crop,
             "phases": [

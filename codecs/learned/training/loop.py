@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 from torch import Tensor
 
@@ -48,6 +49,7 @@ class Trainer:
         progress = Progress(
             RateController.start(start, first_lambda(start, weights)),
             thresholds_lambda=first_lambda(0.15, weights),
+            weights=weights,
         )
         self.trunk_rate = trunk_rate
         self.learner = Learner(
@@ -69,6 +71,8 @@ class Trainer:
         if self.checkpoint_path.exists():
             self.learner.progress = self.learner.load(self.checkpoint_path)
             run.say(f"resuming at step {self.progress.step:,} of {self.segments[-1].stop:,}")
+        elif run.start is not None:
+            self._start_from(run.start)
         self._monitor = Monitor(run, self.progress)
         self._batches = Prefetcher(self._make_batch)
         self._saved = time.monotonic()
@@ -84,6 +88,15 @@ class Trainer:
                 self._batches.close()
                 self._monitor.close()
         return True
+
+    def _start_from(self, path: Path) -> None:
+        """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
+        stored = self.learner.start_from(path)
+        progress = self.progress
+        progress.controller, progress.weights = stored.controller, stored.weights
+        progress.thresholds = stored.thresholds
+        progress.thresholds_lambda = stored.thresholds_lambda
+        self.run.say(f"starting from {path}, step {stored.step:,} of its run")
 
     def _make_batch(self, step: int) -> Tensor:
         settings = self.run.settings
@@ -116,7 +129,9 @@ class Trainer:
                 progress.controller = stored.controller
                 progress.thresholds = stored.thresholds
                 progress.thresholds_lambda = stored.thresholds_lambda
-        before = self._weights_before(segment)
+                progress.weights = stored.weights
+        before = progress.weights
+        progress.weights = phase.weights
         target = self._target(segment, self.trunk_rate)
         controller = progress.controller
         # Λ's unit is that of 1/D: a change of loss or target moves it as the prior expects.
@@ -140,12 +155,6 @@ class Trainer:
             f"phase {segment.number} ({rate}), steps {segment.start:,} to {segment.stop:,}: "
             f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}{masks}"
         )
-
-    def _weights_before(self, segment: Segment) -> LossWeights:
-        """Loss weights of the phase whose end the state comes from."""
-        earlier = [s for s in self.segments if s.number < segment.number]
-        same_branch = [s for s in earlier if s.branch in (None, segment.branch)]
-        return (same_branch[-1] if same_branch else segment).phase.weights
 
     def _calibrate(self, weights: LossWeights) -> None:
         """Variance thresholds of least J on fixed training crops."""

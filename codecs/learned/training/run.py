@@ -27,3 +27,5 @@ class Run:
     out: Path
     device: torch.device
     say: Callable[[str], None] = print
+    start: Path | None = None
+    """Another run's checkpoint to start from; `None`: freshly initialised."""

@@ -33,6 +33,8 @@ class Settings:
     """Pictures of the periodic validation; finished models are measured on all."""
     data_digest: str
     phases_digest: str
+    start_digest: str | None
+    """SHA-256 of the checkpoint that the run starts from; `None`: freshly initialised."""
     threads: int
     """CPU threads: a run may go on with other than it began with, but not bit for bit."""
 

@@ -18,7 +18,7 @@ from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NO
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.families import Family, autocast_transforms, training_masks
-from codecs.learned.training.losses import LPIPS, distortion
+from codecs.learned.training.losses import LPIPS, LossWeights, distortion
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.settings import Settings
 
@@ -32,6 +32,8 @@ class Progress:
     """The part of the state that is not tensors."""
 
     controller: RateController
+    weights: LossWeights
+    """The loss that Λ belongs to: that of the phase entered last."""
     thresholds: dict[str, float] = field(default_factory=lambda: {"t64": 100.0, "t32": 400.0})
     """Variance thresholds, valid at `thresholds_lambda`; they fall as Λ rises."""
     thresholds_lambda: float = 1.0
@@ -52,7 +54,8 @@ class Progress:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> Progress:
         controller = RateController.from_json(state["controller"])
-        return cls(**{**state, "controller": controller})
+        weights = LossWeights(**state["weights"])
+        return cls(**{**state, "controller": controller, "weights": weights})
 
     @property
     def threshold_scale(self) -> float:
@@ -204,3 +207,16 @@ class Learner:
             return Progress.from_json(state)
         except (RuntimeError, KeyError, TypeError) as error:
             raise TrainingError(f"{path} does not fit this network ({error})") from error
+
+    def start_from(self, path: Path) -> Progress:
+        """The networks alone from another run's checkpoint, whose progress is returned."""
+        tensors, state = checkpoint.load(path)
+        try:
+            self.network.load_state_dict(checkpoint.part(tensors, "network"))
+            self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
+            return Progress.from_json(state)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"--from {path} does not fit this network ({error}): give a checkpoint of the "
+                "same network and --width"
+            ) from error
