@@ -36,14 +36,19 @@ DIAGNOSTICS_LIMIT = 1 << 20
 """Characters of JSON that a codec may tell about one stream."""
 
 
-def serve(connection: Connection, role: str, arguments: tuple[Any, ...]) -> None:
+def serve(
+    connection: Connection, environment: dict[str, str], role: str, arguments: tuple[Any, ...]
+) -> None:
     """Answer requests until the harness goes away.
 
+    The environment is the harness's: the process that this one was forked from has an older one.
     The process leads a session of its own, so that a time limit can end it together with every
     program it has started.  It says `ready` once it is.  A reply is ("ok", value),
     ("failed", why) or ("unavailable", why).
     """
     os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     roles: dict[str, Callable[..., Callable[..., Any]]] = {
         "encode": Encoder,

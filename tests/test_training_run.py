@@ -269,7 +269,7 @@ def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Im
         *("minnen", "--preset", "quick", "--width", "16", "--steps", "100", "--rates", "0.5"),
         *("--data", str(data), "--valid", str(data), "--out", str(out), "--batch", "4"),
         *("--crop", "64", "--threads", "1", "--cache", str(tmp_path / "cache"), "--bf16"),
-        *("--device", "cpu"),
+        *("--device", "cpu", "--lr-scale", "3"),
     ]
     assert train.main(options) == 0
     rows = logs.read(out / "train.csv")

@@ -141,7 +141,7 @@ def test_bad_schedules_are_explained(tmp_path: Path, text: str, message: str) ->
 
 
 def test_bad_choices_are_explained() -> None:
-    message = r"no preset 'papers': give paper, compact, quick, short"
+    message = r"no preset 'papers': give paper, compact, trunk, branches, quick"
     with pytest.raises(TrainingError, match=message):
         load_phases("papers")
     with pytest.raises(TrainingError, match="no distortion 'vmaf'"):

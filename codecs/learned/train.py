@@ -13,10 +13,10 @@ from pathlib import Path
 
 from codecs.base import CodecError
 
-TUNED_PRESETS = ("compact", "short", "quick")
-RDONET_LR_SCALE = 0.4
-"""Learning rates of the presets but `paper` suit Minnen 2018; above 4e-4 RDONet's inverse GDN
-layers amplify single steps into bursts of error in the first hundreds of steps."""
+TUNED = ("compact", "trunk", "branches", "quick")
+RDONET_ADAM_SCALE = 0.4
+"""Learning rates of the presets but `paper` suit Muon, and Adam for Minnen 2018; with Adam above
+4e-4 RDONet's inverse GDN layers amplify single steps into bursts of error in the first hundreds."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
     p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
-    p.add_argument("--preset", default="compact", help="paper, compact, short, quick, or a .toml")
+    p.add_argument(
+        "--preset",
+        default="compact",
+        help="paper, compact, trunk, branches, quick, or a .toml file of phases",
+    )
     p.add_argument("--width", type=int, default=64, help="channels N (paper: 192)")
     p.add_argument("--steps", type=int, help="steps a model sees; default: what --minutes allows")
     p.add_argument("--minutes", type=float, help="stop this session after so many minutes")
@@ -43,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--lr-scale",
         type=float,
-        help="factor of all learning rates; default: 1, but 0.4 for rdonet but with paper, .toml",
+        help="factor of all learning rates; default: 1, but 0.4 for rdonet trained by Adam "
+        "with another preset than paper",
     )
     p.add_argument(
         "--from",
@@ -55,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
+    p.add_argument(
+        "--optimiser",
+        choices=("adam", "muon"),
+        help="muon: for the kernels, Adam for the rest; default: muon, but adam with paper",
+    )
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--crop", type=int, default=128, help="pixels; MS-SSIM has 5 scales above 160")
     p.add_argument("--seed", type=int, default=0)
@@ -104,10 +114,11 @@ def _train(options: argparse.Namespace) -> bool:
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     usual = "mse" if options.network == "minnen" else "perceptual"
     distortion = options.distortion or usual
+    optimiser = options.optimiser or ("adam" if options.preset == "paper" else "muon")
     lr_scale = options.lr_scale
     if lr_scale is None:
-        tuned = options.network == "rdonet" and options.preset in TUNED_PRESETS
-        lr_scale = RDONET_LR_SCALE if tuned else 1.0
+        slower = optimiser == "adam" and options.network == "rdonet" and options.preset in TUNED
+        lr_scale = RDONET_ADAM_SCALE if slower else 1.0
     phases = scale_lr(restrict(load_phases(options.preset), distortion, options.mask), lr_scale)
     data = load_pictures(options.data, options.cache).at_least(options.crop)
     valid = load_pictures(options.valid, options.cache)
@@ -127,6 +138,7 @@ def _train(options: argparse.Namespace) -> bool:
         distortion=distortion,
         mask=options.mask,
         lpips=options.lpips,
+        optimiser=optimiser,
         batch=options.batch,
         crop=options.crop,
         seed=options.seed,

@@ -66,6 +66,7 @@ def training_card(
             "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + gan*GAN) + bpp",
             "steps": steps,
             "started_from_sha256": settings.start_digest,
+            "optimiser": settings.optimiser,
             "batch": settings.batch,
             "crop": settings.crop,
             "phases": [

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with everything, replaced atomically; no pickles.
 
-Tensors carry prefixes (`network.`, `ema.`, `adam.`, `gan.`, `gan_adam.`); the rest of the state is
-JSON in the header, where Python writes floats so that they read back the same.
+Tensors carry prefixes (`network.`, `ema.`, `optimiser.`, `gan.`, `gan_adam.`); the rest of the
+state is JSON in the header, where Python writes floats so that they read back the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.muon import Muon
 
 FORMAT = "codec-training-checkpoint/1"
 
@@ -68,8 +69,8 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": t for name, t in tensors.items()}
 
 
-def adam_tensors(optimiser: torch.optim.Adam, module: nn.Module) -> dict[str, Tensor]:
-    """Adam's state as named tensors: `<parameter>|exp_avg` and so on."""
+def moments(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors: `<parameter>|exp_avg` and so on."""
     return {
         f"{name}|{key}": value
         for name, parameter in module.named_parameters()
@@ -77,21 +78,23 @@ def adam_tensors(optimiser: torch.optim.Adam, module: nn.Module) -> dict[str, Te
     }
 
 
-def restore_adam(
-    optimiser: torch.optim.Adam, module: nn.Module, tensors: Mapping[str, Tensor]
+def restore_moments(
+    optimiser: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Undo `adam_tensors`; parameters without state keep none.  Raises `TrainingError`."""
+    """Undo `moments`; parameters without state keep none.  Raises `TrainingError`."""
+    own = {parameter for group in optimiser.param_groups for parameter in group["params"]}
     for name, parameter in module.named_parameters():
         state = {
             key: tensors[f"{name}|{key}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
+            for key in ("step", "exp_avg", "exp_avg_sq", "momentum")
             if f"{name}|{key}" in tensors
         }
-        if not state:
+        if not state or parameter not in own:
             continue
+        wanted = {"momentum"} if isinstance(optimiser, Muon) else {"exp_avg", "exp_avg_sq"}
         shapes = {key: value.shape for key, value in state.items() if key != "step"}
-        if set(shapes) != {"exp_avg", "exp_avg_sq"} or set(shapes.values()) != {parameter.shape}:
-            raise TrainingError(f"the moments of {name} in the checkpoint have wrong shapes")
+        if set(shapes) != wanted or set(shapes.values()) != {parameter.shape}:
+            raise TrainingError(f"the moments of {name} in the checkpoint are not its own")
         # Fused Adam on GPUs wants its step counter there; on CPUs all is on one device anyway.
         optimiser.state[parameter] = {
             key: value.to(parameter.device).clone() for key, value in state.items()

@@ -107,14 +107,23 @@ def training_masks(
 ) -> Any:
     """Block partitions for a training batch x [B, 3, H, W]: a function of its arguments alone.
 
-    `random`, or `variance` with both thresholds multiplied by `lambda_scale` and by e^u, u uniform
-    in ±0.3, so that the network is not tied to one threshold.
+    `finest`: all blocks of 16 x 16; `random`; or `variance` with both thresholds multiplied by
+    `lambda_scale` and by e^u, u uniform in ±0.3, so that the network is not tied to one threshold.
     """
-    from codecs.rdonet.masks import VarianceThresholds, ctu_grid, random_masks, variance_masks
+    from codecs.rdonet.masks import (
+        Masks,
+        VarianceThresholds,
+        ctu_grid,
+        random_masks,
+        variance_masks,
+    )
 
     generator = torch.Generator().manual_seed(seed)
+    grid = ctu_grid(x.shape[2], x.shape[3])
+    if kind == "finest":
+        return Masks.uniform(1, len(x), *grid)
     if kind == "random":
-        return random_masks(len(x), *ctu_grid(x.shape[2], x.shape[3]), generator)
+        return random_masks(len(x), *grid, generator)
     jitter = math.exp(0.6 * float(torch.rand((), generator=generator)) - 0.3)
     base = VarianceThresholds(**(thresholds or {}))
     return variance_masks(x, base.scaled(lambda_scale * jitter))

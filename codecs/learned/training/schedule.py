@@ -17,7 +17,7 @@ from typing import Any
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import LossWeights
 
-MASKS = ("random", "variance")
+MASKS = ("finest", "random", "variance")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Phase:
     gan_delay: float = 0.0
     """Part of the phase, at most 1000 steps, in which the discriminator learns alone."""
     mask: str = "random"
-    """Block partitions of codecs that have them: `random` or `variance`."""
+    """Block partitions of codecs that have them, see `families.training_masks`."""
     per_rate: bool = False
     """Part of the branches, not of the trunk."""
     control: bool = False
@@ -86,65 +86,52 @@ def _paper() -> tuple[Phase, ...]:
     )
 
 
-def _compact() -> tuple[Phase, ...]:
-    """The paper's order for a few ten thousand steps: high rates, decaying within each phase."""
+def _trunk(share: float) -> tuple[Phase, ...]:
+    """MSE and MS-SSIM at one rate, for `share` of a model's steps.
+
+    Blocks of 16 x 16 alone come first: with them the way from picture to latents and back learns
+    several times as fast as with random partitions, and the deeper levels then only have to join.
+    """
+    loss: Mapping[str, Any] = {"ms_ssim": 0.1, "control": True}
+    finest: Mapping[str, Any] = {**loss, "mask": "finest", "warm_up": 50, "rate_warm_up": 0.2}
     return (
-        Phase(
-            *(0.40, 1e-3, 4e-4),
-            **_RANDOM,
-            reset=True,
-            control=True,
-            warm_up=100,
-            rate_warm_up=0.05,
-        ),
-        Phase(0.10, 4e-4, 2e-4, **_RANDOM, control=True),
-        Phase(0.05, 2e-4, 1e-4, **_RANDOM),
-        Phase(
-            *(0.20, 3e-4, 1.5e-4),
-            **_FULL,
-            label=0.02,
-            reset=True,
-            control=True,
-            thresholds=True,
-            warm_up=50,
-            gan_delay=0.05,
-        ),
-        Phase(0.03, 1.5e-4, 1e-4, **_FULL, label=0.02),
-        Phase(0.15, 3e-4, 1e-4, **_FULL, per_rate=True, reset=True, control=True, warm_up=50),
-        Phase(0.07, 1e-4, 1e-5, **_FULL, per_rate=True, thresholds=True),
+        Phase(0.42 * share, 1e-3, 8e-4, **finest, reset=True),
+        Phase(0.16 * share, 8e-4, **loss, mask="random"),
+        Phase(0.42 * share, 8e-4, 5e-4, **loss, mask="variance", thresholds=True),
+    )
+
+
+def _branches(share: float) -> tuple[Phase, ...]:
+    """From the trunk to each rate, for `share` of a model's steps."""
+    common: Mapping[str, Any] = {**_FULL, "ms_ssim": 0.1, "per_rate": True, "thresholds": True}
+    return (
+        Phase(0.65 * share, 6e-4, 2e-4, **common, control=True, gan_delay=0.05),
+        Phase(0.35 * share, 2e-4, 5e-6, **common),
     )
 
 
 def _quick() -> tuple[Phase, ...]:
     """Minutes on a CPU: one loss, one fall of the learning rate."""
     common: Mapping[str, Any] = {"ms_ssim": 0.1, "per_rate": True, "control": True}
+    start: Mapping[str, Any] = {"reset": True, "warm_up": 50, "rate_warm_up": 0.2}
     return (
-        Phase(
-            *(0.75, 1e-3, 5e-4), **common, reset=True, warm_up=50, rate_warm_up=0.1, mask="random"
-        ),
-        Phase(0.25, 4e-4, 2e-5, **common, mask="variance"),
-    )
-
-
-def _short() -> tuple[Phase, ...]:
-    """A few thousand steps for several rates, without LPIPS and PatchGAN.
-
-    Random partitions only until every level has begun to work.  Λ stays where it starts meanwhile:
-    an untrained network misses a target rate so far that control would all but switch D off.
-    """
-    random: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "random"}
-    variance: Mapping[str, Any] = {"ms_ssim": 0.1, "mask": "variance", "control": True}
-    return (
-        Phase(0.25, 1e-3, 8e-4, **random, reset=True, warm_up=100, rate_warm_up=0.2),
-        Phase(0.45, 8e-4, 5e-4, **variance),
-        Phase(0.20, 5e-4, 2e-4, **variance, per_rate=True, thresholds=True),
-        Phase(0.10, 2e-4, 1e-5, **variance, per_rate=True),
+        Phase(0.45, 1e-3, 7e-4, **common, **start, mask="finest"),
+        Phase(0.15, 7e-4, **common, mask="random"),
+        Phase(0.40, 7e-4, 2e-5, **common, mask="variance", thresholds=True),
     )
 
 
 PRESETS: Mapping[str, tuple[Phase, ...]] = MappingProxyType(
-    {"paper": _paper(), "compact": _compact(), "quick": _quick(), "short": _short()}
+    {
+        "paper": _paper(),
+        "compact": (*_trunk(0.75), *_branches(0.25)),
+        "trunk": (*_trunk(0.98), Phase(0.02, 1e-4, ms_ssim=0.1, mask="variance", per_rate=True)),
+        "branches": _branches(1.0),
+        "quick": _quick(),
+    }
 )
+"""`compact` re-divides the paper's order for a few ten thousand steps.  `trunk` and `branches` are
+its two parts, so that several distortions can share a trunk (`--from`)."""
 
 DISTORTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -204,7 +191,7 @@ def restrict(
     if mask is None:
         return tuple(changed)
     return tuple(
-        replace(p, mask=mask, thresholds=p.thresholds and mask != "random") for p in changed
+        replace(p, mask=mask, thresholds=p.thresholds and mask == "variance") for p in changed
     )
 
 

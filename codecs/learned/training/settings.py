@@ -24,6 +24,8 @@ class Settings:
     mask: str | None
     """Force one kind of block partition in all phases; `None`: as the phases say."""
     lpips: str
+    optimiser: str
+    """`adam`, or `muon` for kernels and Adam for the rest."""
     batch: int
     crop: int
     seed: int

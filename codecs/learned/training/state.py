@@ -19,6 +19,7 @@ from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, 
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.families import Family, autocast_transforms, training_masks
 from codecs.learned.training.losses import LPIPS, LossWeights, distortion
+from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.settings import Settings
 
@@ -88,11 +89,17 @@ class Learner:
         if settings.bf16:
             autocast_transforms(self.network, device)
         self.discriminator = PatchGAN().to(device) if adversarial else None
-        self.adam = self._new_adam()
+        self.optimisers = self._new_optimisers()
         self.gan_adam = self._new_gan_adam()
 
-    def _new_adam(self) -> torch.optim.Adam:
-        return torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.999), fused=True)
+    def _new_optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        parameters = list(self.network.parameters())
+        others, kernels = parameters, []
+        if self.settings.optimiser == "muon":
+            kernels = [p for p in parameters if is_kernel(p)]
+            others = [p for p in parameters if not is_kernel(p)]
+        adam = torch.optim.Adam(others, betas=(0.9, 0.999), fused=True)
+        return (adam, Muon(kernels)) if kernels else (adam,)
 
     def _new_gan_adam(self) -> torch.optim.Adam | None:
         if self.discriminator is None:
@@ -100,8 +107,8 @@ class Learner:
         return torch.optim.Adam(self.discriminator.parameters(), betas=(0.5, 0.999), fused=True)
 
     def reset_optimisers(self) -> None:
-        """Forget Adam's moments, because the loss has changed."""
-        self.adam, self.gan_adam = self._new_adam(), self._new_gan_adam()
+        """Forget the optimisers' moments, because the loss has changed."""
+        self.optimisers, self.gan_adam = self._new_optimisers(), self._new_gan_adam()
 
     def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
         """One update on x [B, 3, H, W] in 0...1; what the log shows of it."""
@@ -125,7 +132,7 @@ class Learner:
             terms["gan_g"] = adversarial
             cost = cost + segment.gan_weight(number) * adversarial
         loss = lambda_eff * cost + segment.rate_weight(number) * bpp
-        self.adam.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self._update(lr, float(norm))
@@ -161,7 +168,7 @@ class Learner:
 
     @torch.no_grad()
     def _update(self, lr: float, norm: float) -> None:
-        """Adam and moving average, unless the gradient is not finite."""
+        """Optimisers and moving average, unless the gradient is not finite."""
         progress = self.progress
         if not math.isfinite(norm):
             progress.bad_steps += 1
@@ -172,9 +179,10 @@ class Learner:
                 )
             return
         progress.bad_steps = 0
-        for group in self.adam.param_groups:
-            group["lr"] = lr
-        self.adam.step()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            optimiser.step()
         # A young average forgets its start sooner.
         decay = min(EMA_DECAY, (1 + progress.step) / (10 + progress.step))
         averages: list[Tensor] = list(self.ema.parameters())
@@ -185,10 +193,12 @@ class Learner:
         """Write a checkpoint."""
         tensors = checkpoint.prefixed("network", self.network.state_dict())
         tensors |= checkpoint.prefixed("ema", self.ema.state_dict())
-        tensors |= checkpoint.prefixed("adam", checkpoint.adam_tensors(self.adam, self.network))
+        for optimiser in self.optimisers:
+            moments = checkpoint.moments(optimiser, self.network)
+            tensors |= checkpoint.prefixed("optimiser", moments)
         if self.discriminator is not None and self.gan_adam is not None:
             tensors |= checkpoint.prefixed("gan", self.discriminator.state_dict())
-            moments = checkpoint.adam_tensors(self.gan_adam, self.discriminator)
+            moments = checkpoint.moments(self.gan_adam, self.discriminator)
             tensors |= checkpoint.prefixed("gan_adam", moments)
         checkpoint.save(path, tensors, self.progress.to_json())
 
@@ -199,11 +209,13 @@ class Learner:
             self.network.load_state_dict(checkpoint.part(tensors, "network"))
             self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
             self.reset_optimisers()
-            checkpoint.restore_adam(self.adam, self.network, checkpoint.part(tensors, "adam"))
+            moments = checkpoint.part(tensors, "optimiser")
+            for optimiser in self.optimisers:
+                checkpoint.restore_moments(optimiser, self.network, moments)
             if self.discriminator is not None and self.gan_adam is not None:
                 self.discriminator.load_state_dict(checkpoint.part(tensors, "gan"))
                 moments = checkpoint.part(tensors, "gan_adam")
-                checkpoint.restore_adam(self.gan_adam, self.discriminator, moments)
+                checkpoint.restore_moments(self.gan_adam, self.discriminator, moments)
             return Progress.from_json(state)
         except (RuntimeError, KeyError, TypeError) as error:
             raise TrainingError(f"{path} does not fit this network ({error})") from error
