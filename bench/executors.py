@@ -60,8 +60,6 @@ def run_tasks(
     codec's own estimate.  Closing the iterator stops all work at once.
     """
     with store.scratch() as scratch:
-        # Inherited by the workers: nothing that they leave behind outlives the next run.
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"TMPDIR": str(scratch)})
         yield from _run_lanes(tasks, store, scratch, jobs, time_limit)
 
 
@@ -72,7 +70,7 @@ def _run_lanes(
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     lanes = [
-        _Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0].metrics)
+        _Lane(store, scratch, i, jobs, time_limit, tasks[0].metrics)
         for i in range(min(jobs, len(tasks)))
     ]
     threads = [
@@ -145,19 +143,20 @@ class _Lane:
     def __init__(
         self,
         store: Store,
-        pixels: Path,
+        scratch: Path,
+        number: int,
         jobs: int,
         time_limit: float | None,
         metrics: tuple[str, ...],
     ) -> None:
         self.store = store
-        self.pixels = pixels
+        self.pixels = scratch / f"{number}.npy"
         self.jobs = jobs
         self.time_limit = time_limit
         self.workers = {
-            "encode": Worker("encode"),
-            "decode": Worker("decode"),
-            "score": Worker("score", metrics),
+            "encode": Worker("encode", scratch=scratch),
+            "decode": Worker("decode", scratch=scratch),
+            "score": Worker("score", metrics, scratch=scratch),
         }
 
     def start(self) -> None:
@@ -241,12 +240,14 @@ def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue
 class Worker:
     """A process that answers one request at a time; replaced when lost.
 
-    `arguments` are those of the role's class in `bench.worker`.
+    `arguments` are those of the role's class in `bench.worker`.  Temporary files go to `scratch`:
+    nothing that a worker leaves behind outlives the next run.
     """
 
-    def __init__(self, role: str, *arguments: Any) -> None:
+    def __init__(self, role: str, *arguments: Any, scratch: Path | None = None) -> None:
         self.role = role
         self.arguments = arguments
+        self.scratch = scratch
         self.ready = False
         self.lock = threading.Lock()
         self.process: ForkServerProcess | None = None
@@ -284,12 +285,15 @@ class Worker:
             if self.connection is None:
                 # Forked from a process that has PyTorch loaded and has seen no picture: each
                 # worker for itself would take seconds to load it.
+                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(list(PRELOADED))
+                environment = dict(os.environ)
+                if self.scratch is not None:
+                    environment["TMPDIR"] = str(self.scratch)
                 self.connection, theirs = context.Pipe()
                 self.process = context.Process(
-                    target=worker.serve,
-                    args=(theirs, dict(os.environ), self.role, self.arguments),
+                    target=worker.serve, args=(theirs, environment, self.role, self.arguments)
                 )
                 self.process.start()
                 self.ready = False

@@ -3,7 +3,6 @@ nothing but the stream, with a time limit, and compared with the digest that was
 
 from __future__ import annotations
 
-import os
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.executors import ONE_THREAD, CallFailed, Worker
+from bench.executors import CallFailed, Worker
 from bench.store import Measurement, Store
 from codecs.base import Image
 
@@ -76,8 +75,9 @@ def decoders(store: Store, names: Mapping[str, str], jobs: int) -> Iterator[Deco
     run's lock.
     """
     with store.scratch() as scratch:
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"TMPDIR": str(scratch)})
-        lanes = [_Lane(Worker("decode"), scratch / f"{i}.npy") for i in range(jobs)]
+        lanes = [
+            _Lane(Worker("decode", scratch=scratch), scratch / f"{i}.npy") for i in range(jobs)
+        ]
         pool = Decoders(store, names, lanes)
         try:
             yield pool

@@ -11,6 +11,7 @@ import math
 import os
 import resource
 import signal
+import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -49,6 +50,7 @@ def serve(
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None
     threading.Thread(target=_die_with_parent, daemon=True).start()
     roles: dict[str, Callable[..., Callable[..., Any]]] = {
         "encode": Encoder,
