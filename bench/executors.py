@@ -18,7 +18,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import (
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    SpawnProcess,
+)
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,6 @@ from bench.plan import Task
 from bench.store import Measurement, MetricValue, Store, Timing
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PRELOADED = ("bench.worker", "bench.metrics", "torch", "lpips", "pytorch_msssim")
 START_LIMIT = 300.0
 """Seconds that a worker process may take to start."""
 SCORE_LIMIT = 1800.0
@@ -161,8 +165,14 @@ class _Lane:
 
     def start(self) -> None:
         """Start all three side by side: the scorer takes longest, and is needed last."""
-        for each in self.workers.values():
-            each.start()
+        threading.Thread(target=self._start_scorer, daemon=True).start()
+        self.workers["encode"].start()
+        self.workers["decode"].start()
+
+    def _start_scorer(self) -> None:
+        # A failure shows when the scorer is called, which tries again.
+        with suppress(CallFailed, OSError, EOFError):
+            self.workers["score"].start()
 
     def measure(self, task: Task) -> Done:
         """Encode, decode, score; or score a kept stream."""
@@ -250,7 +260,7 @@ class Worker:
         self.scratch = scratch
         self.ready = False
         self.lock = threading.Lock()
-        self.process: ForkServerProcess | None = None
+        self.process: ForkServerProcess | SpawnProcess | None = None
         self.connection: Connection | None = None
         self.closed = False
 
@@ -283,11 +293,8 @@ class Worker:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
             if self.connection is None:
-                # Forked from a process that has PyTorch loaded and has seen no picture: each
-                # worker for itself would take seconds to load it.
                 os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-                context = multiprocessing.get_context("forkserver")
-                context.set_forkserver_preload(list(PRELOADED))
+                context = _context(self.role)
                 environment = dict(os.environ)
                 if self.scratch is not None:
                     environment["TMPDIR"] = str(self.scratch)
@@ -322,6 +329,16 @@ class Worker:
         if connection:
             connection.close()
         return process.exitcode
+
+
+def _context(role: str) -> ForkServerContext | SpawnContext:
+    """How a worker is made.  Scorers are forked from a process that has PyTorch loaded and has
+    seen no picture, since each by itself would take seconds to load it; coders start faster."""
+    if role != "score":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.worker", "bench.metrics", "torch"])
+    return context
 
 
 def _session_members(session: int) -> list[int]:
