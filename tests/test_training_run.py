@@ -305,7 +305,9 @@ def test_starts_from_the_trunk_of_another_run(
     assert resumed["thresholds"] == state["thresholds"]
     assert resumed["controller"] == state["controller"]
     card = json.loads((tmp_path / "second" / "rdonet-0.2.json").read_text())
-    assert card["training"]["started_from_sha256"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
+    origin = card["training"]["started_from"]
+    assert origin["sha256"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
+    assert origin["steps"] == state["step"] == 12
 
 
 @pytest.mark.parametrize("content", [None, b"not a checkpoint"])

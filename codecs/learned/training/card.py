@@ -65,7 +65,13 @@ def training_card(
             "lambda_eff": progress.controller.lambda_eff,
             "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + gan*GAN) + bpp",
             "steps": steps,
-            "started_from_sha256": settings.start_digest,
+            "started_from": None
+            if settings.start_digest is None
+            else {
+                "sha256": settings.start_digest,
+                "steps": progress.earlier_steps,
+                "cpu_seconds": round(progress.earlier_cpu, 1),
+            },
             "optimiser": settings.optimiser,
             "batch": settings.batch,
             "crop": settings.crop,

@@ -96,6 +96,8 @@ class Trainer:
         progress.controller, progress.weights = stored.controller, stored.weights
         progress.thresholds = stored.thresholds
         progress.thresholds_lambda = stored.thresholds_lambda
+        progress.earlier_steps = stored.earlier_steps + stored.step
+        progress.earlier_cpu = stored.earlier_cpu + stored.cpu
         self.run.say(f"starting from {path}, step {stored.step:,} of its run")
 
     def _make_batch(self, step: int) -> Tensor:

@@ -44,6 +44,10 @@ class Progress:
     """Seconds spent, over all sessions."""
     cpu: float = 0.0
     """Seconds of processor time spent by this process and its threads, over all sessions."""
+    earlier_steps: int = 0
+    """Steps behind the weights that the run started from; `step`, `wall` and `cpu` do not count
+    them."""
+    earlier_cpu: float = 0.0
     models: int = 0
     """Finished models that have been exported."""
     bad_steps: int = 0
