@@ -87,15 +87,30 @@ BUILT_IN = (
         "rdonet",
         ("zero-pass", "one-pass", "full"),
         (),
-        "RDONet, learned; block sizes by variance (zero-pass)",
+        "RDONet, learned with LPIPS; block sizes by variance (zero-pass)",
         "codecs.rdonet.codec:create",
+    ),
+    Entry(
+        "rdonet-msssim",
+        ("zero-pass", "one-pass", "full"),
+        (),
+        "RDONet, learned for MSE and MS-SSIM; block sizes by variance (zero-pass)",
+        "codecs.rdonet.codec:create_msssim",
     ),
     Entry(
         "minnen",
         ("bfloat16",),
         (),
-        "Minnen et al. 2018, learned; joint autoregressive and hierarchical priors",
+        "Minnen et al. 2018, learned for MSE and MS-SSIM; joint autoregressive and "
+        "hierarchical priors",
         "codecs.minnen.codec:create",
+    ),
+    Entry(
+        "minnen-mse",
+        ("bfloat16",),
+        (),
+        "Minnen et al. 2018, learned for MSE",
+        "codecs.minnen.codec:create_mse",
     ),
     Entry(
         "compressai",

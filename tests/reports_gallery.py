@@ -48,6 +48,7 @@ def partition(width: int, height: int, order: int, runs: int) -> dict[str, Any]:
         "bits": {"y1": 100.0},
         "bits_per_ctu": [[float(100 + 10 * ctu) for ctu in row] for row in ctus.tolist()],
         "cost": {"J": 1.25 - order / 10, "lambda": 45.0, "D": 0.01, "R": 0.2},
+        "squared_error": {"border": 0.0013, "inside": 0.001},
         "coding_runs": runs,
         **({"estimated_cost": {"start": 1.3, "found": 1.2}} if runs > 1 else {}),
     }

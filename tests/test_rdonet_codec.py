@@ -240,6 +240,13 @@ def test_adapter_codes_and_describes_all_modes():
         mse = np.square(decoded / 255.0 - image / 255.0).mean()
         rate = 8 * len(data) / (130 * 200)
         assert facts["cost"]["J"] == pytest.approx(12 * mse + rate, rel=1e-4)
+        error = np.square(decoded / 255.0 - image / 255.0).mean(2)
+        rows = np.isin(np.arange(130), (63, 64, 127, 128))
+        columns = np.isin(np.arange(200), (63, 64, 127, 128, 191, 192))
+        border = rows[:, None] | columns
+        assert facts["squared_error"]["border"] == pytest.approx(error[border].mean())
+        assert facts["squared_error"]["inside"] == pytest.approx(error[~border].mean())
+        assert facts["model"]["bytes"] == TOY.stat().st_size
         found[mode] = facts
         assert "coding_runs" not in RDONetCodec(mode, TOY.parent).diagnostics(image, data)
     assert found["zero-pass"]["coding_runs"] == 1

@@ -12,7 +12,7 @@ from bench import compare as bench_compare
 from bench.comparison import compare
 from bench.store import Measurement
 from codecs.rdonet.diagnostics import describe
-from reports import claims, costs, decisions
+from reports import claims, costs, decisions, literature
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy
@@ -21,7 +21,8 @@ from tests.reports_gallery import partition, pictured
 
 
 def judged(**efficiency: float) -> dict[str, claims.ClaimRow]:
-    rows = [row for name, x in efficiency.items() for row in ladder(name.replace("__", ":"), x)]
+    names = {name: name.replace("__", ":").replace("_", "-") for name in efficiency}
+    rows = [row for name, x in efficiency.items() for row in ladder(names[name], x)]
     rows += [] if "vvenc" in efficiency else ladder("vvenc")
     results = comparison(rows).results
     found = claims.claim_rows([compare(results, codec.name) for codec in results.codecs])
@@ -39,17 +40,17 @@ def test_without_rdonet_there_are_no_claims(tmp_path):
 
 
 def test_claims_are_judged_by_their_intervals():
-    rows = judged(rdonet=0.7, minnen=1.0, rdonet__full=0.66)
+    rows = judged(rdonet=0.7, rdonet_msssim=0.7, minnen=1.0, rdonet_msssim__full=0.66)
     assert about(rows, "than Minnen").verdict == HOLDS
     assert "-30.0 %" in about(rows, "than Minnen").figure
     assert about(rows, "at equal PSNR").verdict == FAILS  # it needs fewer
     assert about(rows, "at most 10 %").verdict == HOLDS
     assert about(rows, "One-pass").verdict == ABSENT
-    assert about(rows, "One-pass").figure == "needs rdonet:one-pass"
+    assert about(rows, "One-pass").figure == "needs rdonet-msssim:one-pass"
     assert about(rows, "One-pass").command == (
-        "python -m bench.compare rdonet:one-pass rdonet:full --dataset kodak"
+        "python -m bench.compare rdonet-msssim:one-pass rdonet-msssim:full --dataset kodak"
     )
-    worse = judged(rdonet=1.3, minnen=1.0, rdonet__full=1.0)
+    worse = judged(rdonet=1.3, rdonet_msssim=1.3, minnen=1.0, rdonet_msssim__full=1.0)
     assert about(worse, "than Minnen").verdict == FAILS
     assert about(worse, "at most 10 %").verdict == FAILS
     assert about(worse, "at equal PSNR").verdict == HOLDS
@@ -89,6 +90,8 @@ def test_claims_stand_in_the_page(tmp_path):
     assert {row[2] for row in rows} <= {HOLDS, FAILS, OPEN, ABSENT}
     mask = next(row for row in rows if "partition" in row[0])
     assert mask[1:3] == ["3.33 bits, at most 4.00", HOLDS]  # 3 bytes for 6, 6 and 12 CTUs
+    borders = next(row for row in rows if "blocks meet" in row[0])
+    assert borders[1:3] == ["1.300", FAILS]
 
 
 def test_costs_are_medians_of_what_was_measured(tmp_path):
@@ -210,3 +213,26 @@ def test_what_rdonet_itself_tells_is_understood():
     assert found.cost == pytest.approx(facts["cost"]["J"])
     assert found.runs == 1
     assert found.mask_bytes == facts["bytes"]["mask"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict", "figure"), [(1.115, HOLDS, "+11.5 %"), (1.3, OPEN, "+30.0 %")]
+)
+def test_minnen_is_compared_with_the_published_curve_of_vtm(monkeypatch, gain, verdict, figure):
+    monkeypatch.setattr(literature, "is_full_kodak", lambda digests: True)
+    vtm = next(c for c in literature.curves(literature.KODAK, "psnr") if c.id == claims.VTM)
+    rows = [
+        made_up(
+            *("minnen-mse", image, order),
+            metrics={"psnr": psnr + shift},
+            bytes=round(1e5 * gain * bpp),
+            width=1000,
+            height=800,
+        )
+        for order, (bpp, psnr) in enumerate(zip(vtm.bpp, vtm.values, strict=True))
+        for image, shift in (("a.png", -1.0), ("b.png", 1.0))
+    ]
+    rows += ladder("rdonet", images=("a.png", "b.png"))
+    found = claims.claim_rows([compare(comparison(rows).results, "rdonet")])
+    row = about({row.text: row for row in found}, "trained for MSE")
+    assert (row.verdict, row.figure.split(" bits")[0]) == (verdict, figure)

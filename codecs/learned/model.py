@@ -6,6 +6,7 @@ to the sum of `bits`, and stores `config` beside the weights so that `from_confi
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,3 +53,21 @@ class LatentCodecNetwork(nn.Module, ABC):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A freshly initialised network with the constructor arguments `config`."""
         return cls(**config)
+
+
+@functools.lru_cache(maxsize=64)
+def kmac_per_pixel(network: LatentCodecNetwork) -> float:
+    """Thousand multiply-accumulates a pixel of `forward` on a picture of 256 x 256.
+
+    That is analysis, entropy model and synthesis, each once and dense: what publications count.
+    Convolutions and matrix products only.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side = 256
+    was_training = network.training
+    device = next(network.parameters()).device
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 3, side, side, device=device))
+    network.train(was_training)
+    return float(round(counter.get_total_flops() / 2 / side**2 / 1e3, 1))

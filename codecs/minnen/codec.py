@@ -31,6 +31,7 @@ from codecs.learned.density import GaussianDensity
 from codecs.learned.entropy import SCALE_FLOOR
 from codecs.learned.exact import LATENT_LIMIT, exact_layer, run_layers
 from codecs.learned.hyperlatent import HyperlatentCoder
+from codecs.learned.model import kmac_per_pixel
 from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.tables import ScaleTable
 from codecs.minnen.network import Minnen
@@ -39,7 +40,10 @@ from codecs.naming import variants_of
 MAGIC = b"MN"
 VERSION = 1
 ARCHITECTURE = "minnen"
-FOLDER = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
+SETS = {"minnen": WEIGHTS / "ms-ssim", "minnen-mse": WEIGHTS / "mse"}
+"""Folders of weights by codec."""
+_TRAINED_FOR = {"minnen": "", "minnen-mse": ", trained for MSE"}
 
 
 def export(
@@ -81,6 +85,7 @@ class MinnenModel:
     ) -> None:
         self.name = loaded.path.name
         self.digest = loaded.digest
+        self.bytes = loaded.path.stat().st_size
         self.device = torch.device(device)
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[transforms]
         try:
@@ -182,15 +187,21 @@ class MinnenModel:
 
 
 class MinnenCodec(Codec):
-    """The adapter: one operating point for each weights file of a folder."""
+    """The adapter: one operating point for each weights file of a folder, by default that of
+    `base`, one of `SETS`."""
 
     def __init__(
-        self, folder: Path = FOLDER, device: str = "cpu", transforms: str = "float32"
+        self,
+        folder: Path | None = None,
+        device: str = "cpu",
+        transforms: str = "float32",
+        base: str = "minnen",
     ) -> None:
+        folder = folder or SETS[base]
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise CodecUnavailable(
-                f"minnen has no weights in {folder}; train some with "
+                f"{base} has no weights in {folder}; train some with "
                 "`python -m codecs.learned.train minnen --data DIR --valid DIR --out DIR "
                 "--minutes 60` and copy what it exports there"
             )
@@ -204,9 +215,11 @@ class MinnenCodec(Codec):
         if len(self._by_point) < len(models):
             raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
         first = models[0][2].card["config"]
-        self.name = "minnen" if transforms == "float32" else f"minnen:{transforms}"
+        self.base = base
+        self.name = base if transforms == "float32" else f"{base}:{transforms}"
         remark, noted = weights.remarks([loaded for _, _, loaded in models])
-        self.label = "Minnen 2018" + ("" if transforms == "float32" else f", {transforms}") + remark
+        precision = "" if transforms == "float32" else f", {transforms}"
+        self.label = f"Minnen 2018{_TRAINED_FOR[base]}{precision}{remark}"
         digests = " ".join(m.digest[:4].hex() for _, m, _ in models)
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
@@ -224,10 +237,25 @@ class MinnenCodec(Codec):
         model = self._by_point.get(point)
         if model is None:
             known = ", ".join(p.label for p in self.points)
-            raise EncodeError(f"minnen has no weights for {point.label}; there are {known}")
+            raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
         return model.compress(image)
 
     def decode(self, data: bytes) -> Image:
+        return self._model(data).decompress(data)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        return 0.2 + pixels * 8e-6
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """Bytes of the two sections, operations and size of the model."""
+        stream = bitstream.unpack(data, MAGIC, VERSION, sections=2)
+        model = self._model(data)
+        return {
+            "bytes": dict(zip(("z", "y"), map(len, stream.sections), strict=True)),
+            "model": {"kmac_per_pixel": kmac_per_pixel(model.network), "bytes": model.bytes},
+        }
+
+    def _model(self, data: bytes) -> MinnenModel:
         header, _ = bitstream.read_header(data, MAGIC, VERSION)
         model = self._by_digest.get(header.model)
         if model is None:
@@ -235,21 +263,19 @@ class MinnenCodec(Codec):
             raise BitstreamError(
                 f"the stream was made with weights {header.model.hex()}; here are {known}"
             )
-        return model.decompress(data)
-
-    def seconds(self, pixels: int, point: Point) -> float:
-        return 0.2 + pixels * 8e-6
-
-    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        """Bytes of the two sections."""
-        stream = bitstream.unpack(data, MAGIC, VERSION, sections=2)
-        return {"bytes": dict(zip(("z", "y"), map(len, stream.sections), strict=True))}
+        return model
 
 
 def create(variant: str | None = None) -> MinnenCodec:
     """The codec `minnen`, or `minnen:bfloat16` with transforms in that precision."""
     short = variants_of("minnen", variant, ("bfloat16",))
     return MinnenCodec(transforms="bfloat16" if short else "float32")
+
+
+def create_mse(variant: str | None = None) -> MinnenCodec:
+    """The codec `minnen-mse` or `minnen-mse:bfloat16`."""
+    short = variants_of("minnen-mse", variant, ("bfloat16",))
+    return MinnenCodec(transforms="bfloat16" if short else "float32", base="minnen-mse")
 
 
 def _point(loaded: weights.Weights) -> Point:

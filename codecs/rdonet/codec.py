@@ -1,5 +1,6 @@
 """RDONet in the harness: `rdonet` (the same as `rdonet:zero-pass`), `rdonet:one-pass`,
-`rdonet:full`; one operating point for each weights file in `codecs/rdonet/weights`."""
+`rdonet:full`, trained with LPIPS and PatchGAN, and `rdonet-msssim`, with the same variants, without
+them; one operating point for each weights file of their folders."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from codecs.base import (
 )
 from codecs.learned import bitstream, weights
 from codecs.learned.bands import single_thread
+from codecs.learned.model import kmac_per_pixel
 from codecs.naming import UnknownCodec, suggestion
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
@@ -33,7 +35,10 @@ from codecs.rdonet.search import SearchResult
 from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder, pad, to_tensor
 
 ARCHITECTURE = "rdonet"
-FOLDER = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
+SETS = {"rdonet": WEIGHTS / "perceptual", "rdonet-msssim": WEIGHTS / "ms-ssim"}
+"""Folders of weights by codec."""
+_TRAINED_FOR = {"rdonet": "", "rdonet-msssim": " for MS-SSIM"}
 MODES = ("zero-pass", "one-pass", "full")
 _REMEMBERED = 64
 
@@ -66,6 +71,7 @@ class RDONetModel:
 
     def __init__(self, loaded: weights.Weights, device: str = "cpu") -> None:
         self.digest = loaded.digest
+        self.bytes = loaded.path.stat().st_size
         prefix = weights.TABLES
         try:
             network = RDONet.from_config(loaded.card["config"])
@@ -103,15 +109,23 @@ class RDONetModel:
 
 
 class RDONetCodec(Codec):
-    """The adapter.  `mode` is one of `MODES`."""
+    """The adapter.  `mode` is one of `MODES`; `base`, one of `SETS`, says which weights are used,
+    unless a `folder` does."""
 
-    def __init__(self, mode: str = "zero-pass", folder: Path = FOLDER, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        mode: str = "zero-pass",
+        folder: Path | None = None,
+        device: str = "cpu",
+        base: str = "rdonet",
+    ) -> None:
         if mode not in MODES:
-            raise UnknownCodec(f"rdonet has no mode {mode!r}{suggestion(mode, MODES)}")
+            raise UnknownCodec(f"{base} has no mode {mode!r}{suggestion(mode, MODES)}")
+        folder = folder or SETS[base]
         files = sorted(folder.glob("*.safetensors"))
         if not files:
             raise CodecUnavailable(
-                f"rdonet has no weights in {folder}; train some with "
+                f"{base} has no weights in {folder}; train some with "
                 "`python -m codecs.learned.train rdonet --data DIR --valid DIR --out DIR "
                 "--minutes 60` and copy what it exports there"
             )
@@ -123,9 +137,10 @@ class RDONetCodec(Codec):
         if len(self._by_point) < len(models):
             raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
         self.mode = mode
-        self.name = "rdonet" if mode == "zero-pass" else f"rdonet:{mode}"
+        self.base = base
+        self.name = base if mode == "zero-pass" else f"{base}:{mode}"
         remark, noted = weights.remarks(loaded)
-        self.label = f"RDONet, {mode}{remark}"
+        self.label = f"RDONet{_TRAINED_FOR[base]}, {mode}{remark}"
         digests = " ".join(model.digest[:4].hex() for _, model in models)
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
@@ -147,7 +162,7 @@ class RDONetCodec(Codec):
         model = self._by_point.get(point)
         if model is None:
             known = ", ".join(p.label for p in self.points)
-            raise EncodeError(f"rdonet has no weights for {point.label}; there are {known}")
+            raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
         data, result = model.encode(image, self.mode)
         self._searches[hashlib.sha256(data).digest()] = result
         if len(self._searches) > _REMEMBERED:
@@ -166,6 +181,10 @@ class RDONetCodec(Codec):
         model = self._model(data)
         with single_thread():
             facts = describe(model.coder, image, data)
+            facts["model"] = {
+                "kmac_per_pixel": kmac_per_pixel(model.network),
+                "bytes": model.bytes,
+            }
         key = hashlib.sha256(data).digest()
         if key in self._searches:
             result = self._searches[key]
@@ -189,6 +208,11 @@ class RDONetCodec(Codec):
 def create(variant: str | None = None) -> RDONetCodec:
     """The codec `rdonet` or `rdonet:VARIANT`."""
     return RDONetCodec(variant or "zero-pass")
+
+
+def create_msssim(variant: str | None = None) -> RDONetCodec:
+    """The codec `rdonet-msssim` or `rdonet-msssim:VARIANT`."""
+    return RDONetCodec(variant or "zero-pass", base="rdonet-msssim")
 
 
 def _point(loaded: weights.Weights) -> Point:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codecs.base import Image
 from codecs.learned.exact import from_grid
 from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
 from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
+from codecs.rdonet.masks import CTU
 from codecs.rdonet.search import window_sums
 from codecs.rdonet.stream import Coded, StreamCoder, to_tensor
 from codecs.rdonet.unit import UnitOutput
@@ -24,7 +27,9 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
     * `bytes`: sizes of the file's sections;
     * `bits`: estimated bits `y1`, `z1` ... `z3` of the latents and hyper-latents;
     * `bits_per_ctu`: estimated bits of each 64 x 64 block, rows of numbers;
-    * `cost`: J = Λ·D + R of the real file and picture, and its parts.
+    * `cost`: J = Λ·D + R of the real file and picture, and its parts;
+    * `squared_error`: its mean in the rows and columns at borders between 64 x 64 blocks (`border`)
+      and in all others (`inside`), pixels in 0...1; not of pictures without such borders.
     """
     coded = coder.decode(data)
     outputs = likelihoods(coder, coded)
@@ -34,13 +39,17 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
     for level, out in outputs.items():
         bits[f"y{level}"] = round(float(out.y_bits.sum()), 1)
         bits[f"z{level}"] = round(float(out.z_bits.sum()), 1)
-    return {
+    decoded = coder.reconstruct(coded)
+    facts = {
         "levels": ["".join(map(str, row)) for row in coded.masks.levels()[0].tolist()],
         "bytes": dict(coded.section_bytes),
         "bits": bits,
         "bits_per_ctu": [[round(b, 1) for b in row] for row in window_sums(density, 0).tolist()],
-        "cost": _cost(coder, image, coder.reconstruct(coded), len(data)),
+        "cost": _cost(coder, image, decoded, len(data)),
     }
+    if max(image.shape[:2]) > CTU:
+        facts["squared_error"] = _border_error(image, decoded)
+    return facts
 
 
 def likelihoods(coder: StreamCoder, coded: Coded) -> dict[int, UnitOutput]:
@@ -67,3 +76,18 @@ def _cost(coder: StreamCoder, image: Image, decoded: Image, size: int) -> dict[s
         d = d + objective.ms_ssim * (1 - float(ms_ssim(x, y, ms_ssim_scales(smallest))))
     j = objective.lambda_eff * float(d) + rate
     return {"J": j, "lambda": objective.lambda_eff, "D": float(d), "R": rate}
+
+
+def _border_error(image: Image, decoded: Image) -> dict[str, float]:
+    """Block artefacts would show as a larger error where blocks meet."""
+    error = np.square((image.astype(np.float64) - decoded) / 255).mean(2)
+    rows, columns = (_at_borders(length) for length in error.shape)
+    border = rows[:, None] | columns[None]
+    return {"border": float(error[border].mean()), "inside": float(error[~border].mean())}
+
+
+def _at_borders(length: int) -> NDArray[np.bool_]:
+    """Which of `length` rows touch a border between CTUs; the picture's own edges are none."""
+    place = np.arange(length)
+    after, before = place % CTU == 0, place % CTU == CTU - 1
+    return (after & (place > 0)) | (before & (place < length - 1))
