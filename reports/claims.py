@@ -169,9 +169,9 @@ def _border_error(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None
     for m in results.codec(codecs[0]).measurements.values():
         error = m.diagnostics.get("squared_error")
         if isinstance(error, Mapping):
-            pair = error.get("border"), error.get("inside")
-            if all(isinstance(e, int | float) and math.isfinite(e) and e > 0 for e in pair):
-                pairs.append(pair)
+            border, inside = (decisions.number(error.get(k)) for k in ("border", "inside"))
+            if math.isfinite(border) and math.isfinite(inside) and inside > 0:
+                pairs.append((border, inside))
     if not pairs:
         return None
     ratio = sum(border for border, _ in pairs) / sum(inside for _, inside in pairs)

@@ -60,16 +60,17 @@ def read(m: Measurement) -> Decisions | None:
         return Decisions(
             levels,
             bits,
-            cost=_number((facts.get("cost") or {}).get("J")),
-            runs=_number(facts.get("coding_runs")),
-            estimated=(_number(estimated.get("start")), _number(estimated.get("found"))),
-            mask_bytes=_number(masks[0]) if masks else math.nan,
+            cost=number((facts.get("cost") or {}).get("J")),
+            runs=number(facts.get("coding_runs")),
+            estimated=(number(estimated.get("start")), number(estimated.get("found"))),
+            mask_bytes=number(masks[0]) if masks else math.nan,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
+    """A number of somebody's diagnostics; NaN for anything else."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 

@@ -233,6 +233,6 @@ def test_minnen_is_compared_with_the_published_curve_of_vtm(monkeypatch, gain, v
         for image, shift in (("a.png", -1.0), ("b.png", 1.0))
     ]
     rows += ladder("rdonet", images=("a.png", "b.png"))
-    found = claims.claim_rows([compare(comparison(rows).results, "rdonet")])
+    found = claims.claim_rows([comparison(rows, "rdonet")])
     row = about({row.text: row for row in found}, "trained for MSE")
     assert (row.verdict, row.figure.split(" bits")[0]) == (verdict, figure)
