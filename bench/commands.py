@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import codecs.registry as registry
 from bench import comparison, metrics, run_pairs
 from bench.comparison import Comparison
 from bench.manifest import Manifest
+from bench.pictures import Streams
 from bench.progress import Progress
 from bench.results import collect
 from bench.run import Outcome, execute
@@ -26,6 +28,10 @@ from bench.settings import (
 from bench.store import Store, StoreError
 from codecs.base import CodecError
 from datasets.base import DatasetError
+
+if TYPE_CHECKING:
+    from reports.pictures import Gallery
+    from reports.provenance import Caution
 
 
 class UsageError(Exception):
@@ -74,7 +80,7 @@ def compare(options: argparse.Namespace) -> int:
             raise UsageError("give both --before DIR and --after DIR")
         comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
         if not options.no_report:
-            path = _write_pair_report(options.before, options.after, comparisons)
+            path = _write_pair_report(comparisons, options)
             print(f"report: {path}", file=sys.stderr)
         _print_tables(options, comparisons)
         return int(any(codec.failures for codec in comparisons[0].results.codecs))
@@ -209,21 +215,32 @@ def _write_report(
     from reports.provenance import from_manifest
 
     manifest = Manifest.read(directory)
+    gallery, cautions = _pictures(directory, manifest, comparisons, options)
     provenance = from_manifest(manifest)
-    gallery = None
-    if comparisons and not options.no_pictures:
-        from reports.showing import show_pictures
-
-        gallery, cautions = show_pictures(
-            directory,
-            manifest,
-            comparisons[0].results,
-            options.pictures,
-            _jobs(options),
-            lambda text: print(text, file=sys.stderr),
-        )
-        provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
+    provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
     return write_report(directory, comparisons, provenance, gallery=gallery)
+
+
+def _pictures(
+    directory: Path,
+    manifest: Manifest,
+    comparisons: Sequence[Comparison],
+    options: argparse.Namespace,
+    streams: Streams | None = None,
+) -> tuple[Gallery | None, tuple[Caution, ...]]:
+    if not comparisons or options.no_pictures:
+        return None, ()
+    from reports.showing import show_pictures
+
+    return show_pictures(
+        directory,
+        manifest,
+        comparisons[0].results,
+        options.pictures,
+        _jobs(options),
+        lambda text: print(text, file=sys.stderr),
+        streams,
+    )
 
 
 def _jobs(options: argparse.Namespace) -> int:
@@ -231,19 +248,29 @@ def _jobs(options: argparse.Namespace) -> int:
     return getattr(options, "jobs", None) or len(os.sched_getaffinity(0))
 
 
-def _write_pair_report(before: Path, after: Path, comparisons: Sequence[Comparison]) -> Path:
+def _write_pair_report(comparisons: Sequence[Comparison], options: argparse.Namespace) -> Path:
     from reports import write_report
     from reports.changes import find_changes
     from reports.provenance import from_manifest
 
+    before, after = options.before, options.after
     earlier, later = Manifest.read(before), Manifest.read(after)
+    gallery, cautions = _pictures(
+        after,
+        replace(later, names={**earlier.names, **later.names}),
+        comparisons,
+        options,
+        run_pairs.kept_streams(before, after),
+    )
+    provenance = from_manifest(later)
     provenance = replace(
-        from_manifest(later),
+        provenance,
+        cautions=(*provenance.cautions, *cautions),
         title=f"Before and after: image codecs on {later.label}",
         before=f"{before}, {earlier.finished or earlier.started}",
         changes=find_changes(comparisons[0], earlier, later),
     )
-    return write_report(after, comparisons, provenance, name="before-after")
+    return write_report(after, comparisons, provenance, gallery=gallery, name="before-after")
 
 
 def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]) -> None:

@@ -4,7 +4,7 @@ nothing but the stream, with a time limit, and compared with the digest that was
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ from bench.executors import CallFailed, Worker
 from bench.store import Measurement, Store
 from codecs.base import Image
 
+Streams = Callable[[Measurement], Path | None]
+"""Where the stream of a measurement lies; None where it was not kept as it was measured."""
 LIMIT = 600.0
 """Seconds that decoding one stream may take."""
 
@@ -32,8 +34,8 @@ class Decoded:
 class Decoders:
     """Worker processes that turn kept streams into pictures; see `decoders`."""
 
-    def __init__(self, store: Store, names: Mapping[str, str], lanes: list[_Lane]) -> None:
-        self.store = store
+    def __init__(self, streams: Streams, names: Mapping[str, str], lanes: list[_Lane]) -> None:
+        self.streams = streams
         self.names = names
         self.free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for lane in lanes:
@@ -45,13 +47,13 @@ class Decoders:
         return list(self.pool.map(self._decode, measurements))
 
     def _decode(self, m: Measurement) -> Decoded:
-        if self.store.read_stream(m) is None:
+        stream = self.streams(m)
+        if stream is None:
             return Decoded(m, None, "the stream was not kept, or is not the one that was measured")
         lane = self.free.get()
         try:
             name = self.names.get(m.codec, m.codec)
-            request = (name, self.store.stream_path(m.key), lane.pixels)
-            shape, digest, _ = lane.worker.call(request, LIMIT)
+            shape, digest, _ = lane.worker.call((name, stream, lane.pixels), LIMIT)
             if shape != (m.height, m.width, 3) or digest != m.reconstruction_digest:
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
             return Decoded(m, np.load(lane.pixels, allow_pickle=False))
@@ -67,10 +69,22 @@ class _Lane:
     pixels: Path
 
 
-@contextmanager
-def decoders(store: Store, names: Mapping[str, str], jobs: int) -> Iterator[Decoders]:
-    """`names` maps a codec's own name to what creates it here (a file, say); none: its own name.
+def kept(store: Store) -> Streams:
+    """The streams of one run."""
 
+    def find(m: Measurement) -> Path | None:
+        return None if store.read_stream(m) is None else store.stream_path(m.key)
+
+    return find
+
+
+@contextmanager
+def decoders(
+    store: Store, names: Mapping[str, str], jobs: int, streams: Streams | None = None
+) -> Iterator[Decoders]:
+    """Processes that work in the run of `store`, on its streams unless others are given.
+
+    `names` maps a codec's own name to what creates it here (a file, say); none: its own name.
     The processes start with the first picture and end with the context.  The caller holds the
     run's lock.
     """
@@ -78,7 +92,7 @@ def decoders(store: Store, names: Mapping[str, str], jobs: int) -> Iterator[Deco
         lanes = [
             _Lane(Worker("decode", scratch=scratch), scratch / f"{i}.npy") for i in range(jobs)
         ]
-        pool = Decoders(store, names, lanes)
+        pool = Decoders(streams or kept(store), names, lanes)
         try:
             yield pool
         finally:

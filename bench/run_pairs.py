@@ -9,10 +9,13 @@ from pathlib import Path
 from bench import comparison
 from bench.comparison import Comparison
 from bench.manifest import Ladder, Manifest
+from bench.pictures import Streams, kept
 from bench.results import CodecResult, Results, collect
-from bench.store import Store, StoreError
+from bench.store import Measurement, Store, StoreError
 
 BEFORE, AFTER = "before", "after"
+# An encoder may have changed unnoticed by its key: then both runs have measurements of one key.
+_EARLIER = "-before"
 
 
 class UnequalPictures(Exception):
@@ -90,4 +93,22 @@ def _results(directory: Path, ladders: list[Ladder], manifests: Mapping[str, Man
 
 
 def _labelled(codec: CodecResult, label: str) -> CodecResult:
-    return replace(codec, name=f"{codec.name} ({label})", label=f"{codec.label} ({label})")
+    cells = codec.measurements.items()
+    suffix = _EARLIER if label == BEFORE else ""
+    return replace(
+        codec,
+        name=f"{codec.name} ({label})",
+        label=f"{codec.label} ({label})",
+        measurements={cell: replace(m, key=m.key + suffix) for cell, m in cells},
+    )
+
+
+def kept_streams(before: Path, after: Path) -> Streams:
+    """Where the streams of `compare_runs`' measurements lie."""
+    earlier, later = kept(Store(before)), kept(Store(after))
+
+    def find(m: Measurement) -> Path | None:
+        key = m.key.removesuffix(_EARLIER)
+        return later(m) if key == m.key else earlier(replace(m, key=key))
+
+    return find

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from bench import metrics as metrics_package
 
-DEFAULT_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "jxl", "hevc", "vvenc")
+DEFAULT_CODECS = (
+    *("rdonet", "rdonet-msssim", "minnen"),
+    *("jpeg", "jpeg2000", "webp", "avif", "jxl", "hevc", "vvenc"),
+)
 QUICK_IMAGES = 4
 QUICK_CODECS = {"vvenc": "vvenc:medium"}
 """What `--quick` codes instead: a preset 7 times faster, 3 % worse in rate (one Kodak image)."""

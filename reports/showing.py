@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.manifest import Manifest
-from bench.pictures import decoders
+from bench.pictures import Streams, decoders
 from bench.results import Results
 from bench.store import Store, StoreError
 from datasets.base import DatasetError, ImageRef
@@ -29,21 +29,22 @@ def show_pictures(
     asked: str | None,
     jobs: int,
     say: Callable[[str], object] = lambda text: None,
+    streams: Streams | None = None,
 ) -> tuple[Gallery | None, tuple[Caution, ...]]:
     """The pictures of a run's report, and what to say where there are none.
 
     `asked` is `crops`, `full` or None: crops where they cost little.  `say` is told of longer work.
+    `streams`: where they are not all the run's own.
     """
     if asked is None and (why := _too_much(results, jobs)):
-        command = f"python -m bench report {directory} --pictures crops"
-        return None, (Caution(f"No pictures are shown: {why}.", f"Show them: {command}"),)
+        return None, (Caution(f"No pictures are shown: {why}.", "Ask for --pictures crops."),)
     store = Store(directory)
     plan = make_plan(results, whole=asked == "full")
     if not (directory / CACHE).exists() and (seconds := decoding_seconds(results, plan) / jobs) > 5:
         say(f"decoding pictures for the report, about {seconds:.0f} s (--no-pictures: none)")
     names = {own: typed for typed, own in manifest.names.items()}
     try:
-        with store.locked(), decoders(store, names, jobs) as pool:
+        with store.locked(), decoders(store, names, jobs, streams) as pool:
             folder = directory / FOLDER if asked == "full" else None
             gallery = make_gallery(
                 results, plan, cache(lambda: _originals(manifest)), pool, directory / CACHE, folder

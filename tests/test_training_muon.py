@@ -27,6 +27,23 @@ def test_zero_gradient_moves_nothing() -> None:
     assert torch.equal(orthogonalise(torch.zeros(1, 8, 16)), torch.zeros(1, 8, 16))
 
 
+def test_faint_momentum_is_no_special_case() -> None:
+    matrix = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(orthogonalise(1e-25 * matrix), orthogonalise(matrix), atol=1e-4)
+
+
+def test_a_kernel_that_a_batch_does_not_concern_stays() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, 1, bias=False)
+    optimiser = Muon(layer.parameters(), lr=0.05)
+    for gradient, moves in ((1.0, True), (0.0, False), (1e-6, False), (1.0, True)):
+        before = layer.weight.detach().clone()
+        layer.weight.grad = gradient * torch.randn_like(layer.weight)
+        optimiser.step()
+        change = (layer.weight.detach() - before).norm() / before.norm()
+        assert (change > 1e-2) if moves else (change < 1e-5)
+
+
 @pytest.mark.parametrize(("outputs", "expected"), [(48, 48), (192, 64), (288, 48), (97, 1)])
 def test_large_kernels_are_cut_into_equal_parts(outputs: int, expected: int) -> None:
     assert rows(outputs) == expected

@@ -86,13 +86,13 @@ def restore_moments(
     for name, parameter in module.named_parameters():
         state = {
             key: tensors[f"{name}|{key}"]
-            for key in ("step", "exp_avg", "exp_avg_sq", "momentum")
+            for key in ("step", "exp_avg", "exp_avg_sq", "momentum", "square")
             if f"{name}|{key}" in tensors
         }
         if not state or parameter not in own:
             continue
         wanted = {"momentum"} if isinstance(optimiser, Muon) else {"exp_avg", "exp_avg_sq"}
-        shapes = {key: value.shape for key, value in state.items() if key != "step"}
+        shapes = {k: value.shape for k, value in state.items() if k not in ("step", "square")}
         if set(shapes) != wanted or set(shapes.values()) != {parameter.shape}:
             raise TrainingError(f"the moments of {name} in the checkpoint are not its own")
         # Fused Adam on GPUs wants its step counter there; on CPUs all is on one device anyway.

@@ -19,6 +19,9 @@ RMS = 0.2
 ROWS = 64
 """Outputs of larger kernels are orthogonalised in groups, at a fraction of the cost."""
 _MOMENTUM = 0.95
+_MEMORY = 0.99
+_FAINT = 0.3
+"""Part of its usual norm from which a gradient counts in full."""
 _SMALLEST = 8
 # Jordan's coefficients: five iterations take singular values of 0.003 ... 1 to 0.7 ... 1.2.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -44,6 +47,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
+    # Twice, because squares of faint momentum underflow.
+    x = x / x.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
     x = x / x.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None]
     gram = (x @ x.mT).double()
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
@@ -58,7 +63,11 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose updates are orthogonal matrices of root mean square `RMS`·lr."""
+    """Nesterov momentum whose updates are orthogonal matrices of root mean square `RMS`·lr.
+
+    Kernels that the batch hardly concerns (RDONet's of a level that sent nothing) hardly move:
+    orthogonal updates have one size, and those of stale momentum would carry a kernel away.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-3) -> None:
         super().__init__(list(parameters), {"lr": lr})
@@ -67,21 +76,25 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update; parameters without a gradient stay."""
         for group in self.param_groups:
-            moving: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+            moving: dict[torch.Size, list[tuple[nn.Parameter, Tensor, Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
+                norm = parameter.grad.norm()
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
+                    state["square"] = torch.zeros_like(norm)
+                usual = _FAINT * state["square"].lerp_(norm.square(), 1 - _MEMORY).sqrt()
+                strength = (norm / usual.clamp_min(1e-30)).clamp_max(1)
                 momentum = state["momentum"].mul_(_MOMENTUM).add_(parameter.grad)
                 ahead = parameter.grad.add(momentum, alpha=_MOMENTUM).flatten(1)
                 ahead = ahead.unflatten(0, (-1, rows(len(ahead))))
-                moving.setdefault(ahead.shape[1:], []).append((parameter, ahead))
+                moving.setdefault(ahead.shape[1:], []).append((parameter, ahead, strength))
             # Kernels of one shape go together: there are many, and each is small.
-            for shape, pairs in moving.items():
+            for shape, kernels in moving.items():
                 size = group["lr"] * RMS * max(shape) ** 0.5
-                updates = orthogonalise(torch.cat([ahead for _, ahead in pairs]))
-                each = updates.split([len(ahead) for _, ahead in pairs])
-                for (parameter, _), update in zip(pairs, each, strict=True):
-                    parameter.sub_(update.reshape(parameter.shape), alpha=size)
+                updates = orthogonalise(torch.cat([ahead for _, ahead, _ in kernels]))
+                each = updates.split([len(ahead) for _, ahead, _ in kernels])
+                for (parameter, _, strength), update in zip(kernels, each, strict=True):
+                    parameter.sub_(size * strength * update.reshape(parameter.shape))

@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--note", default="", help="what the cards should say besides")
+    p.add_argument("--trunk", type=Path, help="the run that it started from, whose logs go along")
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
 
@@ -58,10 +59,11 @@ def publish(options: argparse.Namespace) -> None:
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
         _publish_model(model, options.into / model.name, pictures, options.note)
-    logs = options.into / options.run.name
-    logs.mkdir(exist_ok=True)
-    for name in LOGS:
-        shutil.copyfile(options.run / name, logs / name)
+    for run in (options.run, options.trunk):
+        if run is not None:
+            (options.into / run.name).mkdir(exist_ok=True)
+            for name in LOGS:
+                shutil.copyfile(run / name, options.into / run.name / name)
 
 
 def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: str) -> None:
