@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from bench import __main__ as bench_main
+from bench import compare as bench_compare
 from bench.manifest import Manifest
 from bench.pictures import decoders
 from bench.store import Store
@@ -226,3 +227,52 @@ def test_decoding_has_its_own_processes_and_says_why_it_failed(run):
             assert one.image is not None
             assert one.image.shape == (one.measurement.height, one.measurement.width, 3)
     assert not list(run.glob(".bench-scratch-*"))
+
+
+POSTERISED = """
+import io
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from codecs.base import Codec, Point
+
+class Posterised(Codec):
+    name = label = "posterised"
+    version = "1"
+    points = tuple(Point("q", q) for q in (1, 2, 3, 4))
+    def encode(self, image, point):
+        step = int(Path(__file__).with_name("step").read_text()) // point.value
+        file = io.BytesIO()
+        Image.fromarray(image // step * step).save(file, "PNG")
+        return file.getvalue()
+    def decode(self, data):
+        return np.asarray(Image.open(io.BytesIO(data)))
+
+def codec(variant=None):
+    return Posterised()
+"""
+
+
+def test_before_and_after_are_shown_side_by_side(run):
+    """Even where a codec has changed unnoticed, so that both runs file under the same keys."""
+    folder = run.parent
+    (folder / "mine.py").write_text(POSTERISED)
+    for name, step in (("before", 96), ("after", 48)):
+        (folder / "step").write_text(str(step))
+        arguments = ["--dataset", str(folder / "pictures"), "--metrics", "psnr", "--quiet"]
+        arguments += ["--run", name, "--no-report"]
+        assert bench_main.main(["run", "./mine.py", *arguments]) == 0
+    keys = [{m.key for m in Store(folder / name)} for name in ("before", "after")]
+    assert keys[0] == keys[1]
+    assert bench_compare.main(["--before", "before", "--after", "after"]) == 0
+    for picture in picture_data(folder / "after" / "before-after.html"):
+        crops = {name: opened(uri) for name, uri in picture["crops"].items()}
+        original = crops.pop("original")
+        levels: dict[int, set[int]] = {0: set(), 1: set()}
+        for name, crop in crops.items():
+            codec, point = map(int, name.split("-"))
+            step = (48, 96)[codec] // (point + 1)  # the later run comes first
+            assert np.array_equal(crop, original // step * step)
+            levels[codec].add(point)
+        assert levels[0]
+        assert levels[1]
