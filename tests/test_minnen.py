@@ -19,6 +19,7 @@ from codecs.base import BitstreamError, CodecUnavailable, EncodeError, Image, Po
 from codecs.learned import weights
 from codecs.learned.bands import in_bands
 from codecs.learned.entropy import gaussian_likelihood
+from codecs.learned.model import kmac_per_pixel
 from codecs.minnen.codec import ARCHITECTURE, MinnenCodec, MinnenModel, create, export
 from codecs.minnen.network import Minnen
 from codecs.naming import UnknownCodec
@@ -276,3 +277,28 @@ def test_the_label_and_the_settings_say_what_the_cards_note(tmp_path: Path) -> N
     codec = MinnenCodec(tmp_path)
     assert codec.label == "Minnen 2018"
     assert "weights" not in codec.settings
+
+
+def test_what_the_last_phase_weighed_is_home_ground(tmp_path: Path) -> None:
+    network = Minnen(N=8, M=8).eval()
+    phases = [{"mse": 1.0, "ms_ssim": 0.1, "lpips": 0.02}, {"mse": 1.0, "ms_ssim": 0.0, "lpips": 1}]
+    card = {
+        "point": {"parameter": "rate", "value": 0.1},
+        "training": {"phases": phases, "lpips_backbone": "squeeze"},
+    }
+    export(network, tmp_path / "a.safetensors", card)
+    assert MinnenCodec(tmp_path).tuned_for == ("psnr", "lpips-squeeze")
+    export(network, tmp_path / "a.safetensors", {"point": card["point"]})
+    assert MinnenCodec(tmp_path).tuned_for == ()
+
+
+def test_operations_are_counted_as_by_hand() -> None:
+    """k²·inputs·outputs at each position of a convolution, of a transposed one at each input."""
+    n = 48
+    transforms = 2 * 25 * 3 * n / 4 + 25 * n * n * (2 / 16 + 2 / 64 + 2 / 256)
+    normalisations = 2 * n * n * (1 / 4 + 1 / 16 + 1 / 64)
+    hyper_analysis = n * n * (9 / 256 + 25 / 1024 + 25 / 4096)
+    hyper_synthesis = n * n * (25 / 4096 + 25 * 1.5 / 1024 + 9 * 1.5 * 2 / 256)
+    head = (25 * n * 2 * n + 4 * n * 160 + 160 * 128 + 128 * 2 * n) / 256
+    by_hand = transforms + normalisations + hyper_analysis + hyper_synthesis + head
+    assert kmac_per_pixel(Minnen(N=n, M=n)) == pytest.approx(by_hand / 1e3, abs=0.06)

@@ -67,7 +67,12 @@ def kmac_per_pixel(network: LatentCodecNetwork) -> float:
     side = 256
     was_training = network.training
     device = next(network.parameters()).device
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # Without gradients some layers stream by rows and count the overlaps as well.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        FlopCounterMode(display=False) as counter,
+    ):
         network.eval()(torch.zeros(1, 3, side, side, device=device))
     network.train(was_training)
     return float(round(counter.get_total_flops() / 2 / side**2 / 1e3, 1))

@@ -93,6 +93,17 @@ def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:
     return " (preliminary weights)" if preliminary else "", settings
 
 
+def tuned_for(card: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics that the last phase of training weighed, by the harness's names."""
+    training = card.get("training")
+    phases = training.get("phases") if isinstance(training, Mapping) else None
+    if not isinstance(training, Mapping) or not phases:
+        return ()
+    last = phases[-1]
+    terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": f"lpips-{training['lpips_backbone']}"}
+    return tuple(name for term, name in terms.items() if last.get(term))
+
+
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters as they will be after `save(..., half=True)` and `load`."""
     return {

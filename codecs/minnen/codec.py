@@ -230,7 +230,7 @@ class MinnenCodec(Codec):
             **noted,
         }
         self.device = device
-        self.tuned_for = tuple(models[0][2].card.get("tuned_for", ()))
+        self.tuned_for = weights.tuned_for(models[0][2].card)
 
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)

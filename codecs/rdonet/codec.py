@@ -154,7 +154,7 @@ class RDONetCodec(Codec):
             **noted,
         }
         self.device = device
-        self.tuned_for = tuple(loaded[0].card.get("tuned_for", ()))
+        self.tuned_for = weights.tuned_for(loaded[0].card)
         self._searches: OrderedDict[bytes, SearchResult | None] = OrderedDict()
 
     def encode(self, image: Image, point: Point) -> bytes:
