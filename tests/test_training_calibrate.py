@@ -81,7 +81,7 @@ def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:
     weights = LossWeights()
     found, costs = calibrate_thresholds(network, x.split(1), 20.0, weights, None)
     assert network.training
-    assert len(costs) == len(T64_GRID) * len(RATIO_GRID) == 45
+    assert len(costs) == len(T64_GRID) * len(RATIO_GRID) == 55
     assert costs[found.t64, found.t32 / found.t64] == min(costs.values())
     network.eval()
     for t64, ratio in [(12.5, 1.0), (100.0, 4.0), (3200.0, 16.0)]:

@@ -16,14 +16,24 @@ from codecs.learned import weights
 from codecs.learned.training import families, publish
 from codecs.minnen.codec import MinnenCodec
 from codecs.rdonet.codec import RDONetCodec
+from codecs.rdonet.masks import VarianceThresholds, variance_masks
+from codecs.rdonet.network import RDONet
 
 CODECS = {"minnen": MinnenCodec, "rdonet": RDONetCodec}
+
+
+TRAINING = {
+    "finished": True,
+    "lambda_eff": 1000.0,
+    "lpips_backbone": None,
+    "phases": [{"mse": 1.0, "ms_ssim": 0.0, "lpips": 0.0, "gan": 0.0}],
+}
 
 
 def make_run(folder: Path, name: str, label: str = "0.3") -> Path:
     torch.manual_seed(0)
     network = families.family(name).create(8).eval()
-    card = {"point": {"parameter": "rate", "value": 0.3}, "training": {"finished": True}}
+    card = {"point": {"parameter": "rate", "value": 0.3}, "training": TRAINING}
     path = folder / f"{name}-{label}.safetensors"
     families.export(name, network, path, card)
     path.with_suffix(".json").write_text(json.dumps(card))
@@ -68,6 +78,35 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     codec = CODECS[name](folder=into)
     data = codec.encode(photo, codec.points[0])
     assert CODECS[name](folder=into).decode(data).shape == photo.shape
+
+
+def test_thresholds_are_calibrated_on_the_pictures(tmp_path: Path, photo: Image) -> None:
+    run, pictures = tmp_path / "run", tmp_path / "pictures"
+    for folder in (run, pictures):
+        folder.mkdir()
+    PillowImage.fromarray(photo[:128, :128]).save(pictures / "a.png")
+    trained = make_run(run, "rdonet")
+    arguments = [str(run), "--into", str(tmp_path / "into"), "--valid", str(pictures)]
+    arguments += ["--cache", str(tmp_path / "cache"), "--calibrate", "1", "--trunk", str(run)]
+    assert publish.main(arguments) == 0
+    card = weights.load(tmp_path / "into" / trained.name, "rdonet").card
+    found = card["thresholds_calibrated"]
+    assert card["config"]["thresholds"] == {k: found[k] for k in ("t64", "t32")}
+
+    network = families.family("rdonet").create(8)
+    network.load_state_dict(weights.load(trained, "rdonet").parameters)
+    x = torch.from_numpy(photo[:128, :128].copy()).permute(2, 0, 1)[None] / 255
+
+    def cost(t64: float, t32: float) -> float:
+        assert isinstance(network, RDONet)
+        masks = variance_masks(x, VarianceThresholds(t64, t32))
+        with torch.no_grad():
+            output = network.eval()(x, masks)
+        rate = float(output.total_bits()) / 128**2
+        return 1000 * float((output.x_hat - x).square().mean()) + rate
+
+    assert found["J"] == pytest.approx(cost(found["t64"], found["t32"]), rel=1e-4)
+    assert found["J"] <= min(cost(0, 0), cost(1e9, 1e9), cost(100, 400)) * (1 + 1e-6)
 
 
 def test_unfinished_models_are_published_on_request_only(

@@ -106,7 +106,7 @@ class RateController:
         return cls(**state)
 
 
-T64_GRID = tuple(12.5 * 2.0**k for k in range(9))
+T64_GRID = tuple(3.125 * 2.0**k for k in range(11))
 RATIO_GRID = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -120,7 +120,7 @@ def calibrate_thresholds(
 ) -> tuple[VarianceThresholds, dict[tuple[float, float], float]]:
     """The thresholds of least mean J = Λ·D + R on `batches`, and J by (T64, T32/T64).
 
-    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  Each pair of a 9 x 5
+    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  Each pair of a 11 x 5
     grid is tried with the network in evaluation mode; encoder features are computed once.  D has
     no adversarial term and R no mask bits (at most 0.0012 bpp).
     """

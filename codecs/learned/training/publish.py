@@ -10,11 +10,11 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codecs.base import CodecError
+from codecs.base import CodecError, Image
 
 LOGS = ("train.csv", "valid.csv", "run.json")
 
@@ -27,6 +27,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--note", default="", help="what the cards should say besides")
+    p.add_argument(
+        "--calibrate",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="variance thresholds anew, on so many of the pictures (codecs with partitions)",
+    )
     p.add_argument("--trunk", type=Path, help="the run that it started from, whose logs go along")
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
@@ -58,7 +65,7 @@ def publish(options: argparse.Namespace) -> None:
     pictures = [valid[i] for i in range(min(options.count, len(valid)))]
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
-        _publish_model(model, options.into / model.name, pictures, options.note)
+        _publish_model(model, options.into / model.name, pictures, options)
     for run in (options.run, options.trunk):
         if run is not None:
             (options.into / run.name).mkdir(exist_ok=True)
@@ -66,7 +73,9 @@ def publish(options: argparse.Namespace) -> None:
                 shutil.copyfile(run / name, options.into / run.name / name)
 
 
-def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: str) -> None:
+def _publish_model(
+    source: Path, target: Path, pictures: Sequence[Image], options: argparse.Namespace
+) -> None:
     import torch
 
     from codecs.learned import weights
@@ -79,6 +88,9 @@ def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: st
     network = families.family(name).build(**loaded.card["config"])
     network.load_state_dict(loaded.parameters)
     cpu = torch.device("cpu")
+    thresholds = None
+    if options.calibrate and families.family(name).masked:
+        thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     before, _ = evaluate(network, pictures, cpu)
     network.load_state_dict(weights.expand(weights.eight_bit(network.state_dict())))
     after, _ = evaluate(network, pictures, cpu)
@@ -88,8 +100,10 @@ def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: st
         return {"bpp": score.bpp, "psnr": score.psnr, "ms_ssim": score.ms_ssim}
 
     card = {k: v for k, v in loaded.card.items() if k not in ("architecture", "config")}
-    if note:
-        card["note"] = note
+    if options.note:
+        card["note"] = options.note
+    if thresholds is not None:
+        card["thresholds_calibrated"] = thresholds
     card["eight_bit_kernels"] = {
         "pictures": len(pictures),
         "before": row(before),
@@ -103,6 +117,33 @@ def _publish_model(source: Path, target: Path, pictures: Sequence[Any], note: st
         f"{target}: {target.stat().st_size / 1e6:.1f} MB; {before.bpp:.4f} bpp, "
         f"{before.psnr:.2f} dB -> {after.bpp:.4f} bpp, {after.psnr:.2f} dB"
     )
+
+
+def _calibrate(
+    network: Any, card: Mapping[str, Any], pictures: Sequence[Image]
+) -> dict[str, float]:
+    """Thresholds of least J on whole pictures, set in the network; what the card says of them."""
+    import numpy as np
+    import torch
+
+    from codecs.learned.training.calibrate import calibrate_thresholds
+    from codecs.learned.training.losses import LPIPS, LossWeights
+
+    last, backbone = card["training"]["phases"][-1], card["training"]["lpips_backbone"]
+    terms = LossWeights(*(last[term] for term in ("mse", "ms_ssim", "lpips", "gan")))
+    lpips = LPIPS(backbone) if terms.lpips else None
+    whole = [p[: p.shape[0] // 64 * 64, : p.shape[1] // 64 * 64] for p in pictures]
+    batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
+    found, costs = calibrate_thresholds(
+        network, batches, card["training"]["lambda_eff"], terms, lpips
+    )
+    network.thresholds = found
+    return {
+        "t64": found.t64,
+        "t32": found.t32,
+        "J": min(costs.values()),
+        "pictures": len(whole),
+    }
 
 
 if __name__ == "__main__":
