@@ -94,10 +94,10 @@ def test_what_make_installs_must_be_there(monkeypatch):
         raise CodecUnavailable(f"install {name}")
 
     monkeypatch.setattr(registry, "create", fail)
-    only(monkeypatch, "vvenc", "rdonet")
+    only(monkeypatch, "vvenc", "minnen-mse")
     assert list(check.codecs_decode_in_other_processes()) == [
         Finding("vvenc", "wrong", "install vvenc"),
-        Finding("rdonet", "missing", "install rdonet"),
+        Finding("minnen-mse", "missing", "install minnen-mse"),
     ]
 
 
