@@ -103,8 +103,13 @@ def _trunk(share: float) -> tuple[Phase, ...]:
 
 
 def _branches(share: float) -> tuple[Phase, ...]:
-    """From the trunk to each rate, for `share` of a model's steps."""
-    common: Mapping[str, Any] = {**_FULL, "ms_ssim": 0.1, "per_rate": True, "thresholds": True}
+    """From the trunk to each rate, for `share` of a model's steps.
+
+    MS-SSIM weighs as in the trunk, which is twice what Table 1 has here; LPIPS and PatchGAN keep
+    their proportion to it.
+    """
+    loss: Mapping[str, Any] = {"ms_ssim": 0.1, "lpips": 0.03, "gan": 2e-4}
+    common: Mapping[str, Any] = {**loss, "mask": "variance", "per_rate": True, "thresholds": True}
     return (
         Phase(0.65 * share, 6e-4, 2e-4, **common, control=True, gan_delay=0.05),
         Phase(0.35 * share, 2e-4, 5e-6, **common),
