@@ -34,7 +34,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="COUNT",
         help="variance thresholds anew, on so many of the pictures (codecs with partitions)",
     )
-    p.add_argument("--trunk", type=Path, help="the run that it started from, whose logs go along")
+    p.add_argument(
+        "--trunk",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the runs that it started from, whose logs go along",
+    )
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
 
@@ -66,11 +72,10 @@ def publish(options: argparse.Namespace) -> None:
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
         _publish_model(model, options.into / model.name, pictures, options)
-    for run in (options.run, options.trunk):
-        if run is not None:
-            (options.into / run.name).mkdir(exist_ok=True)
-            for name in LOGS:
-                shutil.copyfile(run / name, options.into / run.name / name)
+    for run in (options.run, *options.trunk):
+        (options.into / run.name).mkdir(exist_ok=True)
+        for name in LOGS:
+            shutil.copyfile(run / name, options.into / run.name / name)
 
 
 def _publish_model(
