@@ -109,10 +109,10 @@ def _branches(share: float) -> tuple[Phase, ...]:
     their proportion to it.
     """
     loss: Mapping[str, Any] = {"ms_ssim": 0.1, "lpips": 0.03, "gan": 2e-4}
-    common: Mapping[str, Any] = {**loss, "mask": "variance", "per_rate": True, "thresholds": True}
+    common: Mapping[str, Any] = {**loss, "mask": "variance", "per_rate": True}
     return (
         Phase(0.65 * share, 6e-4, 2e-4, **common, control=True, gan_delay=0.05),
-        Phase(0.35 * share, 2e-4, 5e-6, **common),
+        Phase(0.35 * share, 2e-4, 5e-6, **common, thresholds=True),
     )
 
 
