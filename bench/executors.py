@@ -32,6 +32,8 @@ from bench.plan import Task
 from bench.store import Measurement, MetricValue, Store, Timing
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Process = ForkServerProcess | SpawnProcess
+Context = ForkServerContext | SpawnContext
 START_LIMIT = 300.0
 """Seconds that a worker process may take to start."""
 SCORE_LIMIT = 1800.0
@@ -260,7 +262,7 @@ class Worker:
         self.scratch = scratch
         self.ready = False
         self.lock = threading.Lock()
-        self.process: ForkServerProcess | SpawnProcess | None = None
+        self.process: Process | None = None
         self.connection: Connection | None = None
         self.closed = False
 
@@ -288,24 +290,41 @@ class Worker:
         self._end()
 
     def start(self) -> Connection:
-        """Start the process unless it runs; does not wait for it."""
+        """Start the process unless it runs.  Raises `CallFailed`, and may be called again."""
         with self.lock:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
             if self.connection is None:
                 os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-                context = _context(self.role)
-                environment = dict(os.environ)
-                if self.scratch is not None:
-                    environment["TMPDIR"] = str(self.scratch)
-                self.connection, theirs = context.Pipe()
-                self.process = context.Process(
-                    target=worker.serve, args=(theirs, environment, self.role, self.arguments)
-                )
-                self.process.start()
+                try:
+                    self.process, self.connection = self._started(_context(self.arguments))
+                except (OSError, EOFError):
+                    # The fork server is a matter of speed; its socket, say, may not get a path.
+                    spawn = multiprocessing.get_context("spawn")
+                    self.process, self.connection = self._started(spawn)
                 self.ready = False
-                theirs.close()
             return self.connection
+
+    def _started(self, context: Context) -> tuple[Process, Connection]:
+        environment = dict(os.environ)
+        if self.scratch is not None:
+            environment["TMPDIR"] = str(self.scratch)
+        ours, theirs = context.Pipe()
+        try:
+            arguments = (theirs, environment, self.role, self.arguments)
+            process = context.Process(target=worker.serve, args=arguments)
+            # Ctrl-C is for us: a fork server that is just loading would die of it, and complain.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return process, ours
 
     def _await_ready(self) -> Connection:
         connection = self.start()
@@ -331,10 +350,11 @@ class Worker:
         return process.exitcode
 
 
-def _context(role: str) -> ForkServerContext | SpawnContext:
-    """How a worker is made.  Scorers are forked from a process that has PyTorch loaded and has
-    seen no picture, since each by itself would take seconds to load it; coders start faster."""
-    if role != "score":
+def _context(arguments: tuple[Any, ...]) -> Context:
+    """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
+    and has seen no picture, since each by itself would take seconds to load it."""
+    metrics = arguments[0] if arguments else ()
+    if not any(name.startswith("lpips") for name in metrics):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.worker", "bench.metrics", "torch"])

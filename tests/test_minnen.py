@@ -212,7 +212,9 @@ def test_codec_has_a_point_for_each_file(tmp_path: Path, photo: Image) -> None:
 
 def test_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minnen_file(tmp_path)
-    monkeypatch.setattr(MinnenCodec.__init__, "__defaults__", (tmp_path, "cpu", "float32", "minnen"))
+    monkeypatch.setattr(
+        MinnenCodec.__init__, "__defaults__", (tmp_path, "cpu", "float32", "minnen")
+    )
     assert create().name == "minnen"
     assert create("bfloat16").settings["transforms"] == "bfloat16"
     with pytest.raises(UnknownCodec, match="unknown variant 'float16'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -381,3 +382,54 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def _descendants(pid: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(entry.parent.name)] = int(entry.read_text().rsplit(")", 1)[1].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_forked_scorers_end_with_the_run(folder, sign):
+    with subprocess.Popen(
+        [*command(folder, "--jobs", "2", "--no-report"), "--metrics", "psnr", "lpips-alex"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        deadline = time.monotonic() + 60
+        while len(family := _descendants(run.pid)) < 5:  # resource tracker, fork server, coders
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        run.send_signal(sign)
+        assert run.stderr is not None
+        said = run.stderr.read()
+    deadline = time.monotonic() + 10
+    while any(map(_alive, family)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in family if _alive(pid)]
+    assert "Traceback" not in said
+
+
+def test_without_a_fork_server_scorers_start_by_themselves(folder):
+    """A folder for temporary files whose path is too long for a socket."""
+    deep = folder.parent / ("x" * 100)
+    deep.mkdir()
+    done = subprocess.run(
+        [*command(folder, "--no-report"), "--metrics", "psnr", "lpips-alex"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(deep)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    rows = list(Store(folder.parent / "run"))
+    assert rows, done.stderr
+    assert all(isinstance(row.metric("psnr"), float) for row in rows)
+    assert not list(deep.iterdir())
