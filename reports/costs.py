@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.results import CodecResult, Results
 from bench.store import Measurement, Timing
+from reports.decisions import number
 from reports.wording import NOT_MEASURED, clean
 
 
@@ -71,7 +72,7 @@ def _company(jobs: Sequence[int]) -> str:
 def _fact(m: Measurement, name: str) -> float:
     model = m.diagnostics.get("model")
     value = model.get(name) if isinstance(model, Mapping) else None
-    return float(value) if isinstance(value, int | float) else math.nan
+    return number(value)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -71,7 +71,12 @@ def read(m: Measurement) -> Decisions | None:
 
 def number(value: Any) -> float:
     """A number of somebody's diagnostics; NaN for anything else."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,8 +291,17 @@ def test_what_the_last_phase_weighed_is_home_ground(tmp_path: Path) -> None:
     }
     export(network, tmp_path / "a.safetensors", card)
     assert MinnenCodec(tmp_path).tuned_for == ("psnr", "lpips-squeeze")
-    export(network, tmp_path / "a.safetensors", {"point": card["point"]})
-    assert MinnenCodec(tmp_path).tuned_for == ()
+    broken: tuple[Any, ...] = (
+        None,
+        [],
+        {"phases": {}},
+        {"phases": ["x"]},
+        {"phases": [{"mse": "1"}]},
+    )
+    for training in broken:
+        damaged = {"point": card["point"], "training": training}
+        export(network, tmp_path / "a.safetensors", damaged)
+        assert MinnenCodec(tmp_path).tuned_for == ()
 
 
 def test_operations_are_counted_as_by_hand() -> None:

@@ -12,6 +12,7 @@ from bench import compare as bench_compare
 from bench.comparison import compare
 from bench.store import Measurement
 from codecs.rdonet.diagnostics import describe
+from codecs.registry import check_name
 from reports import claims, costs, decisions, literature
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
@@ -236,3 +237,22 @@ def test_minnen_is_compared_with_the_published_curve_of_vtm(monkeypatch, gain, v
     found = claims.claim_rows([comparison(rows, "rdonet")])
     row = about({row.text: row for row in found}, "trained for MSE")
     assert (row.verdict, row.figure.split(" bits")[0]) == (verdict, figure)
+
+
+@pytest.mark.parametrize("error", [10**400, True, "1", None, -1.0, float("inf")])
+def test_what_is_no_error_of_borders_is_passed_over(error):
+    rows = ladder("rdonet") + ladder("vvenc")
+    rows = [
+        replace(row, diagnostics={"squared_error": {"border": error, "inside": 0.1}})
+        for row in rows
+    ]
+    found = {row.text: row for row in claims.claim_rows([comparison(rows)])}
+    assert about(found, "blocks meet").verdict == ABSENT
+
+
+def test_each_claim_can_be_measured_by_its_command():
+    for claim in claims.CLAIMS:
+        names = claim.command.removeprefix("python -m bench.compare ").split(" --")[0].split()
+        assert len(set(names)) >= 2
+        for name in names:
+            check_name(name)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from codecs.learned.training.muon import RMS, Muon, is_kernel, orthogonalise, rows
+from codecs.learned.training.muon import RMS, Muon, cut, is_kernel, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(48, 432), (432, 48), (24, 24)])
@@ -44,9 +44,16 @@ def test_a_kernel_that_a_batch_does_not_concern_stays() -> None:
         assert (change > 1e-2) if moves else (change < 1e-5)
 
 
-@pytest.mark.parametrize(("outputs", "expected"), [(48, 48), (192, 64), (288, 48), (97, 1)])
-def test_large_kernels_are_cut_into_equal_parts(outputs: int, expected: int) -> None:
-    assert rows(outputs) == expected
+@pytest.mark.parametrize(("outputs", "expected"), [(48, (1, 48)), (192, (3, 64)), (213, (4, 54))])
+def test_large_kernels_are_cut_into_equal_parts(outputs: int, expected: tuple[int, int]) -> None:
+    kernel = torch.randn(outputs, 5, 3, 3)
+    parts = cut(kernel)
+    assert parts.shape == (*expected, 45)
+    assert torch.equal(parts.flatten(0, 1)[:outputs], kernel.flatten(1))
+    assert not parts.flatten(0, 1)[outputs:].any()
+    padded = orthogonalise(parts)[-1]
+    rows = outputs - (expected[0] - 1) * expected[1]
+    assert torch.allclose(padded[:rows], orthogonalise(parts[-1:, :rows])[0], atol=1e-4)
 
 
 def test_update_is_of_adams_size() -> None:

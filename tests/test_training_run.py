@@ -299,8 +299,9 @@ def test_starts_from_the_trunk_of_another_run(
     before, state = checkpoint.load(trunk)
     after, resumed = checkpoint.load(tmp_path / "second" / "trunk.safetensors")
     # A branch begins with the trunk's weights, Λ and thresholds, in the new loss's unit of Λ.
-    for name in checkpoint.part(before, "ema"):
-        assert torch.equal(before[f"ema.{name}"], after[f"ema.{name}"])
+    for part in ("network", "ema"):
+        for name, tensor in checkpoint.part(before, part).items():
+            assert torch.equal(tensor, after[f"{part}.{name}"])
     assert resumed["step"] == 0
     assert resumed["thresholds"] == state["thresholds"]
     assert resumed["controller"] == state["controller"]
@@ -308,6 +309,8 @@ def test_starts_from_the_trunk_of_another_run(
     origin = card["training"]["started_from"]
     assert origin["sha256"] == hashlib.sha256(trunk.read_bytes()).hexdigest()
     assert origin["steps"] == state["step"] == 12
+    trunk.unlink()  # a run that has begun does not need it again
+    assert train.main(second) == 0
 
 
 @pytest.mark.parametrize("content", [None, b"not a checkpoint"])

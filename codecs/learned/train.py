@@ -147,7 +147,7 @@ def _train(options: argparse.Namespace) -> bool:
         valid_count=options.valid_count,
         data_digest=data.digest,
         phases_digest=hashlib.sha256(json.dumps([asdict(p) for p in phases]).encode()).hexdigest(),
-        start_digest=None if options.start is None else _digest(options.start),
+        start_digest=_start_digest(options),
         threads=torch.get_num_threads(),
     )
     limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
@@ -180,15 +180,22 @@ def _train(options: argparse.Namespace) -> bool:
     return Trainer(replace(run, settings=settings)).train()
 
 
-def _digest(path: Path) -> str:
-    """SHA-256 of the checkpoint to start from, in hexadecimal."""
+def _start_digest(options: argparse.Namespace) -> str | None:
+    """SHA-256 of the checkpoint to start from, in hexadecimal; a run that has a checkpoint of its
+    own does not look at it again."""
     from codecs.learned.training.errors import TrainingError
+    from codecs.learned.training.settings import load_settings
 
+    if options.start is None:
+        return None
+    if (options.out / "checkpoint.safetensors").exists() and (options.out / "run.json").exists():
+        stored = load_settings(options.out / "run.json").get("start_digest")
+        return None if stored is None else str(stored)
     try:
-        with path.open("rb") as file:
+        with options.start.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise TrainingError(f"--from {path} cannot be read ({error.strerror})") from error
+        raise TrainingError(f"--from {options.start} cannot be read ({error.strerror})") from error
 
 
 def _say(text: str) -> None:

@@ -94,14 +94,17 @@ def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:
 
 
 def tuned_for(card: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics that the last phase of training weighed, by the harness's names."""
-    training = card.get("training")
-    phases = training.get("phases") if isinstance(training, Mapping) else None
-    if not isinstance(training, Mapping) or not phases:
+    """The metrics that the last phase of training weighed, by the harness's names; none where the
+    card does not say."""
+    try:
+        training = card["training"]
+        last = training["phases"][-1]
+        weighed = {term for term in ("mse", "ms_ssim", "lpips") if last[term] > 0}
+        lpips = f"lpips-{training['lpips_backbone']}"
+    except (KeyError, IndexError, TypeError):
         return ()
-    last = phases[-1]
-    terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": f"lpips-{training['lpips_backbone']}"}
-    return tuple(name for term, name in terms.items() if last.get(term))
+    terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": lpips}
+    return tuple(name for term, name in terms.items() if term in weighed)
 
 
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -91,9 +91,11 @@ def restore_moments(
         }
         if not state or parameter not in own:
             continue
-        wanted = {"momentum"} if isinstance(optimiser, Muon) else {"exp_avg", "exp_avg_sq"}
-        shapes = {k: value.shape for k, value in state.items() if k not in ("step", "square")}
-        if set(shapes) != wanted or set(shapes.values()) != {parameter.shape}:
+        shape, scalar = parameter.shape, torch.Size()
+        wanted = {"exp_avg": shape, "exp_avg_sq": shape, "step": scalar}
+        if isinstance(optimiser, Muon):
+            wanted = {"momentum": shape, "square": scalar}
+        if {key: value.shape for key, value in state.items()} != wanted:
             raise TrainingError(f"the moments of {name} in the checkpoint are not its own")
         # Fused Adam on GPUs wants its step counter there; on CPUs all is on one device anyway.
         optimiser.state[parameter] = {

@@ -1,7 +1,8 @@
 """Muon: momentum, made orthogonal, for convolution kernels (Jordan et al., 2024).
 
-Every kernel is a matrix [outputs, inputs·height·width], or several of up to `ROWS` outputs.  Adam
-scales each weight by itself; Muon moves all singular directions of the matrix equally far.
+Every kernel is a matrix [outputs, inputs·height·width] (inputs and outputs change places where the
+convolution is transposed), or several of up to `ROWS` rows.  Adam scales each weight by itself;
+Muon moves all singular directions of the matrix equally far.
 `torch.optim.Muon` knows only parameters of two dimensions, one at a time.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 RMS = 0.2
 """Root mean square of an update, times the learning rate, so that Adam's rates suit Muon too
@@ -34,9 +36,12 @@ def is_kernel(parameter: nn.Parameter) -> bool:
     return len(shape) == 4 and shape[0] >= _SMALLEST and parameter[0].numel() >= _SMALLEST
 
 
-def rows(outputs: int) -> int:
-    """Rows of the matrices that a kernel of so many outputs is cut into."""
-    return max(n for n in range(1, ROWS + 1) if outputs % n == 0)
+def cut(kernel: Tensor) -> Tensor:
+    """The matrices of a kernel, [count, rows, columns]: equal, the last padded with zeros."""
+    matrix = kernel.flatten(1)
+    count = -(-len(matrix) // ROWS)
+    rows = -(-len(matrix) // count)
+    return functional.pad(matrix, (0, 0, 0, count * rows - len(matrix))).unflatten(0, (count, rows))
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
@@ -88,8 +93,7 @@ class Muon(torch.optim.Optimizer):
                 usual = _FAINT * state["square"].lerp_(norm.square(), 1 - _MEMORY).sqrt()
                 strength = (norm / usual.clamp_min(1e-30)).clamp_max(1)
                 momentum = state["momentum"].mul_(_MOMENTUM).add_(parameter.grad)
-                ahead = parameter.grad.add(momentum, alpha=_MOMENTUM).flatten(1)
-                ahead = ahead.unflatten(0, (-1, rows(len(ahead))))
+                ahead = cut(parameter.grad.add(momentum, alpha=_MOMENTUM))
                 moving.setdefault(ahead.shape[1:], []).append((parameter, ahead, strength))
             # Kernels of one shape go together: there are many, and each is small.
             for shape, kernels in moving.items():
@@ -97,4 +101,5 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalise(torch.cat([ahead for _, ahead, _ in kernels]))
                 each = updates.split([len(ahead) for _, ahead, _ in kernels])
                 for (parameter, _, strength), update in zip(kernels, each, strict=True):
-                    parameter.sub_(size * strength * update.reshape(parameter.shape))
+                    change = update.flatten(0, 1)[: len(parameter)].reshape(parameter.shape)
+                    parameter.sub_(size * strength * change)
