@@ -19,7 +19,7 @@ MOST_IMAGES = 30
 PATIENCE = 120.0
 """Seconds of decoding that nobody has to ask for."""
 FOLDER = "report_files"
-CACHE = "pictures"
+CACHE, PAIR_CACHE = "pictures", "before-after-pictures"
 
 
 def show_pictures(
@@ -39,15 +39,16 @@ def show_pictures(
     if asked is None and (why := _too_much(results, jobs)):
         return None, (Caution(f"No pictures are shown: {why}.", "Ask for --pictures crops."),)
     store = Store(directory)
+    kept = directory / (CACHE if streams is None else PAIR_CACHE)
     plan = make_plan(results, whole=asked == "full")
-    if not (directory / CACHE).exists() and (seconds := decoding_seconds(results, plan) / jobs) > 5:
+    if not kept.exists() and (seconds := decoding_seconds(results, plan) / jobs) > 5:
         say(f"decoding pictures for the report, about {seconds:.0f} s (--no-pictures: none)")
     names = {own: typed for typed, own in manifest.names.items()}
     try:
         with store.locked(), decoders(store, names, jobs, streams) as pool:
             folder = directory / FOLDER if asked == "full" else None
             gallery = make_gallery(
-                results, plan, cache(lambda: _originals(manifest)), pool, directory / CACHE, folder
+                results, plan, cache(lambda: _originals(manifest)), pool, kept, folder
             )
     except StoreError as error:
         return None, (Caution(f"No pictures are shown: {error}.", "Write the report again then."),)

@@ -16,6 +16,8 @@ from typing import Any
 
 from codecs.base import CodecError, Image
 
+CTU = 64
+"""RDONet's largest block: pictures to calibrate on are cut to multiples."""
 LOGS = ("train.csv", "valid.csv", "run.json")
 
 
@@ -67,12 +69,19 @@ def publish(options: argparse.Namespace) -> None:
         models = [m for m in models if not m.stem.endswith("-latest")]
     if not models:
         raise TrainingError(f"{options.run} holds no finished model: resume it, or --unfinished")
+    runs = (options.run, *options.trunk)
+    missing = [run / log for run in runs for log in LOGS if not (run / log).is_file()]
+    if missing or len({run.name for run in runs}) < len(runs):
+        raise TrainingError(f"no {missing[0]}" if missing else "two runs have the same name")
     valid = load_pictures(options.valid, options.cache)
-    pictures = [valid[i] for i in range(min(options.count, len(valid)))]
+    if options.calibrate:
+        valid = valid.at_least(CTU)
+    most = max(options.count, options.calibrate)
+    pictures = [valid[i] for i in range(min(most, len(valid)))]
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
         _publish_model(model, options.into / model.name, pictures, options)
-    for run in (options.run, *options.trunk):
+    for run in runs:
         (options.into / run.name).mkdir(exist_ok=True)
         for name in LOGS:
             shutil.copyfile(run / name, options.into / run.name / name)
@@ -96,6 +105,7 @@ def _publish_model(
     thresholds = None
     if options.calibrate and families.family(name).masked:
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
+    pictures = pictures[: options.count]
     before, _ = evaluate(network, pictures, cpu)
     network.load_state_dict(weights.expand(weights.eight_bit(network.state_dict())))
     after, _ = evaluate(network, pictures, cpu)
@@ -137,7 +147,7 @@ def _calibrate(
     last, backbone = card["training"]["phases"][-1], card["training"]["lpips_backbone"]
     terms = LossWeights(*(last[term] for term in ("mse", "ms_ssim", "lpips", "gan")))
     lpips = LPIPS(backbone) if terms.lpips else None
-    whole = [p[: p.shape[0] // 64 * 64, : p.shape[1] // 64 * 64] for p in pictures]
+    whole = [p[: p.shape[0] // CTU * CTU, : p.shape[1] // CTU * CTU] for p in pictures]
     batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
     found, costs = calibrate_thresholds(
         network, batches, card["training"]["lambda_eff"], terms, lpips
