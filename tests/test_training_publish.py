@@ -87,8 +87,14 @@ def test_thresholds_are_calibrated_on_the_pictures(tmp_path: Path, photo: Image)
     PillowImage.fromarray(photo[:128, :128]).save(pictures / "a.png")
     trained = make_run(run, "rdonet")
     arguments = [str(run), "--into", str(tmp_path / "into"), "--valid", str(pictures)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--calibrate", "1", "--trunk", str(run)]
-    assert publish.main(arguments) == 0
+    arguments += ["--cache", str(tmp_path / "cache"), "--calibrate", "1", "--trunk"]
+    (tmp_path / "trunk").mkdir()
+    assert publish.main([*arguments, str(tmp_path / "trunk")]) == 2  # it has no logs
+    assert publish.main([*arguments, str(run)]) == 2  # its logs would lie over the run's own
+    assert not (tmp_path / "into").exists()
+    make_run(tmp_path / "trunk", "rdonet")
+    assert publish.main([*arguments, str(tmp_path / "trunk")]) == 0
+    assert (tmp_path / "into" / "trunk" / "train.csv").is_file()
     card = weights.load(tmp_path / "into" / trained.name, "rdonet").card
     found = card["thresholds_calibrated"]
     assert card["config"]["thresholds"] == {k: found[k] for k in ("t64", "t32")}
