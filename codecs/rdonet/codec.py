@@ -1,6 +1,6 @@
 """RDONet in the harness: `rdonet` (the same as `rdonet:zero-pass`), `rdonet:one-pass`,
-`rdonet:full`, trained with LPIPS and PatchGAN, and `rdonet-msssim`, with the same variants, without
-them; one operating point for each weights file of their folders."""
+`rdonet:full`, trained with LPIPS, and `rdonet-msssim`, with the same variants, without it; one
+operating point for each weights file of their folders."""
 
 from __future__ import annotations
 
