@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,24 +59,25 @@ def serve(
         "score": Scorer,
     }
     handle = roles[role](*arguments)
-    connection.send("ready")
-    while True:
-        try:
-            request = connection.recv()
-        except EOFError:
-            return
-        try:
-            reply = ("ok", handle(*request))
-        except CodecUnavailable as error:
-            reply = ("unavailable", str(error))
-        except (CodecError, DatasetError) as error:
-            reply = ("failed", str(error))
-        except MemoryError:
-            reply = ("failed", f"out of memory in {role}")
-        except Exception as error:
-            # Anything may come out of other people's codecs; the run goes on.
-            reply = ("failed", f"{role} raised {type(error).__name__}: {error}"[:2000])
-        connection.send(reply)
+    # When the harness is gone, nobody is there to answer, nor to be told.
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send("ready")
+        while True:
+            connection.send(_reply(handle, connection.recv(), role))
+
+
+def _reply(handle: Callable[..., Any], request: tuple[Any, ...], role: str) -> tuple[str, Any]:
+    try:
+        return "ok", handle(*request)
+    except CodecUnavailable as error:
+        return "unavailable", str(error)
+    except (CodecError, DatasetError) as error:
+        return "failed", str(error)
+    except MemoryError:
+        return "failed", f"out of memory in {role}"
+    except Exception as error:
+        # Anything may come out of other people's codecs; the run goes on.
+        return "failed", f"{role} raised {type(error).__name__}: {error}"[:2000]
 
 
 def _die_with_parent() -> None:
