@@ -414,7 +414,8 @@ def test_forked_scorers_end_with_the_run(folder, sign):
     while any(map(_alive, family)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in family if _alive(pid)]
-    assert "Traceback" not in said
+    # After SIGKILL a process that is just starting may complain of its lost parent.
+    assert sign == signal.SIGKILL or "Traceback" not in said
 
 
 def test_without_a_fork_server_scorers_start_by_themselves(folder):
