@@ -131,7 +131,8 @@ def _train(options: argparse.Namespace) -> bool:
         steps = int(load_settings(stored_path)["steps"])
     settings = Settings(
         network=options.network,
-        preset=options.preset,
+        # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.
+        preset=Path(options.preset).name,
         width=options.width,
         steps=steps or 1000,
         rates=rates,
