@@ -25,13 +25,16 @@ then stays below 1 GiB.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codecs.base import BitstreamError, EncodeError
+
+M = TypeVar("M")
 
 BLOCK = 64
 BLOCKS_PER_BYTE = 2
@@ -165,6 +168,21 @@ def unpack(data: bytes, magic: bytes, version: int, sections: int) -> Stream:
     if any(data[offset:end]):
         raise BitstreamError("the file has trailing data that belongs to no section")
     return Stream(header, tuple(parts), int.from_bytes(data[end:], "little"))
+
+
+def model_of(data: bytes, magic: bytes, version: int, models: Mapping[bytes, M]) -> M:
+    """Of `models`, by the first `MODEL_BYTES` of their digests, the one that made the stream.
+
+    Raises `BitstreamError`, which names those at hand.
+    """
+    header, _ = read_header(data, magic, version)
+    model = models.get(header.model)
+    if model is None:
+        known = ", ".join(digest.hex() for digest in models)
+        raise BitstreamError(
+            f"the stream was made with weights {header.model.hex()}; here are {known}"
+        )
+    return model
 
 
 def check_model(header: Header, digest: bytes, name: str) -> None:

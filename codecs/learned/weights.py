@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from codecs.base import CodecUnavailable
+from codecs.base import CodecUnavailable, Point
 
 TABLES = "tables."
 STEPS = "steps."
@@ -82,6 +82,14 @@ def save(
     partial.write_bytes(data)
     partial.replace(path)
     return hashlib.sha256(data).digest()
+
+
+def point(loaded: Weights) -> Point:
+    """The operating point that the card names; raises `CodecUnavailable`."""
+    named = loaded.card.get("point")
+    if not isinstance(named, dict) or not isinstance(named.get("value"), int | float):
+        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
+    return Point(str(named.get("parameter", "lambda")), named["value"])
 
 
 def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:

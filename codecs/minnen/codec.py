@@ -208,7 +208,7 @@ class MinnenCodec(Codec):
         models = []
         for file in files:
             loaded = weights.load(file, ARCHITECTURE)
-            models.append((_point(loaded), MinnenModel(loaded, device, transforms), loaded))
+            models.append((weights.point(loaded), MinnenModel(loaded, device, transforms), loaded))
         models.sort(key=lambda item: item[0].value)
         self._by_point = {point: model for point, model, _ in models}
         self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for _, m, _ in models}
@@ -256,14 +256,7 @@ class MinnenCodec(Codec):
         }
 
     def _model(self, data: bytes) -> MinnenModel:
-        header, _ = bitstream.read_header(data, MAGIC, VERSION)
-        model = self._by_digest.get(header.model)
-        if model is None:
-            known = ", ".join(digest.hex() for digest in self._by_digest)
-            raise BitstreamError(
-                f"the stream was made with weights {header.model.hex()}; here are {known}"
-            )
-        return model
+        return bitstream.model_of(data, MAGIC, VERSION, self._by_digest)
 
 
 def create(variant: str | None = None) -> MinnenCodec:
@@ -276,10 +269,3 @@ def create_mse(variant: str | None = None) -> MinnenCodec:
     """The codec `minnen-mse` or `minnen-mse:bfloat16`."""
     short = variants_of("minnen-mse", variant, ("bfloat16",))
     return MinnenCodec(transforms="bfloat16" if short else "float32", base="minnen-mse")
-
-
-def _point(loaded: weights.Weights) -> Point:
-    point = loaded.card.get("point")
-    if not isinstance(point, dict) or not isinstance(point.get("value"), int | float):
-        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
-    return Point(str(point.get("parameter", "lambda")), point["value"])

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from codecs.base import (
-    BitstreamError,
     Codec,
     CodecUnavailable,
     EncodeError,
@@ -130,7 +129,7 @@ class RDONetCodec(Codec):
                 "--minutes 60` and copy what it exports there"
             )
         loaded = [weights.load(file, ARCHITECTURE) for file in files]
-        models = [(_point(w), RDONetModel(w, device)) for w in loaded]
+        models = [(weights.point(w), RDONetModel(w, device)) for w in loaded]
         models.sort(key=lambda item: item[0].value)
         self._by_point = dict(models)
         self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for _, m in models}
@@ -195,14 +194,7 @@ class RDONetCodec(Codec):
         return facts
 
     def _model(self, data: bytes) -> RDONetModel:
-        header, _ = bitstream.read_header(data, MAGIC, VERSION)
-        model = self._by_digest.get(header.model)
-        if model is None:
-            known = ", ".join(digest.hex() for digest in self._by_digest)
-            raise BitstreamError(
-                f"the stream was made with weights {header.model.hex()}; here are {known}"
-            )
-        return model
+        return bitstream.model_of(data, MAGIC, VERSION, self._by_digest)
 
 
 def create(variant: str | None = None) -> RDONetCodec:
@@ -213,10 +205,3 @@ def create(variant: str | None = None) -> RDONetCodec:
 def create_msssim(variant: str | None = None) -> RDONetCodec:
     """The codec `rdonet-msssim` or `rdonet-msssim:VARIANT`."""
     return RDONetCodec(variant or "zero-pass", base="rdonet-msssim")
-
-
-def _point(loaded: weights.Weights) -> Point:
-    point = loaded.card.get("point")
-    if not isinstance(point, dict) or not isinstance(point.get("value"), int | float):
-        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
-    return Point(str(point.get("parameter", "lambda")), point["value"])
