@@ -18,7 +18,7 @@ import torch
 from PIL import Image as PillowImage
 
 from codecs.base import Image
-from codecs.learned import train
+from codecs.learned import train, weights
 from codecs.learned.training import checkpoint, logs
 from tests.conftest import ROOT
 
@@ -322,3 +322,26 @@ def test_refuses_to_start_from_what_is_no_checkpoint(
         path.write_bytes(content)
     assert train.main(arguments(data, tmp_path / "run", "--from", str(path))) == 2
     assert "trunk.safetensors cannot be read" in capsys.readouterr().err
+
+
+def test_rdonet_starts_from_a_minnen_run(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schedule = tmp_path / "short.toml"
+    schedule.write_text("[[phase]]\nshare = 1.0\nlr = 1e-9\nper_rate = true\n")
+
+    def options(network: str, out: str, *more: str) -> list[str]:
+        changed = arguments(data, tmp_path / out, *more, network=network)
+        changed[2] = str(schedule)
+        return changed
+
+    assert train.main(options("minnen", "first")) == 0
+    trunk = tmp_path / "first" / "trunk.safetensors"
+    start = ("--from", str(trunk))
+    assert train.main(options("rdonet", "wrong", *start)) == 2
+    assert "--backbone gdn" in capsys.readouterr().err
+    assert train.main(options("rdonet", "second", "--backbone", "gdn", *start)) == 0
+    before = checkpoint.part(checkpoint.load(trunk)[0], "ema")
+    model = weights.load(tmp_path / "second" / "rdonet-0.2.safetensors", "rdonet")
+    assert model.card["config"]["backbone_kind"] == "gdn"
+    assert torch.allclose(model.parameters["synthesis.4.weight"], before["g_s.6.weight"], atol=1e-4)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codecs.base import Codec, CodecUnavailable, Image
 from codecs.learned import train
+from codecs.learned.layers import GDN
 from codecs.learned.training import families
 from codecs.minnen.codec import MinnenCodec
 from codecs.minnen.network import Minnen
@@ -110,3 +111,40 @@ def test_codecs_without_weights_suggest_a_command_that_train_accepts(
     options = train.parser().parse_args(shlex.split(match[1]))
     assert options.network == name
     assert options.minutes or options.steps
+
+
+@torch.no_grad()
+def test_rdonet_begins_with_the_transforms_of_minnen(picture: Tensor) -> None:
+    torch.manual_seed(1)
+    minnen = Minnen(N=16, M=16).eval()
+    for module in minnen.modules():  # nothing may pass only because it is as it was drawn
+        if isinstance(module, GDN):
+            module.gamma.add_(0.1 * torch.rand(module.gamma.shape))
+            module.beta.add_(0.1 * torch.rand(module.beta.shape))
+    rdonet = RDONet(width=16, backbone_kind="gdn").eval()
+    families.begin_with(rdonet, minnen.state_dict())
+    y = torch.round(minnen.g_a(picture))
+    expected = minnen.g_s(y)
+    decoded = []
+    for level in LEVELS:
+        d, outputs = rdonet.code(rdonet.features(picture), Masks.uniform(level, 1, 2, 3))
+        decoded.append(rdonet.synthesis(d))
+        if level == 1:
+            # Apart from values near ½, and what the nearly linear GDN changes.
+            assert float((outputs[1].latent == y).float().mean()) > 0.99
+    inside = (..., slice(32, -32), slice(32, -32))
+    error = [float((x - expected)[inside].square().mean()) for x in decoded]
+    signal = float(expected[inside].var())
+    assert error[0] < 0.02 * signal
+    # The deeper levels send means of y: coarse, but the same picture.
+    assert error[0] < error[1] < error[2] < signal
+
+
+@pytest.mark.parametrize(("width", "backbone"), [(8, "gdn"), (16, "cheng")])
+def test_rdonet_refuses_transforms_that_do_not_fit(width: int, backbone: str) -> None:
+    with pytest.raises(ValueError, match="fits RDONet of that width with the gdn backbone"):
+        families.begin_with(
+            RDONet(width=width, backbone_kind=backbone), Minnen(N=16, M=16).state_dict()
+        )
+    with pytest.raises(ValueError, match="not the weights of a Minnen"):
+        families.begin_with(RDONet(width=16), {"g_a.0.weight": torch.zeros(1)})

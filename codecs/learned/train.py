@@ -36,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
         help="paper, compact, trunk, branches, quick, or a .toml file of phases",
     )
     p.add_argument("--width", type=int, default=64, help="channels N (paper: 192)")
+    p.add_argument(
+        "--backbone",
+        choices=("cheng", "gdn"),
+        default="cheng",
+        help="of rdonet: that of CLIC 2022, or the plain one of 2021 and 2022 (twice as fast)",
+    )
     p.add_argument("--steps", type=int, help="steps a model sees; default: what --minutes allows")
     p.add_argument("--minutes", type=float, help="stop this session after so many minutes")
     p.add_argument("--rates", default="0.15", help="target rates in bpp: 0.075,0.15,0.3,0.6")
@@ -56,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="CHECKPOINT",
         help="start from another run's trunk.safetensors or checkpoint.safetensors: continue it, "
-        "or share one trunk between several distortions",
+        "share one trunk between several distortions, or begin rdonet --backbone gdn with the "
+        "transforms of a trained minnen",
     )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")
@@ -134,6 +141,7 @@ def _train(options: argparse.Namespace) -> bool:
         # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.
         preset=Path(options.preset).name,
         width=options.width,
+        backbone=options.backbone,
         steps=steps or 1000,
         rates=rates,
         distortion=distortion,

@@ -13,12 +13,20 @@ branches begin small (Zhang et al., ICLR 2019).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.layers import AttentionUnit, ResidualBlock, ResidualBlockDown, ResidualBlockUp
+from codecs.learned.layers import (
+    GDN,
+    AttentionUnit,
+    ResidualBlock,
+    ResidualBlockDown,
+    ResidualBlockUp,
+    upsampling_phases,
+)
 
 if TYPE_CHECKING:
     from codecs.rdonet.network import RDONet
@@ -34,6 +42,8 @@ BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
 """Gains of branches beside an identity, and of those beside a resampling shortcut."""
 PICTURE = 0.02
 """Gain of the last layer: the first picture is nearly mid grey."""
+NEARLY_LINEAR = 1e-4
+"""gamma of a GDN that is to be nearly the identity, but not so small that it has no gradient."""
 
 
 @torch.no_grad()
@@ -60,6 +70,63 @@ def initialise(network: RDONet) -> None:
     picture.weight *= PICTURE
     assert picture.bias is not None
     picture.bias.fill_(0.5)  # mid grey
+
+
+@torch.no_grad()
+def adopt_transforms(network: RDONet, trained: Mapping[str, Tensor]) -> None:
+    """Give a fresh network the analysis and synthesis of a trained `Minnen` network.
+
+    With the `gdn` backbone and blocks of 16 x 16 alone, RDONet's transforms contain those of Minnen
+    et al. 2018, which train several times as fast: afterwards t₁ is exactly that network's y, and
+    the synthesis makes the same picture of it.  Entropy models stay as they were drawn, and the
+    deeper levels begin by sending means of y.
+
+    `trained` is the state dict; raises `ValueError` if it does not fit.
+    """
+    n = network.width
+    missing = [name for name in ("g_a.6.weight", "g_s.6.weight") if name not in trained]
+    if missing:
+        raise ValueError(f"no {missing[0]}: not the weights of a Minnen network")
+    widths = {*trained["g_a.0.weight"].shape[:1], *trained["g_a.6.weight"].shape[:2]}
+    if network.backbone_kind != "gdn" or widths != {n}:
+        raise ValueError(
+            f"Minnen of widths {sorted(widths)} fits RDONet of that width with the gdn backbone, "
+            f"not of width {n} with the {network.backbone_kind} backbone"
+        )
+
+    def take(layer: nn.Module, prefix: str) -> None:
+        start = prefix + "."
+        layer.load_state_dict(
+            {k[len(start) :]: v for k, v in trained.items() if k.startswith(start)}
+        )
+
+    first = network.unit(1)
+    for i, layer in enumerate(network.analysis):
+        take(layer, f"g_a.{i}")
+    take(first.down[0], "g_a.6")
+    take(first.igdn, "g_s.1")
+    for i, layer in enumerate(network.synthesis):
+        take(layer, f"g_s.{i + 2}")
+    for level in (1, 2, 3):
+        unit = network.unit(level)
+        gdns = [unit.down[1]] if level == 1 else [unit.down[1], unit.igdn]
+        for gdn in gdns:
+            assert isinstance(gdn, GDN)
+            gdn.gamma.copy_(torch.sqrt(NEARLY_LINEAR * torch.eye(n) + GDN.PEDESTAL))
+        # y has the gain that it was trained for.
+        unit.bottom.weight /= LATENT_GAINS[1]
+        _first(unit.up).weight[:, n:] *= LATENT_GAINS[1]
+    first.bottom.weight.zero_()
+    first.bottom.weight[:, :n, 2, 2] = torch.eye(n)
+    # The transposed convolution of y as a sub-pixel convolution; the deeper features, which stand
+    # in for y, go through the same.
+    phases = upsampling_phases(trained["g_s.0.weight"]).flatten(0, 2)
+    up = _first(first.up)
+    up.weight.zero_()
+    up.weight[:, :n, 1:4, 1:4] = phases
+    up.weight[:, n:, 1:4, 1:4] = phases
+    assert up.bias is not None
+    up.bias.copy_(trained["g_s.0.bias"].repeat_interleave(4))
 
 
 def _initialise_block(block: nn.Module) -> None:

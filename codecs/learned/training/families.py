@@ -37,11 +37,11 @@ class Family:
     build: Callable[..., LatentCodecNetwork]
     masked: bool
 
-    def create(self, width: int) -> LatentCodecNetwork:
-        """A freshly initialised network of `width` channels."""
+    def create(self, width: int, backbone: str = "cheng") -> LatentCodecNetwork:
+        """A freshly initialised network of `width` channels; `backbone` is RDONet's."""
         if self.name == "minnen":
             return self.build(N=width, M=width)
-        return self.build(width=width)
+        return self.build(width=width, backbone_kind=backbone)
 
 
 def family(name: str) -> Family:
@@ -50,6 +50,20 @@ def family(name: str) -> Family:
         raise TrainingError(f"no network {name!r}; there are {', '.join(NAMES)}")
     module, attribute = _NETWORKS[name]
     return Family(name, getattr(importlib.import_module(module), attribute), name == "rdonet")
+
+
+def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> None:
+    """Load weights of the same kind of network, or Minnen's transforms into RDONet.
+
+    Raises `RuntimeError` or `ValueError` if they do not fit.
+    """
+    from codecs.rdonet.initialisation import adopt_transforms
+    from codecs.rdonet.network import RDONet
+
+    if isinstance(network, RDONet) and "g_a.0.weight" in trained:
+        adopt_transforms(network, trained)
+    else:
+        network.load_state_dict(trained)
 
 
 def autocast_transforms(network: nn.Module, device: torch.device) -> None:

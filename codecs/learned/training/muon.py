@@ -48,22 +48,20 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrices, roughly: [B, m, n] float32 to the same.
 
     Newton-Schulz iterations on the smaller Gram matrix, whose products are much smaller than the
-    kernels'; in float64, because squaring halves the digits.
+    kernels'.  Matrices of a norm below 1e-18 come back as next to nothing.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    # Twice, because squares of faint momentum underflow.
-    x = x / x.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
-    x = x / x.flatten(1).norm(dim=1).clamp_min(1e-30)[:, None, None]
-    gram = (x @ x.mT).double()
+    x = x / x.flatten(1).norm(dim=1).clamp_min(1e-18)[:, None, None]
+    gram = x @ x.mT
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    total = identity
     a, b, c = _QUINTIC
-    for _ in range(_ITERATIONS):
+    total = step = a * identity + b * gram + c * gram @ gram
+    for _ in range(_ITERATIONS - 1):
+        gram = step @ gram @ step
         step = a * identity + b * gram + c * gram @ gram
         total = step @ total
-        gram = step @ gram @ step
-    x = total.to(x.dtype) @ x
+    x = total @ x
     return x.mT if tall else x
 
 

@@ -18,6 +18,8 @@ class Settings:
     network: str
     preset: str
     width: int
+    backbone: str
+    """RDONet's; other networks have only one."""
     steps: int
     rates: tuple[float, ...]
     distortion: str

@@ -17,7 +17,12 @@ from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
-from codecs.learned.training.families import Family, autocast_transforms, training_masks
+from codecs.learned.training.families import (
+    Family,
+    autocast_transforms,
+    begin_with,
+    training_masks,
+)
 from codecs.learned.training.losses import LPIPS, LossWeights, distortion
 from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.schedule import Segment
@@ -84,7 +89,7 @@ class Learner:
         self.progress = progress
         self.lpips = lpips.to(device) if lpips is not None else None
         torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
-        self.network = family.create(settings.width).to(device)
+        self.network = family.create(settings.width, settings.backbone).to(device)
         if settings.crop % self.network.stride:
             raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
         self.ema: LatentCodecNetwork = family.build(**self.network.config).to(device)
@@ -228,11 +233,11 @@ class Learner:
         """The networks alone from another run's checkpoint, whose progress is returned."""
         tensors, state = checkpoint.load(path)
         try:
-            self.network.load_state_dict(checkpoint.part(tensors, "network"))
-            self.ema.load_state_dict(checkpoint.part(tensors, "ema"))
+            begin_with(self.network, checkpoint.part(tensors, "network"))
+            begin_with(self.ema, checkpoint.part(tensors, "ema"))
             return Progress.from_json(state)
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"--from {path} does not fit this network ({error}): give a checkpoint of the "
-                "same network and --width"
+                "same network and --width, or Minnen's for rdonet with --backbone gdn"
             ) from error
