@@ -53,7 +53,7 @@ def test_shapes(size):
     assert net.synthesis(d1).shape == x.shape
 
 
-@pytest.mark.parametrize("preset", ["paper", "compact", "original"])
+@pytest.mark.parametrize("preset", ["paper", "compact", "compact-gdn", "original"])
 def test_presets_train_and_rebuild_from_their_configuration(preset):
     net = RDONet.preset(preset, width=8)
     masks = random_masks(2, 2, 2, torch.Generator().manual_seed(1))

@@ -123,8 +123,9 @@ def adopt_transforms(network: RDONet, trained: Mapping[str, Tensor]) -> None:
     phases = upsampling_phases(trained["g_s.0.weight"]).flatten(0, 2)
     up = _first(first.up)
     up.weight.zero_()
-    up.weight[:, :n, 1:4, 1:4] = phases
-    up.weight[:, n:, 1:4, 1:4] = phases
+    centre = slice(up.weight.shape[2] // 2 - 1, up.weight.shape[2] // 2 + 2)
+    up.weight[:, :n, centre, centre] = phases
+    up.weight[:, n:, centre, centre] = phases
     assert up.bias is not None
     up.bias.copy_(trained["g_s.0.bias"].repeat_interleave(4))
 

@@ -132,14 +132,17 @@ class LatentSpaceUnit(nn.Module):
     """LS-Unit i: features down to its level, the latent sent there, features up again.
 
     `stride` s relates its grid to that of the finer neighbour; unit 1 of the CLIC 2022 network has
-    s = 1, "to maintain the correct downsampling factors".
+    s = 1, "to maintain the correct downsampling factors".  With stride 2, an `up_kernel` of 3
+    reaches as far as the transposed 5 x 5 convolution that such networks had before.
     """
 
-    def __init__(self, n: int, stride: int, prior: ConditionalHyperprior) -> None:
+    def __init__(
+        self, n: int, stride: int, prior: ConditionalHyperprior, up_kernel: int = 5
+    ) -> None:
         super().__init__()
         self.down = nn.Sequential(conv(n, n, 5, stride), GDN(n))
         self.bottom = conv(2 * n, n, 5, 1)
-        self.up = subpixel_conv(2 * n, n, stride, 5)
+        self.up = subpixel_conv(2 * n, n, stride, up_kernel)
         self.igdn = GDN(n, inverse=True)
         self.stride = stride
         self.prior = prior

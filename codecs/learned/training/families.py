@@ -41,7 +41,9 @@ class Family:
         """A freshly initialised network of `width` channels; `backbone` is RDONet's."""
         if self.name == "minnen":
             return self.build(N=width, M=width)
-        return self.build(width=width, backbone_kind=backbone)
+        return self.build(
+            width=width, backbone_kind=backbone, up_kernel=3 if backbone == "gdn" else 5
+        )
 
 
 def family(name: str) -> Family:
