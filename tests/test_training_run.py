@@ -338,8 +338,9 @@ def test_rdonet_starts_from_a_minnen_run(
     assert train.main(options("minnen", "first")) == 0
     trunk = tmp_path / "first" / "trunk.safetensors"
     start = ("--from", str(trunk))
-    assert train.main(options("rdonet", "wrong", *start)) == 2
+    assert train.main(options("rdonet", "second", *start)) == 2
     assert "--backbone gdn" in capsys.readouterr().err
+    # What could not begin does not stand in the way of what can.
     assert train.main(options("rdonet", "second", "--backbone", "gdn", *start)) == 0
     before = checkpoint.part(checkpoint.load(trunk)[0], "ema")
     model = weights.load(tmp_path / "second" / "rdonet-0.2.safetensors", "rdonet")

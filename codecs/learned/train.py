@@ -193,11 +193,11 @@ def _start_digest(options: argparse.Namespace) -> str | None:
     """SHA-256 of the checkpoint to start from, in hexadecimal; a run that has a checkpoint of its
     own does not look at it again."""
     from codecs.learned.training.errors import TrainingError
-    from codecs.learned.training.settings import load_settings
+    from codecs.learned.training.settings import CHECKPOINT, load_settings
 
     if options.start is None:
         return None
-    if (options.out / "checkpoint.safetensors").exists() and (options.out / "run.json").exists():
+    if (options.out / CHECKPOINT).exists() and (options.out / "run.json").exists():
         stored = load_settings(options.out / "run.json").get("start_digest")
         return None if stored is None else str(stored)
     try:

@@ -27,6 +27,7 @@ from codecs.learned.training.losses import LPIPS, LossWeights
 from codecs.learned.training.monitor import Monitor
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment, plan, segment_at
+from codecs.learned.training.settings import CHECKPOINT
 from codecs.learned.training.state import Learner, Progress
 from codecs.learned.training.stopping import Stopwatch
 
@@ -55,7 +56,7 @@ class Trainer:
         self.learner = Learner(
             self.family, settings, run.device, progress, lpips, any(p.gan for p in run.phases)
         )
-        self.checkpoint_path = run.out / "checkpoint.safetensors"
+        self.checkpoint_path = run.out / CHECKPOINT
         self.trunk_path = run.out / "trunk.safetensors"
 
     def _target(self, segment: Segment, trunk_rate: float) -> float:

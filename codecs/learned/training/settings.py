@@ -10,6 +10,9 @@ from typing import Any
 from codecs.learned.training.checkpoint import write_atomically
 from codecs.learned.training.errors import TrainingError
 
+CHECKPOINT = "checkpoint.safetensors"
+"""What a run resumes from, in its folder."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -66,11 +69,12 @@ def load_settings(path: Path) -> dict[str, Any]:
 def keep_settings(path: Path, settings: Settings) -> int:
     """Write the settings of a new run, or check that an old run had the same.
 
-    Returns the number of threads that the run began with, which alone may differ.
+    A run without a checkpoint has not begun: it may be given others.  Returns the number of
+    threads that the run began with, which alone may differ.
     Raises `TrainingError` that names what else does.
     """
     new = asdict(settings)
-    if not path.exists():
+    if not (path.exists() and (path.parent / CHECKPOINT).exists()):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(new, indent=2).encode())
         return settings.threads
