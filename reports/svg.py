@@ -17,7 +17,7 @@ from reports.wording import MetricText, clean, shorten
 
 WIDTH, HEIGHT = 860, 470
 LEFT, RIGHT, TOP, BOTTOM = 62, 216, 26, 52
-LABEL_CHARACTERS = 31
+LABEL_CHARACTERS = 26
 _R = 4.2  # radius of a marker
 
 

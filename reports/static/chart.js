@@ -93,7 +93,7 @@ function namesAtEnds(chart, [, right, top, bottom], x, y) {
     svg('title', {}, end.name),
     svg('path', {class: 'tie', d: `M${end.at[0].toFixed(1)} ${end.at[1].toFixed(1)}L${column - 8} ${heights[i].toFixed(1)}H${column}`}),
     end.shape ? svg('path', {class: 'swatch', d: end.shape, transform: `translate(${column + 8} ${heights[i].toFixed(1)})`}) : null,
-    svg('text', {x: column + 19, y: (heights[i] + 4).toFixed(1)}, shorten(end.name, 31))));
+    svg('text', {x: column + 19, y: (heights[i] + 4).toFixed(1)}, shorten(end.name, 26))));
 }
 
 // The figures of the point under the pointer, or of the one that the arrow keys have reached.
