@@ -48,11 +48,13 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrices, roughly: [B, m, n] float32 to the same.
 
     Newton-Schulz iterations on the smaller Gram matrix, whose products are much smaller than the
-    kernels'.  Matrices of a norm below 1e-18 come back as next to nothing.
+    kernels'.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = x / x.flatten(1).norm(dim=1).clamp_min(1e-18)[:, None, None]
+    # In float64, because squares of faint momentum underflow.
+    norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float64)
+    x = x / norm.clamp_min(1e-30).to(x.dtype)
     gram = x @ x.mT
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     a, b, c = _QUINTIC
