@@ -193,12 +193,13 @@ def _start_digest(options: argparse.Namespace) -> str | None:
     """SHA-256 of the checkpoint to start from, in hexadecimal; a run that has a checkpoint of its
     own does not look at it again."""
     from codecs.learned.training.errors import TrainingError
-    from codecs.learned.training.settings import CHECKPOINT, load_settings
+    from codecs.learned.training.settings import has_begun, load_settings
 
     if options.start is None:
         return None
-    if (options.out / CHECKPOINT).exists() and (options.out / "run.json").exists():
-        stored = load_settings(options.out / "run.json").get("start_digest")
+    stored_path = options.out / "run.json"
+    if has_begun(stored_path):
+        stored = load_settings(stored_path).get("start_digest")
         return None if stored is None else str(stored)
     try:
         with options.start.open("rb") as file:

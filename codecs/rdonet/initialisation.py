@@ -13,7 +13,6 @@ branches begin small (Zhang et al., ICLR 2019).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,6 +28,7 @@ from codecs.learned.layers import (
 )
 
 if TYPE_CHECKING:
+    from codecs.minnen.network import Minnen
     from codecs.rdonet.network import RDONet
 
 LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
@@ -73,40 +73,28 @@ def initialise(network: RDONet) -> None:
 
 
 @torch.no_grad()
-def adopt_transforms(network: RDONet, trained: Mapping[str, Tensor]) -> None:
+def adopt_transforms(network: RDONet, trained: Minnen) -> None:
     """Give a fresh network the analysis and synthesis of a trained `Minnen` network.
 
     With the `gdn` backbone and blocks of 16 x 16 alone, RDONet's transforms contain those of Minnen
-    et al. 2018, which train several times as fast: afterwards t₁ is exactly that network's y, and
-    the synthesis makes the same picture of it.  Entropy models stay as they were drawn, and the
-    deeper levels begin by sending means of y.
+    et al. 2018, which train several times as fast: afterwards t₁ is that network's y but for a
+    nearly linear GDN, and the synthesis makes the same picture of it.  Entropy models stay as they
+    were drawn, and the deeper levels begin by sending means of y.
 
-    `trained` is the state dict; raises `ValueError` if it does not fit.
+    Raises `ValueError` if the networks do not fit.
     """
     n = network.width
-    missing = [name for name in ("g_a.6.weight", "g_s.6.weight") if name not in trained]
-    if missing:
-        raise ValueError(f"no {missing[0]}: not the weights of a Minnen network")
-    widths = {*trained["g_a.0.weight"].shape[:1], *trained["g_a.6.weight"].shape[:2]}
+    widths = {trained.config["N"], trained.config["M"]}
     if network.backbone_kind != "gdn" or widths != {n}:
         raise ValueError(
             f"Minnen of widths {sorted(widths)} fits RDONet of that width with the gdn backbone, "
             f"not of width {n} with the {network.backbone_kind} backbone"
         )
-
-    def take(layer: nn.Module, prefix: str) -> None:
-        start = prefix + "."
-        layer.load_state_dict(
-            {k[len(start) :]: v for k, v in trained.items() if k.startswith(start)}
-        )
-
     first = network.unit(1)
-    for i, layer in enumerate(network.analysis):
-        take(layer, f"g_a.{i}")
-    take(first.down[0], "g_a.6")
-    take(first.igdn, "g_s.1")
-    for i, layer in enumerate(network.synthesis):
-        take(layer, f"g_s.{i + 2}")
+    _, *theirs = trained.g_s
+    mine = (*network.analysis, first.down[0], first.igdn, *network.synthesis)
+    for layer, source in zip(mine, (*trained.g_a, *theirs), strict=True):
+        layer.load_state_dict(source.state_dict())
     for level in (1, 2, 3):
         unit = network.unit(level)
         gdns = [unit.down[1]] if level == 1 else [unit.down[1], unit.igdn]
@@ -120,14 +108,16 @@ def adopt_transforms(network: RDONet, trained: Mapping[str, Tensor]) -> None:
     first.bottom.weight[:, :n, 2, 2] = torch.eye(n)
     # The transposed convolution of y as a sub-pixel convolution; the deeper features, which stand
     # in for y, go through the same.
-    phases = upsampling_phases(trained["g_s.0.weight"]).flatten(0, 2)
+    source = trained.g_s[0]
+    assert isinstance(source, nn.ConvTranspose2d)
     up = _first(first.up)
     up.weight.zero_()
     centre = slice(up.weight.shape[2] // 2 - 1, up.weight.shape[2] // 2 + 2)
-    up.weight[:, :n, centre, centre] = phases
-    up.weight[:, n:, centre, centre] = phases
+    phases = upsampling_phases(source.weight).flatten(0, 2)
+    up.weight[:, :, centre, centre] = phases.repeat(1, 2, 1, 1)
     assert up.bias is not None
-    up.bias.copy_(trained["g_s.0.bias"].repeat_interleave(4))
+    assert source.bias is not None
+    up.bias.copy_(source.bias.repeat_interleave(4))
 
 
 def _initialise_block(block: nn.Module) -> None:

@@ -41,9 +41,9 @@ class Family:
         """A freshly initialised network of `width` channels; `backbone` is RDONet's."""
         if self.name == "minnen":
             return self.build(N=width, M=width)
-        return self.build(
-            width=width, backbone_kind=backbone, up_kernel=3 if backbone == "gdn" else 5
-        )
+        from codecs.rdonet.network import RDONet
+
+        return RDONet.preset("compact-gdn" if backbone == "gdn" else "compact", width=width)
 
 
 def family(name: str) -> Family:
@@ -59,13 +59,20 @@ def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> No
 
     Raises `RuntimeError` or `ValueError` if they do not fit.
     """
+    from codecs.minnen.network import Minnen
     from codecs.rdonet.initialisation import adopt_transforms
     from codecs.rdonet.network import RDONet
 
-    if isinstance(network, RDONet) and "g_a.0.weight" in trained:
-        adopt_transforms(network, trained)
-    else:
+    if not (isinstance(network, RDONet) and "g_a.0.weight" in trained):
         network.load_state_dict(trained)
+        return
+    try:
+        latents, width = trained["g_a.6.weight"].shape[:2]
+        minnen = Minnen(N=width, M=latents)
+        minnen.load_state_dict(trained)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"not the weights of a Minnen network: {error}") from error
+    adopt_transforms(network, minnen)
 
 
 def autocast_transforms(network: nn.Module, device: torch.device) -> None:

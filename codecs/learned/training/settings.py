@@ -66,6 +66,11 @@ def load_settings(path: Path) -> dict[str, Any]:
     return dict(stored)
 
 
+def has_begun(path: Path) -> bool:
+    """Whether the run whose settings are kept at `path` has something to resume from."""
+    return path.exists() and (path.parent / CHECKPOINT).exists()
+
+
 def keep_settings(path: Path, settings: Settings) -> int:
     """Write the settings of a new run, or check that an old run had the same.
 
@@ -74,7 +79,7 @@ def keep_settings(path: Path, settings: Settings) -> int:
     Raises `TrainingError` that names what else does.
     """
     new = asdict(settings)
-    if not (path.exists() and (path.parent / CHECKPOINT).exists()):
+    if not has_begun(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(new, indent=2).encode())
         return settings.threads
