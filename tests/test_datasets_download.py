@@ -104,7 +104,7 @@ def test_part_that_is_complete_or_too_long_is_dropped(tmp_path):
 
 def test_wrong_digest_is_refused_and_leaves_nothing(tmp_path):
     with (
-        serve({"a.bin": CONTENT[:-1] + b"?"}) as server,
+        serve({"a.bin": CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])}) as server,
         pytest.raises(DownloadError, match=f"a.bin.*{DIGEST}"),
     ):
         get(server.url + "a.bin", tmp_path / "a.bin")
