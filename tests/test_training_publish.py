@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from PIL import Image as PillowImage
 
-from codecs.base import CodecUnavailable, Image
+from codecs.base import Image
 from codecs.learned import weights
 from codecs.learned.training import families, publish
 from codecs.minnen.codec import MinnenCodec
@@ -58,14 +57,15 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     assert path.stat().st_size < 0.6 * trained.stat().st_size
     original, published = weights.load(trained, name), weights.load(path, name)
     assert original.parameters.keys() == published.parameters.keys()
-    for key, value in original.parameters.items():
+    network = families.family(name).create(8)
+    network.load_state_dict(original.parameters)
+    network.clear_unused()
+    for key, value in network.state_dict().items():
         worst = (published.parameters[key] - value).abs()
+        allowed = value.abs() * 2.0**-11 + 1e-6
         if value.ndim == 4:
-            dims = (2, 3) if value.shape[2] > 1 else (1, 2, 3)
-            steps = value.abs().amax(dims, keepdim=True) / 127
-            assert bool((worst <= 0.51 * steps + 1e-6).all())
-        else:
-            assert not worst.any()
+            allowed = allowed + 0.51 * value.abs().amax((1, 2, 3), keepdim=True) / 127
+        assert bool((worst <= allowed).all())
 
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -87,14 +87,15 @@ def test_thresholds_are_calibrated_on_the_pictures(tmp_path: Path, photo: Image)
     PillowImage.fromarray(photo[:128, :128]).save(pictures / "a.png")
     trained = make_run(run, "rdonet")
     arguments = [str(run), "--into", str(tmp_path / "into"), "--valid", str(pictures)]
-    arguments += ["--cache", str(tmp_path / "cache"), "--calibrate", "1", "--trunk"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--calibrate", "1"]
+    arguments += ["--logs", str(tmp_path / "logs"), "--trunk"]
     (tmp_path / "trunk").mkdir()
     assert publish.main([*arguments, str(tmp_path / "trunk")]) == 2  # it has no logs
     assert publish.main([*arguments, str(run)]) == 2  # its logs would lie over the run's own
     assert not (tmp_path / "into").exists()
     make_run(tmp_path / "trunk", "rdonet")
     assert publish.main([*arguments, str(tmp_path / "trunk")]) == 0
-    assert (tmp_path / "into" / "trunk" / "train.csv").is_file()
+    assert (tmp_path / "logs" / "trunk" / "train.csv").is_file()
     card = weights.load(tmp_path / "into" / trained.name, "rdonet").card
     found = card["thresholds_calibrated"]
     assert card["config"]["thresholds"] == {k: found[k] for k in ("t64", "t32")}
@@ -128,20 +129,3 @@ def test_unfinished_models_are_published_on_request_only(
     assert "holds no finished model" in capsys.readouterr().err
     assert not (tmp_path / "into").exists()
     assert publish.main([*arguments, "--unfinished"]) == 0
-
-
-def test_kernels_of_zeros_stay_zeros() -> None:
-    encoded = weights.eight_bit({"k": torch.zeros(2, 3, 1, 1), "n": torch.tensor([3])})
-    assert encoded["k"].dtype == torch.int8
-    assert torch.equal(weights.expand(encoded)["k"], torch.zeros(2, 3, 1, 1))
-    assert weights.expand(encoded)["n"].tolist() == [3]
-
-
-@pytest.mark.parametrize("shape", [(5,), (2, 2), (1, 3), (2, 3, 1, 1), ()])
-def test_steps_that_do_not_fit_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    path = tmp_path / "w.safetensors"
-    tensors = {"k": torch.ones(2, 3, 1, 1, dtype=torch.int8), "steps.k": torch.ones(shape)}
-    card = json.dumps({"architecture": "minnen"})
-    path.write_bytes(safetensors.torch.save(tensors, {"card": card}))
-    with pytest.raises(CodecUnavailable, match="kernels and steps do not fit"):
-        weights.load(path, "minnen")

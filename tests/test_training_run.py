@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -311,6 +312,42 @@ def test_starts_from_the_trunk_of_another_run(
     assert origin["steps"] == state["step"] == 12
     trunk.unlink()  # a run that has begun does not need it again
     assert train.main(second) == 0
+
+
+def test_starts_from_a_finished_model(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(arguments(data, tmp_path / "first")) == 0
+    path = tmp_path / "first" / "rdonet-0.2.safetensors"
+    model = weights.load(path, "rdonet")
+    follow, choose = tmp_path / "follow.toml", tmp_path / "choose.toml"
+    phase = '[[phase]]\nshare = 1.0\nlr = 1e-9\nper_rate = true\nmask = "variance"\n'
+    last = model.card["training"]["phases"][-1]
+    for term in ("ms_ssim", "lpips", "gan"):
+        phase += f"{term} = {last[term]}\n"
+    follow.write_text(phase)
+    choose.write_text(phase + "thresholds = [5, 20]\n")
+    for schedule in (follow, choose):
+        options = arguments(data, tmp_path / schedule.stem, "--from", str(path))
+        options[2] = str(schedule)
+        assert train.main(options) == 0
+    stored, following = checkpoint.load(tmp_path / "follow" / "trunk.safetensors")
+    for part in ("network", "ema"):
+        for name, tensor in checkpoint.part(stored, part).items():
+            assert torch.equal(tensor, model.parameters[name])
+    lambda_eff = model.card["training"]["lambda_eff"]
+    assert math.exp(following["controller"]["log_lambda"]) == pytest.approx(lambda_eff)
+    assert following["thresholds"] == model.card["config"]["thresholds"]
+    assert following["thresholds_lambda"] == pytest.approx(lambda_eff)
+    assert following["earlier_steps"] == model.card["training"]["steps"]
+    _, after = checkpoint.load(tmp_path / "choose" / "checkpoint.safetensors")
+    assert after["thresholds"] == {"t64": 5, "t32": 20}
+
+    damaged = tmp_path / "damaged.safetensors"
+    card = {"architecture": "rdonet", "config": {}}
+    weights.save(damaged, model.parameters, {}, card)
+    assert train.main(arguments(data, tmp_path / "run", "--from", str(damaged))) == 2
+    assert "does not fit this network ('training')" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, b"not a checkpoint"])

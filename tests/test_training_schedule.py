@@ -71,6 +71,21 @@ def test_learning_rate_falls_geometrically_after_warming_up() -> None:
     )
 
 
+def test_schedules_may_set_thresholds(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.toml"
+
+    def load(value: str) -> bool | tuple[float, float]:
+        path.write_text(f"[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nthresholds = {value}\n")
+        (phase,) = load_phases(str(path))
+        return phase.thresholds
+
+    assert load("[5, 20.5]") == (5.0, 20.5)
+    assert load("true") is True
+    for wrong in ("[5]", "7", '["a", "b"]', "[5, 6, 7]"):
+        with pytest.raises(TrainingError, match=r"thresholds are true, false or \[t64, t32\]"):
+            load(wrong)
+
+
 def test_rate_and_adversary_come_in_late() -> None:
     phase = Phase(1.0, 1e-3, per_rate=True, rate_warm_up=0.2, gan=1e-4, gan_delay=0.05)
     (segment,) = plan([phase], 1000, [0.1])

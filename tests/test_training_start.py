@@ -148,3 +148,17 @@ def test_rdonet_refuses_transforms_that_do_not_fit(width: int, backbone: str) ->
         )
     with pytest.raises(ValueError, match="not the weights of a Minnen"):
         families.begin_with(RDONet(width=16), {"g_a.0.weight": torch.zeros(1)})
+
+
+def test_jitter_varies_thresholds_within_its_range(picture: Tensor) -> None:
+    """Partitions of a training step are those of thresholds times e^u, |u| <= jitter."""
+    base = {"t64": 60.0, "t32": 240.0}
+
+    def mean_level(factor: float, jitter: float = 0.0, seed: int = 0) -> float:
+        masks = families.training_masks("variance", picture, seed, factor, base, jitter)
+        return float(masks.levels().float().mean())
+
+    assert {mean_level(1, 0, seed) for seed in range(5)} == {mean_level(1)}
+    wide = {mean_level(1, 2.0, seed) for seed in range(20)}
+    assert len(wide) > 3
+    assert mean_level(0.13) <= min(wide) < max(wide) <= mean_level(7.4)

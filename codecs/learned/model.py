@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from codecs.learned.layers import MaskedConv2d
+
 
 @dataclass(frozen=True)
 class ForwardOutput:
@@ -53,6 +55,13 @@ class LatentCodecNetwork(nn.Module, ABC):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A freshly initialised network with the constructor arguments `config`."""
         return cls(**config)
+
+    @torch.no_grad()
+    def clear_unused(self) -> None:
+        """Set weights that nothing depends on to 0: weights files leave them out."""
+        for module in self.modules():
+            if isinstance(module, MaskedConv2d):
+                module.weight.copy_(module.causal_weight)
 
 
 @functools.lru_cache(maxsize=64)

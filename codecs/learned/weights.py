@@ -1,7 +1,7 @@
 """Weights files: safetensors with a card, never pickles.
 
-A file holds the network's parameters (float32, float16 to halve it, or 8-bit integers with their
-`steps.*`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
+A file holds the network's parameters (float32, float16 to halve it, or kernels in 8 bits, see
+`eightbit`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
 file's metadata, says what the network is and how it was trained:
 
     {"architecture": "minnen", "config": {"N": 192, "M": 192}, "point": {"lambda": 0.013},
@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from codecs.base import CodecUnavailable, Point
+from codecs.learned import eightbit
+from codecs.learned.model import LatentCodecNetwork
 
 TABLES = "tables."
-STEPS = "steps."
 _MAX_FILE = 1 << 30
 
 
@@ -69,7 +70,7 @@ def save(
     for name, value in parameters.items():
         value = value.detach().cpu()
         if value.is_floating_point():
-            short = half or name.startswith(STEPS)
+            short = half or name.startswith(eightbit.STEPS)
             value = value.to(torch.float16 if short else torch.float32)
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} has values that are not finite" + " in 16 bits" * half)
@@ -123,49 +124,29 @@ def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def eight_bit(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters with kernels as int8 and float16 steps; what `save` then writes.
+def rounded(
+    network: LatentCodecNetwork, half: bool = False, eight_bit: bool = False
+) -> dict[str, Tensor]:
+    """Give the network the values that a file of fewer bits keeps; returns what to `save`.
 
-    Kernels [n, m, k, k] have steps [n, m], or [n, 1] if k = 1: a layer that begins as an identity
-    has few large kernels among many small ones, which a common step would drown.  All other
-    parameters are few and stay as they are.  `expand` gives the values that the codec uses.
+    `half` rounds all to 16 bits, `eight_bit` kernels to 8 and the rest to 16.
     """
-    encoded = {}
-    for name, value in parameters.items():
-        if value.ndim != 4 or not value.is_floating_point():
-            encoded[name] = value
-            continue
-        value = value.detach().cpu()
-        largest = value.abs().amax((2, 3))
-        if value.shape[2] == 1:
-            largest = largest.amax(1, keepdim=True)
-        steps = (largest / 127).clamp_min(1e-6).to(torch.float16)
-        levels = torch.round(value / steps.to(torch.float32)[:, :, None, None])
-        encoded[name] = levels.clamp(-127, 127).to(torch.int8)
-        encoded[STEPS + name] = steps
-    return encoded
+    if not (half or eight_bit):
+        return dict(network.state_dict())
+    if eight_bit:
+        network.clear_unused()
+    stored = half_precision(network.state_dict())
+    if eight_bit:
+        stored = eightbit.encode(stored)
+    network.load_state_dict(eightbit.expand(stored))
+    return stored
 
 
-def expand(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `eight_bit`; parameters without steps stay as they are.
+def load(path: Path, architecture: str | None = None) -> Weights:
+    """Read a weights file, of any architecture if `None`.
 
-    Raises `ValueError` if steps do not fit their kernels.
+    Raises `CodecUnavailable` that names what is wrong with it.
     """
-    values = {}
-    for name, value in encoded.items():
-        steps = encoded.get(STEPS + name)
-        if steps is not None:
-            n, m = (*value.shape, 0, 0)[:2]
-            if value.ndim != 4 or steps.shape not in ((n, m), (n, 1)):
-                raise ValueError(f"{list(steps.shape)} steps for {name} {list(value.shape)}")
-            value = value.to(torch.float32) * steps.to(torch.float32)[:, :, None, None]
-        if not name.startswith(STEPS):
-            values[name] = value
-    return values
-
-
-def load(path: Path, architecture: str) -> Weights:
-    """Read a weights file.  Raises `CodecUnavailable` that names what is wrong with it."""
     try:
         if path.stat().st_size > _MAX_FILE:
             raise CodecUnavailable(f"{path}: larger than {_MAX_FILE} bytes")
@@ -176,11 +157,11 @@ def load(path: Path, architecture: str) -> Weights:
         found = card["architecture"]
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CodecUnavailable(f"{path}: not a weights file of this project ({error})") from error
-    if found != architecture:
+    if architecture not in (None, found):
         raise CodecUnavailable(f"{path}: weights of {found!r}, not of {architecture!r}")
     floats = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
     try:
-        floats = expand(floats)
+        floats = eightbit.expand(floats)
     except ValueError as error:
         raise CodecUnavailable(f"{path}: kernels and steps do not fit ({error})") from error
     return Weights(path, floats, card, hashlib.sha256(data).digest())

@@ -57,20 +57,15 @@ def export(
 
     `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training.
     With `half`, the network's own parameters are rounded to 16 bits first; with `eight_bit`, its
-    kernels to 8.
+    kernels to 8 and the rest to 16.
     """
-    if half:
-        network.load_state_dict(weights.half_precision(network.state_dict()))
-    stored = network.state_dict()
-    if eight_bit:
-        stored = weights.eight_bit(stored)
-        network.load_state_dict(weights.expand(stored))
+    stored = weights.rounded(network, half, eight_bit)
     scales = ScaleTable.build(SCALE_FLOOR)
     tables = HyperlatentCoder.export(network.prior)
     named: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
     named |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, stored, named, card, half)
+    return weights.save(path, stored, named, card, half or eight_bit)
 
 
 class MinnenModel:

@@ -53,16 +53,12 @@ def export(
 
     `card` holds `point` = {"parameter": ..., "value": ...} and whatever describes the training;
     thresholds and objective are stored with the network's configuration.  With `half`, the
-    network's own parameters are rounded to 16 bits first; with `eight_bit`, its kernels to 8.
+    network's own parameters are rounded to 16 bits first; with `eight_bit`, its kernels to 8 and
+    the rest to 16.
     """
-    if half:
-        network.load_state_dict(weights.half_precision(network.state_dict()))
-    stored = network.state_dict()
-    if eight_bit:
-        stored = weights.eight_bit(stored)
-        network.load_state_dict(weights.expand(stored))
+    stored = weights.rounded(network, half, eight_bit)
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
-    return weights.save(path, stored, make_tables(network), card, half)
+    return weights.save(path, stored, make_tables(network), card, half or eight_bit)
 
 
 class RDONetModel:

@@ -135,6 +135,20 @@ class RDONet(LatentCodecNetwork):
     def objective(self, value: Objective) -> None:
         self.config["objective"] = asdict(value)
 
+    @torch.no_grad()
+    def clear_unused(self) -> None:
+        super().clear_unused()
+        # Nothing lies below unit 3: its layers multiply d₄ by these.
+        unit, n = self.unit(3), self.width
+        for layer, inputs in (
+            (unit.bottom, slice(n, None)),
+            (unit.up[0], slice(n)),
+            (unit.prior.hyper_analysis[0], slice(n, 2 * n)),
+            (unit.prior.condition, slice(-n, None)),
+        ):
+            assert isinstance(layer, nn.Conv2d)
+            layer.weight[:, inputs] = 0
+
     def unit(self, level: int) -> LatentSpaceUnit:
         """The LS-Unit of level 1, 2 or 3."""
         unit = self.units[level - 1]

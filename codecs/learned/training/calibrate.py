@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -28,14 +28,16 @@ _SMOOTHING = 0.98
 _RANGE = math.log(100.0)
 
 # (bpp, -dMSE/dR, -d(1 - MS-SSIM)/dR) of Cheng et al. 2020 on CLIC, from their published points:
-# 1/Λ is the slope of D.  A slope of 0.7 per bpp is assumed for LPIPS.
+# 1/Λ is the slope of D.
 _SLOPES = (
     (0.106, 5.9e-3, 0.344),
     (0.180, 2.6e-3, 0.178),
     (0.284, 1.25e-3, 0.076),
     (0.425, 5.2e-4, 0.036),
 )
-_LPIPS_SLOPE = 0.7
+# LPIPS (SqueezeNet) of this project's RDONet: the slope at 0.15 bpp and its power of the rate, from
+# the Λ that control found for 0.075, 0.15 and 0.3 bpp (as in docs/logs/rdonet-lpips-64).
+_LPIPS_SLOPE, _LPIPS_POWER = 0.5, -2.2
 
 
 def first_lambda(rate: float, weights: LossWeights) -> float:
@@ -50,8 +52,8 @@ def first_lambda(rate: float, weights: LossWeights) -> float:
         power = top / sum((x - mx) ** 2 for x in xs)
         return math.exp(my + power * (math.log(rate) - mx))
 
-    total = weights.mse * slope(1) + weights.ms_ssim * slope(2) + weights.lpips * _LPIPS_SLOPE
-    return 1.0 / total
+    lpips = _LPIPS_SLOPE * (rate / 0.15) ** _LPIPS_POWER
+    return 1.0 / (weights.mse * slope(1) + weights.ms_ssim * slope(2) + weights.lpips * lpips)
 
 
 @dataclass
@@ -106,8 +108,8 @@ class RateController:
         return cls(**state)
 
 
-T64_GRID = tuple(3.125 * 2.0**k for k in range(11))
-RATIO_GRID = (1.0, 2.0, 4.0, 8.0, 16.0)
+THRESHOLD_GRID = tuple(0.78125 * 2.0**k for k in range(14))
+"""Luma variances on the 8-bit scale, up to 6400."""
 
 
 @torch.no_grad()
@@ -117,30 +119,43 @@ def calibrate_thresholds(
     lambda_eff: float,
     weights: LossWeights,
     lpips: LPIPS | None,
-) -> tuple[VarianceThresholds, dict[tuple[float, float], float]]:
-    """The thresholds of least mean J = Λ·D + R on `batches`, and J by (T64, T32/T64).
+) -> tuple[VarianceThresholds, dict[VarianceThresholds, float]]:
+    """The thresholds of least mean J = Λ·D + R on `batches`, and J of all that were tried.
 
-    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  Each pair of a 11 x 5
-    grid is tried with the network in evaluation mode; encoder features are computed once.  D has
-    no adversarial term and R no mask bits (at most 0.0012 bpp).
+    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  From the finest
+    partition, each threshold in turn takes its best value in `THRESHOLD_GRID` until neither
+    changes, with the network in evaluation mode.  D has no adversarial term and R no mask bits (at
+    most 0.0012 bpp).
     """
     was_training = network.training
     network.eval()
-    costs: dict[tuple[float, float], float] = {}
-    for x in batches:
-        features = network.features(x)
-        pixels = x.shape[2] * x.shape[3]
-        seen: dict[bytes, float] = {}
-        for t64 in T64_GRID:
-            for ratio in RATIO_GRID:
-                masks = variance_masks(x, VarianceThresholds(t64, t64 * ratio))
-                key = masks.levels().cpu().numpy().tobytes()
-                if key not in seen:
-                    d, outputs = network.code(features, masks)
-                    bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
-                    cost, _ = distortion(x, network.synthesis(d), weights, lpips)
-                    seen[key] = float(lambda_eff * cost + bits / (pixels * len(x)))
-                costs[t64, ratio] = costs.get((t64, ratio), 0.0) + seen[key] / len(batches)
+    features = [network.features(x) for x in batches]
+    seen: dict[tuple[int, bytes], float] = {}
+
+    def batch_cost(number: int, thresholds: VarianceThresholds) -> float:
+        x = batches[number]
+        masks = variance_masks(x, thresholds)
+        key = (number, masks.levels().cpu().numpy().tobytes())
+        if key not in seen:
+            d, outputs = network.code(features[number], masks)
+            bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
+            cost, _ = distortion(x, network.synthesis(d), weights, lpips)
+            pixels = x.shape[0] * x.shape[2] * x.shape[3]
+            seen[key] = float(lambda_eff * cost + bits / pixels)
+        return seen[key]
+
+    costs: dict[VarianceThresholds, float] = {}
+
+    def cost(thresholds: VarianceThresholds) -> float:
+        if thresholds not in costs:
+            each = [batch_cost(number, thresholds) for number in range(len(batches))]
+            costs[thresholds] = sum(each) / len(each)
+        return costs[thresholds]
+
+    best, before = VarianceThresholds(THRESHOLD_GRID[0], THRESHOLD_GRID[0]), None
+    while best != before:
+        before = best
+        best = min((replace(best, t32=t) for t in THRESHOLD_GRID), key=cost)
+        best = min((replace(best, t64=t) for t in THRESHOLD_GRID), key=cost)
     network.train(was_training)
-    t64, ratio = min(costs, key=costs.__getitem__)
-    return VarianceThresholds(t64, t64 * ratio), costs
+    return best, costs

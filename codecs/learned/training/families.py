@@ -126,12 +126,18 @@ def export(
 
 
 def training_masks(
-    kind: str, x: Tensor, seed: int, lambda_scale: float, thresholds: Mapping[str, float] | None
+    kind: str,
+    x: Tensor,
+    seed: int,
+    lambda_scale: float,
+    thresholds: Mapping[str, float] | None,
+    jitter: float = 0.0,
 ) -> Any:
     """Block partitions for a training batch x [B, 3, H, W]: a function of its arguments alone.
 
     `finest`: all blocks of 16 x 16; `random`; or `variance` with both thresholds multiplied by
-    `lambda_scale` and by e^u, u uniform in ±0.3, so that the network is not tied to one threshold.
+    `lambda_scale` and by e^u, u uniform in ±`jitter`, so that the network is not tied to one
+    threshold.
     """
     from codecs.rdonet.masks import (
         Masks,
@@ -147,6 +153,6 @@ def training_masks(
         return Masks.uniform(1, len(x), *grid)
     if kind == "random":
         return random_masks(len(x), *grid, generator)
-    jitter = math.exp(0.6 * float(torch.rand((), generator=generator)) - 0.3)
+    factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
     base = VarianceThresholds(**(thresholds or {}))
-    return variance_masks(x, base.scaled(lambda_scale * jitter))
+    return variance_masks(x, base.scaled(lambda_scale * factor))

@@ -28,6 +28,7 @@ from codecs.learned.training.monitor import Monitor
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment, plan, segment_at
 from codecs.learned.training.settings import CHECKPOINT
+from codecs.learned.training.start import start_from
 from codecs.learned.training.state import Learner, Progress
 from codecs.learned.training.stopping import Stopwatch
 
@@ -92,14 +93,14 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
-        stored = self.learner.start_from(path)
+        stored = start_from(self.learner, path)
         progress = self.progress
         progress.controller, progress.weights = stored.controller, stored.weights
         progress.thresholds = stored.thresholds
         progress.thresholds_lambda = stored.thresholds_lambda
         progress.earlier_steps = stored.earlier_steps + stored.step
         progress.earlier_cpu = stored.earlier_cpu + stored.cpu
-        self.run.say(f"starting from {path}, step {stored.step:,} of its run")
+        self.run.say(f"starting from {path}, {stored.step:,} steps into its run")
 
     def _make_batch(self, step: int) -> Tensor:
         settings = self.run.settings
@@ -150,7 +151,10 @@ class Trainer:
         controller.centre = log_lambda
         if phase.reset:
             self.learner.reset_optimisers()
-        if phase.thresholds and self.family.masked:
+        if isinstance(phase.thresholds, tuple):
+            progress.thresholds = dict(zip(("t64", "t32"), phase.thresholds, strict=True))
+            progress.thresholds_lambda = controller.lambda_eff
+        elif phase.thresholds and self.family.masked:
             self._calibrate(phase.weights)
         rate = "trunk" if segment.branch is None else f"{target:g} bpp"
         masks = f", {phase.mask} masks" if self.family.masked else ""

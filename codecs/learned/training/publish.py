@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="the runs that it started from, whose logs go along",
     )
+    p.add_argument("--logs", type=Path, help="folder of the runs' logs; default: that of --into")
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
 
@@ -82,9 +83,10 @@ def publish(options: argparse.Namespace) -> None:
     for model in models:
         _publish_model(model, options.into / model.name, pictures, options)
     for run in runs:
-        (options.into / run.name).mkdir(exist_ok=True)
+        folder = (options.logs or options.into) / run.name
+        folder.mkdir(parents=True, exist_ok=True)
         for name in LOGS:
-            shutil.copyfile(run / name, options.into / run.name / name)
+            shutil.copyfile(run / name, folder / name)
 
 
 def _publish_model(
@@ -107,7 +109,7 @@ def _publish_model(
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     pictures = pictures[: options.count]
     before, _ = evaluate(network, pictures, cpu)
-    network.load_state_dict(weights.expand(weights.eight_bit(network.state_dict())))
+    weights.rounded(network, eight_bit=True)
     after, _ = evaluate(network, pictures, cpu)
     network.load_state_dict(loaded.parameters)
 

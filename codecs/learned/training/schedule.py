@@ -42,12 +42,15 @@ class Phase:
     """Part of the phase, at most 1000 steps, in which the discriminator learns alone."""
     mask: str = "random"
     """Block partitions of codecs that have them, see `families.training_masks`."""
+    jitter: float = 0.3
+    """Variance thresholds are multiplied by e^u, u uniform in ± this, at each step."""
     per_rate: bool = False
     """Part of the branches, not of the trunk."""
     control: bool = False
     """Λ follows the target rate during this phase; otherwise it is frozen."""
-    thresholds: bool = False
-    """Calibrate the variance thresholds when the phase begins."""
+    thresholds: bool | tuple[float, float] = False
+    """When the phase begins, calibrate the variance thresholds, or set them to (64 x 64, 32 x 32);
+    from there they follow Λ."""
     reset: bool = False
     """Reset Adam's state when the phase begins: for phases that change the loss."""
     warm_up: int = 0
@@ -161,7 +164,7 @@ def load_phases(preset: str) -> tuple[Phase, ...]:
         )
     try:
         rows = tomllib.loads(path.read_text())["phase"]
-        phases = tuple(Phase(**row) for row in rows)
+        phases = tuple(_phase(row) for row in rows)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         names = ", ".join(f.name for f in fields(Phase))
         raise TrainingError(
@@ -169,6 +172,16 @@ def load_phases(preset: str) -> tuple[Phase, ...]:
         ) from error
     check_phases(phases)
     return phases
+
+
+def _phase(row: Mapping[str, Any]) -> Phase:
+    match row.get("thresholds", False):
+        case bool():
+            return Phase(**row)
+        case [int() | float() as t64, int() | float() as t32]:
+            return Phase(**{**row, "thresholds": (float(t64), float(t32))})
+        case other:
+            raise TypeError(f"thresholds are true, false or [t64, t32], not {other!r}")
 
 
 def check_phases(phases: Sequence[Phase]) -> None:
@@ -197,7 +210,8 @@ def restrict(
     if mask is None:
         return tuple(changed)
     return tuple(
-        replace(p, mask=mask, thresholds=p.thresholds and mask == "variance") for p in changed
+        replace(p, mask=mask, thresholds=p.thresholds if mask == "variance" else False)
+        for p in changed
     )
 
 

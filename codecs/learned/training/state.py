@@ -17,12 +17,7 @@ from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
-from codecs.learned.training.families import (
-    Family,
-    autocast_transforms,
-    begin_with,
-    training_masks,
-)
+from codecs.learned.training.families import Family, autocast_transforms, training_masks
 from codecs.learned.training.losses import LPIPS, LossWeights, distortion
 from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.schedule import Segment
@@ -127,9 +122,8 @@ class Learner:
         mask = None
         if self.family.masked:
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
-            mask = training_masks(
-                phase.mask, x, mask_seed, progress.threshold_scale, progress.thresholds
-            )
+            scale, thresholds = progress.threshold_scale, progress.thresholds
+            mask = training_masks(phase.mask, x, mask_seed, scale, thresholds, phase.jitter)
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask)
         bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])
@@ -228,16 +222,3 @@ class Learner:
             return Progress.from_json(state)
         except (RuntimeError, KeyError, TypeError) as error:
             raise TrainingError(f"{path} does not fit this network ({error})") from error
-
-    def start_from(self, path: Path) -> Progress:
-        """The networks alone from another run's checkpoint, whose progress is returned."""
-        tensors, state = checkpoint.load(path)
-        try:
-            begin_with(self.network, checkpoint.part(tensors, "network"))
-            begin_with(self.ema, checkpoint.part(tensors, "ema"))
-            return Progress.from_json(state)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"--from {path} does not fit this network ({error}): give a checkpoint of the "
-                "same network and --width, or Minnen's for rdonet with --backbone gdn"
-            ) from error

@@ -1,0 +1,97 @@
+"""Kernels in 8 bits, for weights files of a quarter of the size.
+
+A kernel [n, m, k, k] is stored as integers and as float16 steps [n, 1], or [n, m] where one step
+for each output would drown many small kernels beside few large ones, as in layers that begin as an
+identity.  Taps that are 0 for all outputs (masked ones, and inputs that are always 0) are left out:
+the integers are then [n, count], and `taps.*` [m, k, k] tells which are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+STEPS = "steps."
+TAPS = "taps."
+COARSE = 4e-4
+"""Largest error of steps [n, 1], as a part of the kernel's energy: RDONet lost 1.4 % of rate and
+0.15 dB with such steps everywhere, and 0.02 dB with them up to here."""
+_LARGEST = 1 << 28
+
+
+def encode(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters with kernels in 8 bits; all others are few and stay as they are.
+
+    `expand` gives the values that the codec uses.
+    """
+    encoded = {}
+    for name, value in parameters.items():
+        if value.ndim != 4 or not value.is_floating_point():
+            encoded[name] = value
+            continue
+        kernel = value.detach().to("cpu", torch.float32)
+        steps = _steps(kernel.abs().amax((1, 2, 3))[:, None])
+        if kernel.shape[2] > 1 and _error(kernel, steps) > COARSE:
+            steps = _steps(kernel.abs().amax((2, 3)))
+        encoded[STEPS + name] = steps
+        levels = _levels(kernel, steps)
+        taps = kernel.count_nonzero(0) > 0
+        if bool(taps.all()) or not bool(taps.any()):
+            encoded[name] = levels
+        else:
+            encoded[name], encoded[TAPS + name] = levels[:, taps], taps
+    return encoded
+
+
+def expand(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `encode`; parameters without steps stay as they are.
+
+    Raises `ValueError` if steps or taps do not fit their kernels.
+    """
+    values = {}
+    for name, value in encoded.items():
+        if name.startswith((STEPS, TAPS)):
+            continue
+        steps = encoded.get(STEPS + name)
+        if steps is not None:
+            kernel = _placed(name, value.to(torch.float32), encoded.get(TAPS + name))
+            n, m = (*kernel.shape, 0, 0)[:2]
+            if kernel.ndim != 4 or steps.shape not in ((n, m), (n, 1)):
+                raise ValueError(f"{list(steps.shape)} steps for {name} {list(value.shape)}")
+            value = _scaled(kernel, steps)
+        values[name] = value
+    return values
+
+
+def _steps(largest: Tensor) -> Tensor:
+    return (largest / 127).clamp_min(1e-6).to(torch.float16)
+
+
+def _levels(kernel: Tensor, steps: Tensor) -> Tensor:
+    levels = torch.round(kernel / steps.to(torch.float32)[:, :, None, None])
+    return levels.clamp(-127, 127).to(torch.int8)
+
+
+def _scaled(levels: Tensor, steps: Tensor) -> Tensor:
+    return levels * steps.to(torch.float32)[:, :, None, None]
+
+
+def _error(kernel: Tensor, steps: Tensor) -> float:
+    """Squared error of 8 bits over the kernel's energy."""
+    decoded = _scaled(_levels(kernel, steps), steps)
+    energy = float(kernel.square().sum())
+    return float((decoded - kernel).square().sum()) / energy if energy else 0.0
+
+
+def _placed(name: str, levels: Tensor, taps: Tensor | None) -> Tensor:
+    """The integers of a kernel at their taps."""
+    if taps is None:
+        return levels
+    fits = levels.ndim == 2 and taps.ndim == 3 and taps.dtype == torch.bool
+    if not fits or levels.shape[1] != taps.sum() or len(levels) * taps.numel() > _LARGEST:
+        raise ValueError(f"{list(taps.shape)} taps for {name} {list(levels.shape)}")
+    kernel = levels.new_zeros((len(levels), *taps.shape))
+    kernel[:, taps] = levels
+    return kernel

@@ -1,0 +1,101 @@
+"""Kernels in 8 bits: small errors, nothing stored that is always 0, damage refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from codecs.base import CodecUnavailable, Image
+from codecs.learned import eightbit, weights
+from codecs.learned.layers import MaskedConv2d
+from codecs.learned.training import families
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (6, 5, 1, 1), (4, 9, 5, 5)])
+def test_kernels_keep_their_values_to_half_a_step(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(shape) * 10.0 ** torch.arange(-3, shape[0] - 3).view(-1, 1, 1, 1)
+    encoded = eightbit.encode({"k": kernel})
+    assert encoded["k"].dtype == torch.int8
+    assert encoded["steps.k"].shape == (shape[0], 1)
+    steps = kernel.abs().amax((1, 2, 3), keepdim=True) / 127
+    assert bool(((eightbit.expand(encoded)["k"] - kernel).abs() <= 0.51 * steps + 1e-6).all())
+
+
+def test_small_kernels_beside_large_ones_have_their_own_steps() -> None:
+    torch.manual_seed(0)
+    kernel = 0.02 * torch.randn(32, 32, 3, 3)
+    kernel[:, :, 1, 1] += torch.eye(32)
+    encoded = eightbit.encode({"k": kernel})
+    assert encoded["steps.k"].shape == (32, 32)
+    small = ~torch.eye(32, dtype=torch.bool)
+    error = (eightbit.expand(encoded)["k"] - kernel)[small].square().sum()
+    assert float(error / kernel[small].square().sum()) < 1e-4
+
+
+def test_taps_that_are_always_0_are_left_out() -> None:
+    torch.manual_seed(0)
+    layer = MaskedConv2d(3, 8)
+    kernel = layer.causal_weight.detach().clone()
+    kernel[:, 2] = 0
+    kernel[:3, 0] = 0
+    encoded = eightbit.encode({"k": kernel, "n": torch.tensor([3])})
+    assert encoded["k"].shape == (8, 24)
+    values = eightbit.expand(encoded)
+    assert values.keys() == {"k", "n"}
+    assert not values["k"][kernel == 0].any()
+    assert torch.allclose(values["k"], kernel, atol=float(kernel.abs().max()) / 200)
+    assert values["n"].tolist() == [3]
+
+
+def test_kernels_of_zeros_stay_zeros() -> None:
+    encoded = eightbit.encode({"k": torch.zeros(2, 3, 1, 1)})
+    assert torch.equal(eightbit.expand(encoded)["k"], torch.zeros(2, 3, 1, 1))
+
+
+@pytest.mark.parametrize("name", families.NAMES)
+def test_nothing_depends_on_what_is_left_out(name: str, photo: Image) -> None:
+    torch.manual_seed(0)
+    network = families.family(name).create(8).eval()
+    x = torch.from_numpy(photo[:128, :128].copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        before = network(x)
+        stored = sum(int(p.count_nonzero()) for p in network.parameters())
+        network.clear_unused()
+        after = network(x)
+    assert sum(int(p.count_nonzero()) for p in network.parameters()) < stored
+    assert torch.equal(before.x_hat, after.x_hat)
+    assert torch.equal(before.total_bits(), after.total_bits())
+
+
+def refused(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    path = tmp_path / "w.safetensors"
+    card = json.dumps({"architecture": "minnen"})
+    path.write_bytes(safetensors.torch.save(tensors, {"card": card}))
+    with pytest.raises(CodecUnavailable, match="kernels and steps do not fit"):
+        weights.load(path, "minnen")
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 2), (1, 3), (2, 3, 1, 1), ()])
+def test_steps_that_do_not_fit_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    levels = torch.ones(2, 3, 1, 1, dtype=torch.int8)
+    refused(tmp_path, {"k": levels, "steps.k": torch.ones(shape)})
+
+
+@pytest.mark.parametrize(
+    "taps",
+    [
+        torch.ones(3, 1, 1),
+        torch.ones(3, dtype=torch.bool),
+        torch.ones(4, 1, 1, dtype=torch.bool),
+        torch.tensor([True] * 3 + [False] * (1 << 27)).view(-1, 1, 1),
+    ],
+    ids=["floats", "flat", "too many", "huge"],
+)
+def test_taps_that_do_not_fit_are_refused(tmp_path: Path, taps: torch.Tensor) -> None:
+    levels = torch.ones(2, 3, dtype=torch.int8)
+    refused(tmp_path, {"k": levels, "steps.k": torch.ones(2, 1), "taps.k": taps})
