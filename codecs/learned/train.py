@@ -104,6 +104,7 @@ def _train(options: argparse.Namespace) -> bool:
     from codecs.learned.training.errors import TrainingError
     from codecs.learned.training.loop import Trainer, seconds_per_step
     from codecs.learned.training.losses import ms_ssim_scales
+    from codecs.learned.training.memory import keep_freed_memory
     from codecs.learned.training.run import Run
     from codecs.learned.training.schedule import load_phases, plan, restrict, scale_lr
     from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
@@ -118,6 +119,7 @@ def _train(options: argparse.Namespace) -> bool:
         raise TrainingError("rates, batch, crop and width must be positive")
     families.family(options.network)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    keep_freed_memory()
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     usual = "mse" if options.network == "minnen" else "perceptual"
     distortion = options.distortion or usual
