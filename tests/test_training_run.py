@@ -20,7 +20,8 @@ from PIL import Image as PillowImage
 
 from codecs.base import Image
 from codecs.learned import train, weights
-from codecs.learned.training import checkpoint, logs
+from codecs.learned.training import checkpoint, families, logs
+from codecs.learned.training.data import STREAM_INITIAL, torch_seed
 from tests.conftest import ROOT
 
 SCHEDULE = """
@@ -383,3 +384,31 @@ def test_rdonet_starts_from_a_minnen_run(
     model = weights.load(tmp_path / "second" / "rdonet-0.2.safetensors", "rdonet")
     assert model.card["config"]["backbone_kind"] == "gdn"
     assert torch.allclose(model.parameters["synthesis.4.weight"], before["g_s.6.weight"], atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["minnen", "rdonet"])
+def test_frozen_transforms_stay_until_a_phase_trains_them(
+    data: Path, tmp_path: Path, network: str
+) -> None:
+    schedule = tmp_path / "frozen.toml"
+    phase = '[[phase]]\nshare = 0.5\nlr = 1e-2\nmask = "finest"\n'
+    schedule.write_text(phase + "frozen = true\n" + phase + "per_rate = true\n")
+    options = arguments(data, tmp_path / "run", "--rates", "0.3", network=network)
+    options[2] = str(schedule)
+    assert train.main(options) == 0
+    torch.manual_seed(torch_seed(0, 0, STREAM_INITIAL))
+    drawn = families.family(network).create(8).state_dict()
+    trunk, end = (
+        checkpoint.part(checkpoint.load(tmp_path / "run" / f"{name}.safetensors")[0], "network")
+        for name in ("trunk", "checkpoint")
+    )
+    transforms = ("g_a.", "g_s.", "analysis.", "synthesis.", "units.0.down.", "units.0.igdn.")
+    kernels = [n for n in drawn if n.startswith(transforms) and n.endswith("weight")]
+    entropy = [n for n in drawn if n.startswith(("head.", "units.0.prior.parameters_net."))]
+    assert kernels
+    assert entropy
+    for name in kernels:
+        assert torch.equal(trunk[name], drawn[name])
+        assert not torch.equal(end[name], drawn[name])
+    for name in entropy:
+        assert not torch.equal(trunk[name], drawn[name])

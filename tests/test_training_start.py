@@ -21,6 +21,7 @@ from codecs.rdonet import initialisation
 from codecs.rdonet.codec import RDONetCodec
 from codecs.rdonet.masks import LEVELS, Masks
 from codecs.rdonet.network import RDONet
+from codecs.rdonet.unit import SCALE_FLOOR
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,26 @@ def test_rdonet_begins_with_the_transforms_of_minnen(picture: Tensor) -> None:
     assert error[0] < 0.02 * signal
     # The deeper levels send means of y: coarse, but the same picture.
     assert error[0] < error[1] < error[2] < signal
+
+
+@torch.no_grad()
+def test_rdonet_begins_with_the_context_model_of_minnen() -> None:
+    torch.manual_seed(2)
+    minnen = Minnen(N=16, M=16)
+    for parameter in minnen.parameters():
+        parameter.add_(0.1 * torch.randn(parameter.shape))
+    rdonet = RDONet(width=16, backbone_kind="gdn")
+    families.begin_with(rdonet, minnen.state_dict())
+    latent, psi = 3 * torch.randn(2, 16, 8, 12), torch.randn(2, 32, 8, 12)
+    scales, means = minnen.parameters_of(latent, psi)
+    theta = rdonet.unit(1).prior.mixture(psi, latent, torch.ones(2, 1, 8, 12))
+    _, mine, prescales = theta.unbind(1)
+    assert torch.allclose(mine, means[:, None].expand_as(mine), atol=1e-5)
+    between = (scales > 0.3) & (scales < 4)
+    assert between.sum() > 100
+    middle = torch.nn.functional.softplus(prescales[:, 1])[between] + SCALE_FLOOR
+    assert float((middle / scales[between]).log().abs().max()) < 0.5
+    assert bool((prescales[:, 0] < prescales[:, 2])[between].all())
 
 
 @pytest.mark.parametrize(("width", "backbone"), [(8, "gdn"), (16, "cheng")])

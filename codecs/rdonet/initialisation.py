@@ -30,6 +30,7 @@ from codecs.learned.layers import (
 if TYPE_CHECKING:
     from codecs.minnen.network import Minnen
     from codecs.rdonet.network import RDONet
+    from codecs.rdonet.unit import ConditionalHyperprior
 
 LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
 """Gain of the layer that writes the latent of each level: at PyTorch's default it all rounds to 0.
@@ -73,13 +74,14 @@ def initialise(network: RDONet) -> None:
 
 
 @torch.no_grad()
-def adopt_transforms(network: RDONet, trained: Minnen) -> None:
-    """Give a fresh network the analysis and synthesis of a trained `Minnen` network.
+def adopt(network: RDONet, trained: Minnen) -> None:
+    """Give a fresh network the transforms and the context model of a trained `Minnen` network.
 
     With the `gdn` backbone and blocks of 16 x 16 alone, RDONet's transforms contain those of Minnen
     et al. 2018, which train several times as fast: afterwards t₁ is that network's y but for a
-    nearly linear GDN, and the synthesis makes the same picture of it.  Entropy models stay as they
-    were drawn, and the deeper levels begin by sending means of y.
+    nearly linear GDN, and the synthesis makes the same picture of it.  Level 1 predicts that
+    network's means of t̂₁ where ψ is the same; its hyperprior, whose layers are others, stays as it
+    was drawn, and the deeper levels begin by sending means of y.
 
     Raises `ValueError` if the networks do not fit.
     """
@@ -118,6 +120,36 @@ def adopt_transforms(network: RDONet, trained: Minnen) -> None:
     assert up.bias is not None
     assert source.bias is not None
     up.bias.copy_(source.bias.repeat_interleave(4))
+    _adopt_context(first.prior, trained)
+
+
+def _adopt_context(prior: ConditionalHyperprior, trained: Minnen) -> None:
+    """Context model and means of `trained`; scales in proportion, some smaller, some larger."""
+    if prior.context is None:
+        return
+    mine, theirs = prior.state_dict(), trained.state_dict()  # the tensors themselves
+    prior.context.load_state_dict(trained.context.state_dict())
+    if prior.mask_context is not None:
+        prior.mask_context.weight.zero_()
+    used = len(theirs["head.2.weight"])
+    for kind in ("weight", "bias"):
+        mine[f"parameters_net.0.{kind}"].copy_(theirs[f"head.0.{kind}"])
+        mine[f"parameters_net.2.{kind}"][:used] = theirs[f"head.2.{kind}"]
+    k = prior.mixtures
+    weight = mine["parameters_net.4.weight"].unflatten(0, (3, k, -1))
+    bias = mine["parameters_net.4.bias"].view(3, k, -1)
+    (scales, means), (low, mean) = (
+        theirs[f"head.4.{kind}"].chunk(2) for kind in ("weight", "bias")
+    )
+    # softplus(1.5 s - 1.1) is near s from 0.3 to 4.
+    factors = 1.5 * torch.logspace(-1, 1, 2 * k + 1, 2.0)[1::2, None]
+    weight[1:, :, :, used:] = 0
+    weight[1, :, :, :used], bias[1] = means, mean
+    weight[2, :, :, :used] = factors[..., None, None, None] * scales
+    bias[2] = factors * low - 1.1
+    # ψ begins as nearly what it is where that network's hyperprior says nothing.
+    mine["condition.weight"].mul_(0.1)
+    mine["condition.bias"].copy_(theirs["h_s.4.bias"])
 
 
 def _initialise_block(block: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType(
 NAMES = tuple(_NETWORKS)
 
 _TRANSFORMS = ("analysis", "synthesis", "g_a", "g_s")
+_TRANSFORM = re.compile(rf"({'|'.join(_TRANSFORMS)}|units\.\d\.(down|bottom|up|igdn))\.")
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ def family(name: str) -> Family:
 
 
 def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> None:
-    """Load weights of the same kind of network, or Minnen's transforms into RDONet.
+    """Load weights of the same kind of network, or what RDONet has in common with Minnen's.
 
     Raises `RuntimeError` or `ValueError` if they do not fit.
     """
     from codecs.minnen.network import Minnen
-    from codecs.rdonet.initialisation import adopt_transforms
+    from codecs.rdonet.initialisation import adopt
     from codecs.rdonet.network import RDONet
 
     if not (isinstance(network, RDONet) and "g_a.0.weight" in trained):
@@ -72,7 +74,17 @@ def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> No
         minnen.load_state_dict(trained)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"not the weights of a Minnen network: {error}") from error
-    adopt_transforms(network, minnen)
+    adopt(network, minnen)
+
+
+def freeze_transforms(network: nn.Module, frozen: bool) -> None:
+    """Keep everything between picture and latent as it is from now on, or train it again.
+
+    Parameters without gradients cost no backward pass, and optimisers leave them alone.
+    """
+    for name, parameter in network.named_parameters():
+        if _TRANSFORM.match(name):
+            parameter.requires_grad_(not frozen)
 
 
 def autocast_transforms(network: nn.Module, device: torch.device) -> None:

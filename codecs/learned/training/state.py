@@ -17,7 +17,12 @@ from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
-from codecs.learned.training.families import Family, autocast_transforms, training_masks
+from codecs.learned.training.families import (
+    Family,
+    autocast_transforms,
+    freeze_transforms,
+    training_masks,
+)
 from codecs.learned.training.losses import LPIPS, LossWeights, distortion
 from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.schedule import Segment
@@ -119,6 +124,7 @@ class Learner:
         progress, phase, seed = self.progress, segment.phase, self.settings.seed
         number, controller = progress.step, progress.controller
         lr, lambda_eff = segment.lr(number), controller.lambda_eff
+        freeze_transforms(self.network, phase.frozen)
         mask = None
         if self.family.masked:
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
