@@ -43,8 +43,9 @@ BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
 """Gains of branches beside an identity, and of those beside a resampling shortcut."""
 PICTURE = 0.02
 """Gain of the last layer: the first picture is nearly mid grey."""
-NEARLY_LINEAR = 1e-4
-"""gamma of a GDN that is to be nearly the identity, but not so small that it has no gradient."""
+NEARLY_LINEAR = 1e-7
+"""gamma of a GDN that is to be nearly the identity, for latents of up to a hundred, but not so small
+that it has no gradient."""
 
 
 @torch.no_grad()
