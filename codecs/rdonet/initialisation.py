@@ -44,7 +44,7 @@ BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
 PICTURE = 0.02
 """Gain of the last layer: the first picture is nearly mid grey."""
 NEARLY_LINEAR = 1e-7
-"""gamma of a GDN that is to be nearly the identity, for latents of up to a hundred, but not so small
+"""gamma of a GDN that is to be nearly the identity for latents of up to a hundred, but not so small
 that it has no gradient."""
 
 
