@@ -143,7 +143,8 @@ def test_lpips_is_the_packages(picture):
     model = weights.package_model("alex")
     for what, value in scores("lpips-alex", original).items():
         expected = packages_lpips(model, original, distorted(original)[what])
-        assert value == pytest.approx(expected, rel=EXACT), what
+        # Of a distance of 1e-5, float32 leaves some 1e-10 to the processor's order of summation.
+        assert value == pytest.approx(expected, rel=EXACT, abs=1e-9), what
 
 
 @pytest.mark.skipif(
