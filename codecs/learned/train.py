@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="start from another run's trunk.safetensors or checkpoint.safetensors or from a "
         "finished model: continue it, share one trunk between several distortions, or begin "
-        "rdonet --backbone gdn with the transforms of a trained minnen",
+        "rdonet --backbone gdn with the transforms and context model of a trained minnen",
     )
     p.add_argument("--mask", choices=("random", "variance"), help="use one kind of mask throughout")
     p.add_argument("--lpips", default="squeeze", help="LPIPS backbone: squeeze, alex or vgg")

@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Have malloc keep what is freed; `False` where the C library has no such setting.
 
     By default large blocks go back to the kernel, which hands them out again page by page, zeroed:
-    15 % of a step's processor time, on a CPU.
+    some 14 % of a step's processor time, on a CPU.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
