@@ -139,15 +139,14 @@ def _adopt_context(prior: ConditionalHyperprior, trained: Minnen) -> None:
     k = prior.mixtures
     weight = mine["parameters_net.4.weight"].unflatten(0, (3, k, -1))
     bias = mine["parameters_net.4.bias"].view(3, k, -1)
-    (scales, means), (low, mean) = (
-        theirs[f"head.4.{kind}"].chunk(2) for kind in ("weight", "bias")
-    )
+    scale_weight, mean_weight = theirs["head.4.weight"].chunk(2)
+    scale_bias, mean_bias = theirs["head.4.bias"].chunk(2)
     # softplus(1.5 s - 1.1) is near s from 0.3 to 4.
     factors = 1.5 * torch.logspace(-1, 1, 2 * k + 1, 2.0)[1::2, None]
     weight[1:, :, :, used:] = 0
-    weight[1, :, :, :used], bias[1] = means, mean
-    weight[2, :, :, :used] = factors[..., None, None, None] * scales
-    bias[2] = factors * low - 1.1
+    weight[1, :, :, :used], bias[1] = mean_weight, mean_bias
+    weight[2, :, :, :used] = factors[..., None, None, None] * scale_weight
+    bias[2] = factors * scale_bias - 1.1
     # ψ begins as nearly what it is where that network's hyperprior says nothing.
     mine["condition.weight"].mul_(0.1)
     mine["condition.bias"].copy_(theirs["h_s.4.bias"])

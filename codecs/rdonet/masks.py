@@ -128,7 +128,10 @@ def random_masks(
 
 @dataclass(frozen=True)
 class VarianceThresholds:
-    """Luma variances (8-bit scale) above which a 64 x 64 or 32 x 32 block is split."""
+    """Luma variances (8-bit scale) above which a 64 x 64 or 32 x 32 block is split.
+
+    A negative one splits all blocks, flat ones too.
+    """
 
     t64: float = 100.0
     t32: float = 400.0

@@ -28,7 +28,7 @@ _NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType(
 NAMES = tuple(_NETWORKS)
 
 _TRANSFORMS = ("analysis", "synthesis", "g_a", "g_s")
-_TRANSFORM = re.compile(rf"({'|'.join(_TRANSFORMS)}|units\.\d\.(down|bottom|up|igdn))\.")
+_OF_TRANSFORMS = re.compile(rf"({'|'.join(_TRANSFORMS)}|units\.\d\.(down|bottom|up|igdn))\.")
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,9 @@ def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> No
     adopt(network, minnen)
 
 
-def freeze_transforms(network: nn.Module, frozen: bool) -> None:
-    """Keep everything between picture and latent as it is from now on, or train it again.
-
-    Parameters without gradients cost no backward pass, and optimisers leave them alone.
-    """
-    for name, parameter in network.named_parameters():
-        if _TRANSFORM.match(name):
-            parameter.requires_grad_(not frozen)
+def transform_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Those of everything between picture and latents; the others are of entropy models."""
+    return [p for name, p in network.named_parameters() if _OF_TRANSFORMS.match(name)]
 
 
 def autocast_transforms(network: nn.Module, device: torch.device) -> None:

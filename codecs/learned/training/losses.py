@@ -6,9 +6,10 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ class LossWeights:
     ms_ssim: float = 0.0
     lpips: float = 0.0
     gan: float = 0.0
+
+    @classmethod
+    def of_card(cls, training: Mapping[str, Any]) -> LossWeights:
+        """Those of the last phase, by the `training` of a model's card; raises `KeyError`."""
+        last = training["phases"][-1]
+        return cls(*(last[term.name] for term in fields(cls)))
 
 
 def ms_ssim_scales(size: int) -> int:

@@ -146,14 +146,12 @@ def _calibrate(
     from codecs.learned.training.calibrate import calibrate_thresholds
     from codecs.learned.training.losses import LPIPS, LossWeights
 
-    last, backbone = card["training"]["phases"][-1], card["training"]["lpips_backbone"]
-    terms = LossWeights(*(last[term] for term in ("mse", "ms_ssim", "lpips", "gan")))
-    lpips = LPIPS(backbone) if terms.lpips else None
+    training = card["training"]
+    terms = LossWeights.of_card(training)
+    lpips = LPIPS(training["lpips_backbone"]) if terms.lpips else None
     whole = [p[: p.shape[0] // CTU * CTU, : p.shape[1] // CTU * CTU] for p in pictures]
     batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
-    found, costs = calibrate_thresholds(
-        network, batches, card["training"]["lambda_eff"], terms, lpips
-    )
+    found, costs = calibrate_thresholds(network, batches, training["lambda_eff"], terms, lpips)
     network.thresholds = found
     return {
         "t64": found.t64,

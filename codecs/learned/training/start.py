@@ -54,10 +54,10 @@ def _from_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Progr
     """Λ, loss, thresholds and steps as the card tells them."""
     loaded = weights.load(path)
     training: dict[str, Any] = loaded.card["training"]
-    lambda_eff, last = training["lambda_eff"], training["phases"][-1]
+    lambda_eff = training["lambda_eff"]
     progress = Progress(
         RateController.start(training["target_bpp"], lambda_eff),
-        LossWeights(*(last[term] for term in ("mse", "ms_ssim", "lpips", "gan"))),
+        LossWeights.of_card(training),
         thresholds_lambda=lambda_eff,
         step=training["steps"],
         cpu=training["cpu_seconds_of_run"],

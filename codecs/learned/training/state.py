@@ -20,8 +20,8 @@ from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.families import (
     Family,
     autocast_transforms,
-    freeze_transforms,
     training_masks,
+    transform_parameters,
 )
 from codecs.learned.training.losses import LPIPS, LossWeights, distortion
 from codecs.learned.training.muon import Muon, is_kernel
@@ -97,6 +97,7 @@ class Learner:
         self.ema.requires_grad_(False).eval()
         if settings.bf16:
             autocast_transforms(self.network, device)
+        self.transforms = transform_parameters(self.network)
         self.discriminator = PatchGAN().to(device) if adversarial else None
         self.optimisers = self._new_optimisers()
         self.gan_adam = self._new_gan_adam()
@@ -124,7 +125,9 @@ class Learner:
         progress, phase, seed = self.progress, segment.phase, self.settings.seed
         number, controller = progress.step, progress.controller
         lr, lambda_eff = segment.lr(number), controller.lambda_eff
-        freeze_transforms(self.network, phase.frozen)
+        for parameter in self.transforms:
+            # Without gradients they cost no backward pass, and optimisers leave them alone.
+            parameter.requires_grad_(not phase.frozen)
         mask = None
         if self.family.masked:
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
