@@ -148,10 +148,12 @@ def test_file_size_is_the_estimated_rate(mode):
         assert abs(8 * len(data) - float(x_hat_bits)) <= 0.01 * float(x_hat_bits) + 64 * 8
 
 
-@pytest.mark.parametrize("preset", ["paper", "original"])
-def test_other_presets_code_too(preset, tmp_path):
+@pytest.mark.parametrize(
+    ("preset", "latents"), [("paper", ()), ("original", ()), ("compact-gdn", (12, 6, 4))]
+)
+def test_other_networks_code_too(preset, latents, tmp_path):
     torch.manual_seed(0)
-    network = RDONet.preset(preset, width=8).eval()
+    network = RDONet.preset(preset, width=8, latents=latents).eval()
     path = tmp_path / "w.safetensors"
     export(network, path, {"point": {"parameter": "lambda", "value": 1.0}})
     model = RDONetModel(weights.load(path, ARCHITECTURE))

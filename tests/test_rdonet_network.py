@@ -30,10 +30,14 @@ def picture(height, width, batch=1):
     return (x + 0.05 * torch.randn(x.shape)).clamp(0, 1)
 
 
-@pytest.mark.parametrize("size", [(64, 64), (65, 127), (512, 768), (1365, 2048)])
+@pytest.mark.parametrize(
+    ("size", "latents"),
+    [((64, 64), (8, 8, 8)), ((65, 127), (12, 6, 4)), ((512, 768), ()), ((1365, 2048), ())],
+)
 @torch.no_grad()
-def test_shapes(size):
-    net = network()
+def test_shapes(size, latents):
+    net = network(latents=latents)
+    channels = latents or (8, 8, 8)
     x = pad(picture(*size))
     rows, columns = ctu_grid(*size)
     assert x.shape == (1, 3, 64 * rows, 64 * columns)
@@ -43,12 +47,12 @@ def test_shapes(size):
     for level, factor in ((1, 4), (2, 2), (3, 1)):
         grid = (rows * factor, columns * factor)
         cells = tuple(-(-n // 4) for n in grid)
-        assert features[level - 1].shape == (1, 8, *grid)
-        assert outputs[level].latent.shape == (1, 8, *grid)
+        assert features[level - 1].shape == (1, channels[level - 1], *grid)
+        assert outputs[level].latent.shape == (1, channels[level - 1], *grid)
         assert outputs[level].y_bits.shape == (1, *grid)
         assert outputs[level].z_bits.shape == (1, *cells)
-    assert outputs[3].features.shape == (1, 8, 2 * rows, 2 * columns)
-    assert outputs[2].features.shape == (1, 8, 4 * rows, 4 * columns)
+    assert outputs[3].features.shape == (1, channels[2], 2 * rows, 2 * columns)
+    assert outputs[2].features.shape == (1, channels[1], 4 * rows, 4 * columns)
     assert d1.shape == (1, 8, 4 * rows, 4 * columns)
     assert net.synthesis(d1).shape == x.shape
 
@@ -167,7 +171,7 @@ def test_hyper_latents_are_coded_where_something_is_sent():
 @pytest.mark.parametrize("mixtures", [1, 3])
 @torch.no_grad()
 def test_likelihood_is_the_mixture_integrated_over_unit_intervals(mixtures):
-    prior = ConditionalHyperprior(4, mixtures, True, True, True)
+    prior = ConditionalHyperprior(4, 4, 4, mixtures, True, True, True)
     theta = torch.randn(1, 3, mixtures, 4, 1, 1) * 2
     values = torch.arange(-60, 61.0)
     mass = torch.stack([prior.likelihood(torch.full((1, 4, 1, 1), v), theta) for v in values])
@@ -207,6 +211,8 @@ def test_backbones_look_no_further_than_their_halos(kind):
 def test_bad_configurations_are_refused():
     with pytest.raises(ValueError, match="no such network"):
         RDONet(width=8, backbone_kind="vgg")
+    with pytest.raises(ValueError, match=r"latents .* of three levels"):
+        RDONet(width=8, latents=(8, 8))
     with pytest.raises(ValueError, match="no preset"):
         RDONet.preset("tiny")
 

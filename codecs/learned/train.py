@@ -37,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--width", type=int, default=64, help="channels N (paper: 192)")
     p.add_argument(
+        "--latents",
+        default="",
+        help="channels of the latents, of rdonet at each level, finest first: 128,32,32; "
+        "default: --width everywhere",
+    )
+    p.add_argument(
         "--backbone",
         choices=("cheng", "gdn"),
         default="cheng",
@@ -117,6 +123,12 @@ def _train(options: argparse.Namespace) -> bool:
         raise TrainingError("--lr-scale must be positive")
     if min(rates) <= 0 or min(options.batch, options.crop, options.width) < 1:
         raise TrainingError("rates, batch, crop and width must be positive")
+    try:
+        latents = tuple(int(channels) for channels in options.latents.split(",") if channels)
+    except ValueError as error:
+        raise TrainingError(
+            f"--latents {options.latents}: whole numbers, commas between"
+        ) from error
     families.family(options.network)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     keep_freed_memory()
@@ -143,6 +155,7 @@ def _train(options: argparse.Namespace) -> bool:
         # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.
         preset=Path(options.preset).name,
         width=options.width,
+        latents=latents,
         backbone=options.backbone,
         steps=steps or 1000,
         rates=rates,

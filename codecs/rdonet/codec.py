@@ -142,6 +142,7 @@ class RDONetCodec(Codec):
         config = models[0][1].network.config
         self.settings = {
             "width": f"N={config['width']}",
+            "latents": ", ".join(map(str, config["latents"])),
             "backbone": config["backbone_kind"],
             "mixtures": f"K={config['mixtures']}",
             "search": mode,

@@ -55,7 +55,7 @@ class Level:
     """What is sent at one level.
 
     `latents` int32[h, w, N], 0 where `sent` bool[h, w] is not set.  `hyper_latents`
-    int32[N, h', w'], relative to the medians, 0 where `cells` bool[h', w'] is not set.
+    int32[H, h', w'], relative to the medians, 0 where `cells` bool[h', w'] is not set.
     """
 
     latents: Int32s
@@ -65,7 +65,7 @@ class Level:
 
 
 class ExactUnit:
-    """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, int32[h, w, N]."""
+    """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, int32[h, w, D]."""
 
     def __init__(self, unit: LatentSpaceUnit, level: int, tables: Mapping[str, Any]) -> None:
         """`tables` as made by `make_tables`; malformed ones raise `ValueError`."""
@@ -124,7 +124,7 @@ class ExactUnit:
         z = np.zeros((self.hyper_latents.channels, *cells.shape), np.int32)
         z[:, cells] = self.hyper_latents.decode(decoder, int(cells.sum()))
         if not sent.any():
-            return Level(np.zeros((*sent.shape, len(z)), np.int32), z, sent, cells)
+            return Level(np.zeros((*sent.shape, self._latents.channels), np.int32), z, sent, cells)
         psi, known = self._side_information(z, cells, sent, d)
         return Level(self._latents.decode(decoder, psi, sent, known), z, sent, cells)
 
@@ -137,7 +137,7 @@ class ExactUnit:
         return self._latents.information(level.latents, psi, level.sent, known), z
 
     def decoded(self, d: Tensor, latents: Int32s) -> Tensor:
-        """d_i [h·s, w·s, N] of d_{i+1} and t̂_i."""
+        """d_i [h·s, w·s, .] of d_{i+1} and t̂_i."""
         t = latent_to_grid(torch.from_numpy(latents).to(d.device)).int()
         return run_layers([self._decoder], torch.cat([d, t], 2))
 

@@ -86,38 +86,40 @@ def adopt(network: RDONet, trained: Minnen) -> None:
 
     Raises `ValueError` if the networks do not fit.
     """
-    n = network.width
-    widths = {trained.config["N"], trained.config["M"]}
-    if network.backbone_kind != "gdn" or widths != {n}:
+    first, width = network.unit(1), network.width
+    theirs = trained.config["N"], trained.config["M"]
+    deeper = max(network.config["latents"][1:])
+    if network.backbone_kind != "gdn" or theirs != (width, first.channels) or deeper > theirs[1]:
         raise ValueError(
-            f"Minnen of widths {sorted(widths)} fits RDONet of that width with the gdn backbone, "
-            f"not of width {n} with the {network.backbone_kind} backbone"
+            f"Minnen of N = {theirs[0]} and M = {theirs[1]} fits RDONet of that width and that "
+            "many latents at level 1, at most as many below, with the gdn backbone, "
+            f"not of width {width} and latents {network.config['latents']} with the "
+            f"{network.backbone_kind} backbone"
         )
-    first = network.unit(1)
-    _, *theirs = trained.g_s
     mine = (*network.analysis, first.down[0], first.igdn, *network.synthesis)
-    for layer, source in zip(mine, (*trained.g_a, *theirs), strict=True):
+    for layer, source in zip(mine, (*trained.g_a, *list(trained.g_s)[1:]), strict=True):
         layer.load_state_dict(source.state_dict())
     for level in (1, 2, 3):
         unit = network.unit(level)
         gdns = [unit.down[1]] if level == 1 else [unit.down[1], unit.igdn]
         for gdn in gdns:
             assert isinstance(gdn, GDN)
-            gdn.gamma.copy_(torch.sqrt(NEARLY_LINEAR * torch.eye(n) + GDN.PEDESTAL))
+            gamma = NEARLY_LINEAR * torch.eye(len(gdn.gamma))
+            gdn.gamma.copy_(torch.sqrt(gamma + GDN.PEDESTAL))
         # y has the gain that it was trained for.
         unit.bottom.weight /= LATENT_GAINS[1]
-        _first(unit.up).weight[:, n:] *= LATENT_GAINS[1]
+        _first(unit.up).weight[:, unit.deeper :] *= LATENT_GAINS[1]
     first.bottom.weight.zero_()
-    first.bottom.weight[:, :n, 2, 2] = torch.eye(n)
+    first.bottom.weight[:, : first.channels, 2, 2] = torch.eye(first.channels)
     # The transposed convolution of y as a sub-pixel convolution; the deeper features, which stand
-    # in for y, go through the same.
+    # in for y or its first channels, go through the same.
     source = trained.g_s[0]
     assert isinstance(source, nn.ConvTranspose2d)
     up = _first(first.up)
     up.weight.zero_()
     centre = slice(up.weight.shape[2] // 2 - 1, up.weight.shape[2] // 2 + 2)
     phases = upsampling_phases(source.weight).flatten(0, 2)
-    up.weight[:, :, centre, centre] = phases.repeat(1, 2, 1, 1)
+    up.weight[:, :, centre, centre] = torch.cat([phases[:, : first.deeper], phases], 1)
     assert up.bias is not None
     assert source.bias is not None
     up.bias.copy_(source.bias.repeat_interleave(4))
@@ -181,18 +183,20 @@ def _centre_input(network: RDONet) -> None:
 
 
 def _initialise_unit(network: RDONet, level: int) -> None:
-    unit, n = network.unit(level), network.width
-    prior, gain = unit.prior, LATENT_GAINS[level]
+    unit = network.unit(level)
+    prior, n, deeper, gain = unit.prior, unit.channels, unit.deeper, LATENT_GAINS[level]
     # Identities between the units: whichever level sends a block, the synthesis sees the same code,
     # only blurred by deeper levels.  With matrices of their own it would have to learn three.
     # Nearly everywhere either the deeper features or the latent are 0, so both pass at full gain.
-    one, zero = torch.eye(n), torch.zeros(n, n)
-    _add_path(_first(unit.down), one)
-    _add_path(unit.bottom, torch.cat([one, zero], 1))
-    _add_path(_first(unit.up), torch.cat([one, one], 1), repeat=unit.stride**2)
+    down, up = _first(unit.down), _first(unit.up)
+    above = up.out_channels // unit.stride**2
+    _add_path(down, torch.eye(n, down.in_channels))
+    _add_path(unit.bottom, torch.eye(n, n + deeper))
+    both = torch.cat([torch.eye(above, deeper), torch.eye(above, n)], 1)
+    _add_path(up, both, repeat=unit.stride**2)
     unit.bottom.weight *= gain
     # Latents enter hyper-encoder, context and decoder at about unit scale ...
-    _first(unit.up).weight[:, n:] /= gain
+    up.weight[:, deeper:] /= gain
     _first(prior.hyper_analysis).weight[:, :n] /= gain
     if prior.context is not None:
         prior.context.weight /= gain

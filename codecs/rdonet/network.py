@@ -2,11 +2,11 @@
 
 Brand, Fischer, Kopte, Windsheimer, Kaup, "RDONet: Rate-Distortion Optimized Learned Image
 Compression with Variable Depth", CLIC 2022, figure 2.  Shapes for a picture of H x W pixels, both
-multiples of 64, and width N:
+multiples of 64, width N and latent channels Mᵢ, in the papers all the same:
 
-    f₁, t₁, ψ₁...  N x H/16 x W/16        d₄ (zeros), d₃   N x H/64, H/32
-    f₂, t₂         N x H/32 x W/32        d₂               N x H/16
-    f₃, t₃         N x H/64 x W/64        d₁               N x H/16   (`gdn` backbone: H/8)
+    f₁, t₁         M₁ x H/16 x W/16       d₄ (zeros), d₃   M₃ x H/64, H/32
+    f₂, t₂         M₂ x H/32 x W/32       d₂               M₂ x H/16
+    f₃, t₃         M₃ x H/64 x W/64       d₁               N x H/16   (`gdn` backbone: H/8)
 
 f_i depends on neither partition nor quantisation, which is what makes searching affordable.
 """
@@ -60,8 +60,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class RDONet(LatentCodecNetwork):
-    """See the module; `width` is N.  `thresholds` (of the variance partition) and `objective`
-    do not change the network, but belong to a rate point and so travel with its weights."""
+    """See the module; `width` is N, `latents` are M₁, M₂ and M₃ (default: N each).
+
+    `thresholds` (of the variance partition) and `objective` do not change the network, but belong
+    to a rate point and so travel with its weights.
+    """
 
     stride = CTU
 
@@ -74,14 +77,17 @@ class RDONet(LatentCodecNetwork):
         mask_aware: bool = True,
         skip_z: bool = True,
         up_kernel: int = 5,
+        latents: Sequence[int] = (),
         thresholds: Mapping[str, float] | None = None,
         objective: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        good = width >= 4 and mixtures >= 1 and up_kernel in (3, 5)
-        if not good or backbone_kind not in backbone.STRIDE:
+        latents = list(latents) or [width] * len(LEVELS)
+        good = min(width, *latents) >= 4 and mixtures >= 1 and up_kernel in (3, 5)
+        if not good or len(latents) != len(LEVELS) or backbone_kind not in backbone.STRIDE:
             raise ValueError(
-                f"no such network: width {width}, {mixtures} mixtures, kernels of {up_kernel}, "
+                f"no such network: width {width}, latents {latents} of three levels, "
+                f"{mixtures} mixtures, kernels of {up_kernel}, "
                 f"backbone {backbone_kind!r} (known: {', '.join(backbone.STRIDE)})"
             )
         self.config = {
@@ -92,6 +98,7 @@ class RDONet(LatentCodecNetwork):
             "mask_aware": mask_aware,
             "skip_z": skip_z,
             "up_kernel": up_kernel,
+            "latents": latents,
             "thresholds": asdict(VarianceThresholds(**(thresholds or {}))),
             "objective": asdict(Objective(**(objective or {}))),
         }
@@ -99,14 +106,24 @@ class RDONet(LatentCodecNetwork):
         self.backbone_kind = backbone_kind
         first = 16 // backbone.STRIDE[backbone_kind]
         self.analysis = backbone.analysis(backbone_kind, width)
+        # Nothing lies below the deepest unit; its d is 0.
+        chain = zip(
+            (width, *latents[:-1]),
+            latents,
+            (*latents[1:], latents[-1]),
+            (width, *latents[1:]),
+            (first, 2, 2),
+            strict=True,
+        )
         self.units = nn.ModuleList(
             LatentSpaceUnit(
-                width,
-                stride,
-                ConditionalHyperprior(width, mixtures, context, mask_aware, skip_z),
+                *(finer, n, deeper, out, stride),
+                ConditionalHyperprior(
+                    *(n, deeper, min(n, width), mixtures, context, mask_aware, skip_z)
+                ),
                 up_kernel,
             )
-            for stride in (first, 2, 2)
+            for finer, n, deeper, out, stride in chain
         )
         self.synthesis = backbone.synthesis(backbone_kind, width)
         initialise(self)
@@ -139,7 +156,8 @@ class RDONet(LatentCodecNetwork):
     def clear_unused(self) -> None:
         super().clear_unused()
         # Nothing lies below unit 3: its layers multiply d₄ by these.
-        unit, n = self.unit(3), self.width
+        unit = self.unit(3)
+        n = unit.channels
         for layer, inputs in (
             (unit.bottom, slice(n, None)),
             (unit.up[0], slice(n)),

@@ -64,6 +64,7 @@ class StreamCoder:
     ) -> None:
         """`name` is what the weights are called in error messages."""
         self.network = network.eval()
+        self._channels = max(network.width, *network.config["latents"])
         self.digest = digest
         self.name = name
         self.device = next(network.parameters()).device
@@ -84,7 +85,7 @@ class StreamCoder:
         if not self._fits(size):
             raise EncodeError(
                 f"{size[1]}x{size[0]} pixels are too many for {self.name} with "
-                f"{self.network.width} channels: cut the picture into parts"
+                f"{self._channels} channels: cut the picture into parts"
             )
         uniform = _uniform_level(masks)
         flags = 1 | uniform << 1 if uniform else 0
@@ -157,11 +158,12 @@ class StreamCoder:
         return bits
 
     def _fits(self, size: tuple[int, int]) -> bool:
-        return bitstream.blocks(*size) * self.network.width <= MAX_FEATURES
+        return bitstream.blocks(*size) * self._channels <= MAX_FEATURES
 
     def _no_features(self, grid: tuple[int, int]) -> Tensor:
         """d₄: zeros on the grid of level 3."""
-        return torch.zeros(*grid, self.network.width, dtype=torch.int32, device=self.device)
+        deeper = self.network.unit(3).deeper
+        return torch.zeros(*grid, deeper, dtype=torch.int32, device=self.device)
 
 
 def to_tensor(image: Image, device: torch.device | str) -> Tensor:

@@ -1,7 +1,7 @@
 """The latent-space unit (LS-Unit) of RDONet: what is sent at one level, and how likely it is.
 
 Brand et al., CLIC 2022, figure 3, with the conditional hyperprior of Brand et al., CVPRW 2021.
-N is the network's width, also the number of latent channels; h x w is the grid of the level.
+N is the number of latent channels of the level, D that of the next deeper one; h x w is its grid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class UnitOutput:
     """One unit's part of a pass through the network."""
 
     features: Tensor
-    """d_i, [B, N, h·s, w·s]: what the next finer unit or the synthesis sees."""
+    """d_i, [B, ., h·s, w·s]: what the next finer unit or the synthesis sees."""
     latent: Tensor
     """t̂_i, [B, N, h, w], 0 where not sent."""
     y_bits: Tensor
@@ -47,45 +47,53 @@ def sent_cells(sent: Tensor) -> Tensor:
 class ConditionalHyperprior(nn.Module):
     """Entropy model of one level: hyperprior conditioned on deeper levels, context, mixture.
 
-    `mixtures` is the number K of Gaussians.  Three additions to the paper can be switched:
-    `context` (off in the papers of 2021 and 2022), `mask_aware` (the partition, which the decoder
-    knows, is an input of hyper-encoder and context), `skip_z` (hyper-latents above which nothing
-    is sent are not coded).
+    It has `n` latent channels (N) and `deeper` of d_{i+1} (D); `hyper` is the width H of both hyper
+    networks and of z, and `mixtures` the number K of Gaussians.  Three additions to the paper can
+    be switched: `context` (off in the papers of 2021 and 2022), `mask_aware` (the partition, which
+    the decoder knows, is an input of hyper-encoder and context), `skip_z` (hyper-latents above
+    which nothing is sent are not coded).
     """
 
     def __init__(
-        self, n: int, mixtures: int, context: bool, mask_aware: bool, skip_z: bool
+        self,
+        n: int,
+        deeper: int,
+        hyper: int,
+        mixtures: int,
+        context: bool,
+        mask_aware: bool,
+        skip_z: bool,
     ) -> None:
         super().__init__()
         self.mixtures = mixtures
         self.mask_aware = mask_aware
         self.skip_z = skip_z
         hidden = 10 * n // 3
-        wide = 3 * n // 2
+        wide = 3 * hyper // 2
         # Sizes of both hyper networks as in Cheng et al. 2020.
         self.hyper_analysis = nn.Sequential(
-            conv(2 * n + mask_aware, n, 3, 1),
+            conv(n + deeper + mask_aware, hyper, 3, 1),
             nn.LeakyReLU(),
-            conv(n, n, 3, 1),
+            conv(hyper, hyper, 3, 1),
             nn.LeakyReLU(),
-            conv(n, n, 3, 2),
+            conv(hyper, hyper, 3, 2),
             nn.LeakyReLU(),
-            conv(n, n, 3, 1),
+            conv(hyper, hyper, 3, 1),
             nn.LeakyReLU(),
-            conv(n, n, 3, 2),
+            conv(hyper, hyper, 3, 2),
         )
-        self.prior = FactorizedPrior(n)
+        self.prior = FactorizedPrior(hyper)
         self.hyper_synthesis = nn.Sequential(
-            conv(n, n, 3, 1),
+            conv(hyper, hyper, 3, 1),
             nn.LeakyReLU(),
-            subpixel_conv(n, n),
+            subpixel_conv(hyper, hyper),
             nn.LeakyReLU(),
-            conv(n, wide, 3, 1),
+            conv(hyper, wide, 3, 1),
             nn.LeakyReLU(),
             subpixel_conv(wide, wide),
             nn.LeakyReLU(),
         )
-        self.condition = conv(wide + n, 2 * n, 3, 1)
+        self.condition = conv(wide + deeper, 2 * n, 3, 1)
         self.context = MaskedConv2d(n, 2 * n) if context else None
         self.mask_context = nn.Conv2d(1, 2 * n, 5, padding=2, bias=False) if mask_aware else None
         inputs = 4 * n if context or mask_aware else 2 * n
@@ -98,13 +106,13 @@ class ConditionalHyperprior(nn.Module):
         )
 
     def hyper_latent(self, t: Tensor, d: Tensor, sent: Tensor) -> Tensor:
-        """z [B, N, ⌈h/4⌉, ⌈w/4⌉] of the masked latent and the deeper features, [B, N, h, w]."""
+        """z [B, H, ⌈h/4⌉, ⌈w/4⌉] of the masked latent and the deeper features, [B, ., h, w]."""
         inputs = [t, d, sent] if self.mask_aware else [t, d]
         z: Tensor = self.hyper_analysis(torch.cat(inputs, 1))
         return z
 
     def conditioned(self, z: Tensor, d: Tensor) -> Tensor:
-        """ψ [B, 2N, h, w] of the decoded hyper-latent and the deeper features d [B, N, h, w]."""
+        """ψ [B, 2N, h, w] of the decoded hyper-latent and the deeper features d [B, D, h, w]."""
         h = self.hyper_synthesis(z)[:, :, : d.shape[2], : d.shape[3]]
         psi: Tensor = self.condition(torch.cat([h, d], 1))
         return psi
@@ -133,17 +141,27 @@ class LatentSpaceUnit(nn.Module):
 
     `stride` s relates its grid to that of the finer neighbour; unit 1 of the CLIC 2022 network has
     s = 1, "to maintain the correct downsampling factors".  With stride 2, an `up_kernel` of 3
-    reaches as far as the transposed 5 x 5 convolution that such networks had before.
+    reaches as far as the transposed 5 x 5 convolution that such networks had before.  f_{i-1} has
+    `finer` channels and d_i has `out`; `n` and `deeper` as in `ConditionalHyperprior`.
     """
 
     def __init__(
-        self, n: int, stride: int, prior: ConditionalHyperprior, up_kernel: int = 5
+        self,
+        finer: int,
+        n: int,
+        deeper: int,
+        out: int,
+        stride: int,
+        prior: ConditionalHyperprior,
+        up_kernel: int = 5,
     ) -> None:
         super().__init__()
-        self.down = nn.Sequential(conv(n, n, 5, stride), GDN(n))
-        self.bottom = conv(2 * n, n, 5, 1)
-        self.up = subpixel_conv(2 * n, n, stride, up_kernel)
-        self.igdn = GDN(n, inverse=True)
+        self.down = nn.Sequential(conv(finer, n, 5, stride), GDN(n))
+        self.bottom = conv(n + deeper, n, 5, 1)
+        self.up = subpixel_conv(deeper + n, out, stride, up_kernel)
+        self.igdn = GDN(out, inverse=True)
+        self.channels = n
+        self.deeper = deeper
         self.stride = stride
         self.prior = prior
 
@@ -153,12 +171,12 @@ class LatentSpaceUnit(nn.Module):
         return t
 
     def decoded(self, d: Tensor, latent: Tensor) -> Tensor:
-        """d_i = IGDN(SPConv([d_{i+1}; t̂_i])), [B, N, h·s, w·s]."""
+        """d_i = IGDN(SPConv([d_{i+1}; t̂_i])), [B, ., h·s, w·s]."""
         out: Tensor = self.igdn(self.up(torch.cat([d, latent], 1)))
         return out
 
     def forward(self, f: Tensor, d: Tensor, sent: Tensor) -> UnitOutput:
-        """f_i and d_{i+1}, [B, N, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
+        """f_i [B, N, h, w] and d_{i+1} [B, D, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
         prior = self.prior
         t = self.latent(f, d)
         # Noise is masked too: at positions that are not sent it would leak into d and the context.
@@ -171,7 +189,7 @@ class LatentSpaceUnit(nn.Module):
     def assess(
         self, latent: Tensor, symbols: Tensor, d: Tensor, sent: Tensor, cells: Tensor
     ) -> UnitOutput:
-        """What `forward` puts out for given t̂_i and round(z - median) [B, N, ., .]."""
+        """What `forward` puts out for given t̂_i and round(z - median) [B, H, ., .]."""
         z = (symbols + self.prior.prior.medians[:, None, None]) * cells
         return self._output(latent, z, d, sent, cells)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from codecs.learned.entropy import FactorizedPrior
 from codecs.learned.model import LatentCodecNetwork
 from codecs.learned.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from codecs.minnen.network import Minnen
 
 # Names are imported when they are asked for: `learned` must not depend on the codecs built on it.
 _NETWORKS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -39,13 +42,22 @@ class Family:
     build: Callable[..., LatentCodecNetwork]
     masked: bool
 
-    def create(self, width: int, backbone: str = "cheng") -> LatentCodecNetwork:
-        """A freshly initialised network of `width` channels; `backbone` is RDONet's."""
+    def create(
+        self, width: int, backbone: str = "cheng", latents: Sequence[int] = ()
+    ) -> LatentCodecNetwork:
+        """A freshly initialised network of `width` channels, and as many latents where `latents`
+        (of each level) does not say otherwise; `backbone` is RDONet's.
+
+        Raises `ValueError` if there is no such network.
+        """
+        latents = latents or [width] * (3 if self.masked else 1)
         if self.name == "minnen":
-            return self.build(N=width, M=width)
+            (channels,) = latents
+            return self.build(N=width, M=channels)
         from codecs.rdonet.network import RDONet
 
-        return RDONet.preset("compact-gdn" if backbone == "gdn" else "compact", width=width)
+        preset = "compact-gdn" if backbone == "gdn" else "compact"
+        return RDONet.preset(preset, width=width, latents=latents)
 
 
 def family(name: str) -> Family:
@@ -56,25 +68,39 @@ def family(name: str) -> Family:
     return Family(name, getattr(importlib.import_module(module), attribute), name == "rdonet")
 
 
-def begin_with(network: LatentCodecNetwork, trained: Mapping[str, Tensor]) -> None:
-    """Load weights of the same kind of network, or what RDONet has in common with Minnen's.
+def begin_with(
+    network: LatentCodecNetwork, trained: Mapping[str, Tensor], pictures: Callable[[], Tensor]
+) -> None:
+    """Load weights of the same kind of network, or of a Minnen network with fewer latents, or what
+    RDONet has in common with Minnen's.
 
-    Raises `RuntimeError` or `ValueError` if they do not fit.
+    `pictures` makes some for training, [B, 3, H, W] in 0...1, if they are needed.
+    Raises `RuntimeError` or `ValueError` if the weights do not fit.
     """
     from codecs.minnen.network import Minnen
+    from codecs.minnen.widening import widen
     from codecs.rdonet.initialisation import adopt
     from codecs.rdonet.network import RDONet
 
-    if not (isinstance(network, RDONet) and "g_a.0.weight" in trained):
+    latents = len(trained.get("g_a.6.weight", ()))
+    if isinstance(network, RDONet) and latents:
+        adopt(network, _minnen(trained))
+    elif isinstance(network, Minnen) and 0 < latents < network.config["M"]:
+        widen(network, _minnen(trained), pictures())
+    else:
         network.load_state_dict(trained)
-        return
+
+
+def _minnen(trained: Mapping[str, Tensor]) -> Minnen:
+    from codecs.minnen.network import Minnen
+
     try:
         latents, width = trained["g_a.6.weight"].shape[:2]
         minnen = Minnen(N=width, M=latents)
         minnen.load_state_dict(trained)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"not the weights of a Minnen network: {error}") from error
-    adopt(network, minnen)
+    return minnen
 
 
 def transform_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -18,6 +18,7 @@ from codecs.learned.training.card import export_model
 from codecs.learned.training.data import (
     STREAM_CALIBRATION,
     STREAM_CROPS,
+    STREAM_INITIAL,
     Prefetcher,
     crops,
     generator,
@@ -33,6 +34,7 @@ from codecs.learned.training.state import Learner, Progress
 from codecs.learned.training.stopping import Stopwatch
 
 _CALIBRATION_CROPS = 16
+_INITIAL_CROPS = 48
 
 
 class Trainer:
@@ -93,7 +95,7 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
-        stored = start_from(self.learner, path)
+        stored = start_from(self.learner, path, self._sample)
         progress = self.progress
         progress.controller, progress.weights = stored.controller, stored.weights
         progress.thresholds = stored.thresholds
@@ -101,6 +103,12 @@ class Trainer:
         progress.earlier_steps = stored.earlier_steps + stored.step
         progress.earlier_cpu = stored.earlier_cpu + stored.cpu
         self.run.say(f"starting from {path}, {stored.step:,} steps into its run")
+
+    def _sample(self) -> Tensor:
+        """Crops for initial weights that depend on data."""
+        settings = self.run.settings
+        rng = generator(settings.seed, 0, STREAM_INITIAL)
+        return to_float(crops(self.run.data, rng, _INITIAL_CROPS, settings.crop), self.run.device)
 
     def _make_batch(self, step: int) -> Tensor:
         settings = self.run.settings

@@ -21,6 +21,8 @@ class Settings:
     network: str
     preset: str
     width: int
+    latents: tuple[int, ...]
+    """Channels of the latents where they are not `width`, of RDONet at each level; or empty."""
     backbone: str
     """RDONet's; other networks have only one."""
     steps: int
@@ -61,6 +63,7 @@ def load_settings(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
         stored["rates"] = tuple(stored["rates"])
+        stored["latents"] = tuple(stored.get("latents", ()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is damaged ({error}): use another --out folder") from error
     return dict(stored)

@@ -89,7 +89,11 @@ class Learner:
         self.progress = progress
         self.lpips = lpips.to(device) if lpips is not None else None
         torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
-        self.network = family.create(settings.width, settings.backbone).to(device)
+        try:
+            network = family.create(settings.width, settings.backbone, settings.latents)
+        except ValueError as error:
+            raise TrainingError(f"--latents {settings.latents}: {error}") from error
+        self.network = network.to(device)
         if settings.crop % self.network.stride:
             raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
         self.ema: LatentCodecNetwork = family.build(**self.network.config).to(device)
