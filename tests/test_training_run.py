@@ -412,3 +412,13 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
         assert not torch.equal(end[name], drawn[name])
     for name in entropy:
         assert not torch.equal(trunk[name], drawn[name])
+    # Of a run that has begun, the average is what a frozen phase keeps.
+    options = arguments(data, tmp_path / "next", "--rates", "0.3", network=network)
+    options[2] = str(schedule)
+    start = tmp_path / "run" / "checkpoint.safetensors"
+    assert train.main([*options, "--from", str(start)]) == 0
+    average = checkpoint.part(checkpoint.load(start)[0], "ema")
+    tensors, _ = checkpoint.load(tmp_path / "next" / "trunk.safetensors")
+    for name in kernels:
+        assert not torch.equal(average[name], end[name])
+        assert torch.equal(checkpoint.part(tensors, "network")[name], average[name])

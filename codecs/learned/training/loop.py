@@ -159,6 +159,8 @@ class Trainer:
         controller.centre = log_lambda
         if phase.reset:
             self.learner.reset_optimisers()
+        if phase.frozen:
+            self.learner.average_transforms()
         if isinstance(phase.thresholds, tuple):
             progress.thresholds = dict(zip(("t64", "t32"), phase.thresholds, strict=True))
             progress.thresholds_lambda = controller.lambda_eff

@@ -124,6 +124,12 @@ class Learner:
         """Forget the optimisers' moments, because the loss has changed."""
         self.optimisers, self.gan_adam = self._new_optimisers(), self._new_gan_adam()
 
+    @torch.no_grad()
+    def average_transforms(self) -> None:
+        """Give the network its averaged transforms: what is not trained must not be noisy."""
+        for mine, averaged in zip(self.transforms, transform_parameters(self.ema), strict=True):
+            mine.copy_(averaged)
+
     def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
         """One update on x [B, 3, H, W] in 0...1; what the log shows of it."""
         progress, phase, seed = self.progress, segment.phase, self.settings.seed
