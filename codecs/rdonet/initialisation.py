@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from codecs.learned import entropy
 from codecs.learned.layers import (
     GDN,
     AttentionUnit,
@@ -26,11 +27,11 @@ from codecs.learned.layers import (
     ResidualBlockUp,
     upsampling_phases,
 )
+from codecs.rdonet.unit import SCALE_FLOOR, ConditionalHyperprior
 
 if TYPE_CHECKING:
     from codecs.minnen.network import Minnen
     from codecs.rdonet.network import RDONet
-    from codecs.rdonet.unit import ConditionalHyperprior
 
 LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
 """Gain of the layer that writes the latent of each level: at PyTorch's default it all rounds to 0.
@@ -43,6 +44,10 @@ BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
 """Gains of branches beside an identity, and of those beside a resampling shortcut."""
 PICTURE = 0.02
 """Gain of the last layer: the first picture is nearly mid grey."""
+SPREAD = 0.7
+"""log2 of how much wider the widest Gaussian of a mixture begins than a single one."""
+FAINT = 0.05
+"""Gain of what writes hyper-latents that are to begin at their medians."""
 NEARLY_LINEAR = 1e-7
 """gamma of a GDN that is to be nearly the identity for latents of up to a hundred, but not so small
 that it has no gradient."""
@@ -80,9 +85,8 @@ def adopt(network: RDONet, trained: Minnen) -> None:
 
     With the `gdn` backbone and blocks of 16 x 16 alone, RDONet's transforms contain those of Minnen
     et al. 2018, which train several times as fast: afterwards t₁ is that network's y but for a
-    nearly linear GDN, and the synthesis makes the same picture of it.  Level 1 predicts that
-    network's means of t̂₁ where ψ is the same; its hyperprior, whose layers are others, stays as it
-    was drawn, and the deeper levels begin by sending means of y.
+    nearly linear GDN, and the synthesis makes the same picture of it.  The hyperprior, whose layers
+    are others, has to be learned, and the deeper levels begin by sending means of y.
 
     Raises `ValueError` if the networks do not fit.
     """
@@ -123,11 +127,14 @@ def adopt(network: RDONet, trained: Minnen) -> None:
     assert up.bias is not None
     assert source.bias is not None
     up.bias.copy_(source.bias.repeat_interleave(4))
-    _adopt_context(first.prior, trained)
+    _adopt_entropy_model(first.prior, trained)
 
 
-def _adopt_context(prior: ConditionalHyperprior, trained: Minnen) -> None:
-    """Context model and means of `trained`; scales in proportion, some smaller, some larger."""
+def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
+    """Context model, means and scales of `trained` as they are where its hyper-latents say nothing.
+
+    Hyper-latents begin at their medians, from where they can learn to say something.
+    """
     if prior.context is None:
         return
     mine, theirs = prior.state_dict(), trained.state_dict()  # the tensors themselves
@@ -138,20 +145,39 @@ def _adopt_context(prior: ConditionalHyperprior, trained: Minnen) -> None:
     for kind in ("weight", "bias"):
         mine[f"parameters_net.0.{kind}"].copy_(theirs[f"head.0.{kind}"])
         mine[f"parameters_net.2.{kind}"][:used] = theirs[f"head.2.{kind}"]
+    trained.prior.set_medians()
+    silent = trained.h_s(trained.prior.medians[None, :, None, None].expand(1, -1, 6, 6))
+    psi = silent[:, :, 8:16, 8:16].mean((2, 3), keepdim=True)
+    prior.condition.weight.zero_()
+    mine["condition.bias"].copy_(psi.flatten())
+    last = _last(prior.hyper_analysis)
+    if last.out_channels == trained.config["N"]:
+        prior.prior.load_state_dict(trained.prior.state_dict())
+        last.weight *= FAINT
+        mine["hyper_analysis.8.bias"].copy_(trained.prior.medians)
     k = prior.mixtures
     weight = mine["parameters_net.4.weight"].unflatten(0, (3, k, -1))
     bias = mine["parameters_net.4.bias"].view(3, k, -1)
     scale_weight, mean_weight = theirs["head.4.weight"].chunk(2)
     scale_bias, mean_bias = theirs["head.4.bias"].chunk(2)
-    # softplus(1.5 s - 1.1) is near s from 0.3 to 4.
-    factors = 1.5 * torch.logspace(-1, 1, 2 * k + 1, 2.0)[1::2, None]
     weight[1:, :, :, used:] = 0
     weight[1, :, :, :used], bias[1] = mean_weight, mean_bias
-    weight[2, :, :, :used] = factors[..., None, None, None] * scale_weight
-    bias[2] = factors * scale_bias - 1.1
-    # ψ begins as nearly what it is where that network's hyperprior says nothing.
-    mine["condition.weight"].mul_(0.1)
-    mine["condition.bias"].copy_(theirs["h_s.4.bias"])
+    # Their scales are linear in the last features, ours after the inverse of a softplus: a line
+    # that is right for the scale that each latent has among zeros, and for a larger one.
+    zeros = psi.new_zeros(1, len(mean_bias), 5, 5)
+    scales, _ = trained.parameters_of(zeros, psi.expand(-1, -1, 5, 5))
+    low = scales[0, :, 2, 2].clamp_min(entropy.SCALE_FLOOR)
+    high = 3 * low + 0.5
+    for component, factor in enumerate(torch.logspace(-SPREAD, SPREAD, k, 2.0)):
+        below, above = _raw_scale(factor * low), _raw_scale(factor * high)
+        slope = (above - below) / (high - low)
+        weight[2, component, :, :used] = slope[:, None, None, None] * scale_weight
+        bias[2, component] = slope * (scale_bias - low) + below
+
+
+def _raw_scale(scales: Tensor) -> Tensor:
+    """What `ConditionalHyperprior.likelihood` makes `scales` of."""
+    return torch.log(torch.expm1((scales - SCALE_FLOOR).clamp_min(1e-3)))
 
 
 def _initialise_block(block: nn.Module) -> None:
