@@ -113,6 +113,12 @@ def test_codecs_without_weights_suggest_a_command_that_train_accepts(
     assert options.minutes or options.steps
 
 
+@pytest.mark.parametrize(("name", "latents"), [("minnen", (8, 8)), ("rdonet", (8, 8))])
+def test_latents_are_given_for_each_level(name: str, latents: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"{name} has latents at . level"):
+        families.family(name).create(8, latents=latents)
+
+
 def no_pictures() -> Tensor:
     raise AssertionError("not needed")
 

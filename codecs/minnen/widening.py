@@ -33,9 +33,10 @@ def widen(network: Minnen, trained: Minnen, pictures: Tensor) -> None:
         raise ValueError(f"N = {trained.config['N']}, M = {few} cannot grow to N = {n}, M = {many}")
     mine, theirs = network.state_dict(), trained.state_dict()  # the tensors themselves
     for name, old in theirs.items():
-        new = mine[name]
-        transposed = isinstance(network.get_submodule(name.rpartition(".")[0]), nn.ConvTranspose2d)
-        if transposed and name.endswith("weight"):
+        new = mine[name].cpu()
+        module = network.get_submodule(name.rpartition(".")[0])
+        inputs_first = isinstance(module, nn.ConvTranspose2d) and old.dim() > 1
+        if inputs_first:
             new, old = new.transpose(0, 1), old.transpose(0, 1)
         # Scales and means leave the head side by side, and so do ψ and φ enter it.
         outputs = _places(len(old), len(new), 2 if name.startswith("head.4.") else 1)
@@ -45,8 +46,9 @@ def widen(network: Minnen, trained: Minnen, pictures: Tensor) -> None:
             rows[:, inputs] = old
             old = rows
         new[outputs] = old
+        mine[name].copy_(new.transpose(0, 1) if inputs_first else new)
     mine["g_a.6.weight"][few:], mine["g_a.6.bias"][few:] = _components(
-        trained, many - few, pictures
+        trained, many - few, pictures.cpu()
     )
     mine["head.4.bias"][few:many] = NEW_LATENTS_RMS
 

@@ -168,7 +168,8 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
     scales, _ = trained.parameters_of(zeros, psi.expand(-1, -1, 5, 5))
     low = scales[0, :, 2, 2].clamp_min(entropy.SCALE_FLOOR)
     high = 3 * low + 0.5
-    for component, factor in enumerate(torch.logspace(-SPREAD, SPREAD, k, 2.0)):
+    factors = torch.logspace(-SPREAD, SPREAD, k, 2.0) if k > 1 else torch.ones(1)
+    for component, factor in enumerate(factors):
         below, above = _raw_scale(factor * low), _raw_scale(factor * high)
         slope = (above - below) / (high - low)
         weight[2, component, :, :used] = slope[:, None, None, None] * scale_weight

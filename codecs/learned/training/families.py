@@ -50,10 +50,12 @@ class Family:
 
         Raises `ValueError` if there is no such network.
         """
-        latents = latents or [width] * (3 if self.masked else 1)
+        levels = 3 if self.masked else 1
+        latents = latents or [width] * levels
+        if len(latents) != levels:
+            raise ValueError(f"{self.name} has latents at {levels} level(s)")
         if self.name == "minnen":
-            (channels,) = latents
-            return self.build(N=width, M=channels)
+            return self.build(N=width, M=latents[0])
         from codecs.rdonet.network import RDONet
 
         preset = "compact-gdn" if backbone == "gdn" else "compact"

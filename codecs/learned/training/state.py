@@ -92,7 +92,8 @@ class Learner:
         try:
             network = family.create(settings.width, settings.backbone, settings.latents)
         except ValueError as error:
-            raise TrainingError(f"--latents {settings.latents}: {error}") from error
+            given = ",".join(map(str, settings.latents))
+            raise TrainingError(f"--width {settings.width} --latents {given!r}: {error}") from error
         self.network = network.to(device)
         if settings.crop % self.network.stride:
             raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
