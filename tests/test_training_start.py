@@ -169,6 +169,10 @@ def test_rdonet_begins_with_the_entropy_model_of_minnen(
     state["head.4.bias"][: latents[0]] = torch.linspace(0.1, 3.0, latents[0])
     rdonet = RDONet(width=16, backbone_kind="gdn", latents=latents).eval()
     families.begin_with(rdonet, minnen.state_dict(), no_pictures)
+    latent, psi = 3 * torch.randn(2, latents[0], 8, 12), torch.randn(2, 2 * latents[0], 8, 12)
+    _, means = minnen.parameters_of(latent, psi)
+    theta = rdonet.unit(1).prior.mixture(psi, latent, torch.ones(2, 1, 8, 12))
+    assert torch.allclose(theta[:, 1], means[:, None].expand_as(theta[:, 1]), atol=1e-5)
     inner = torch.nn.functional.interpolate(picture, (512, 768))
     expected = minnen(inner).bits
     bits = rdonet(inner, Masks.uniform(1, 1, 8, 12)).bits
@@ -178,7 +182,7 @@ def test_rdonet_begins_with_the_entropy_model_of_minnen(
 
 @pytest.mark.parametrize(("width", "backbone"), [(8, "gdn"), (16, "cheng")])
 def test_rdonet_refuses_transforms_that_do_not_fit(width: int, backbone: str) -> None:
-    with pytest.raises(ValueError, match="fits RDONet of that width"):
+    with pytest.raises(ValueError, match=r"fits RDONet of that width .* with the gdn backbone"):
         families.begin_with(
             RDONet(width=width, backbone_kind=backbone),
             Minnen(N=16, M=16).state_dict(),
