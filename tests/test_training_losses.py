@@ -21,6 +21,7 @@ from codecs.learned.training.losses import (
     ms_ssim,
     ms_ssim_scales,
 )
+from codecs.learned.training.views import random_view
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,48 @@ def test_distortion_is_the_weighted_sum(pair: tuple[Tensor, Tensor]) -> None:
     assert float(terms["mse"]) == pytest.approx(mse)
     assert float(total) == pytest.approx(2 * mse + 0.5 * (1 - float(similarity)), abs=2e-5)
     assert set(terms) == {"mse", "ms_ssim"}
+
+
+def test_views_change_both_pictures_alike(pair: tuple[Tensor, Tensor]) -> None:
+    x = pair[0]
+    sizes, turned = set(), 0
+    for seed in range(24):
+        torch.manual_seed(seed)
+        seen, shifted = random_view(x, x + 0.25)
+        # Cutting, turning and averaging leave a constant difference as it is.
+        assert torch.allclose(shifted - seen, torch.full_like(seen, 0.25))
+        assert float(seen.min()) >= 0
+        assert float(seen.max()) <= 1
+        sizes.add(tuple(sorted(seen.shape[2:])))
+        turned += seen.shape[2] > seen.shape[3]  # the pictures are wider than high
+        torch.manual_seed(seed)
+        assert torch.equal(random_view(x, x)[0], seen)
+    assert len(sizes) > 20
+    assert {max(size) <= 100 for size in sizes} == {True, False}
+    assert 0 < turned < 24
+    assert min(min(size) for size in sizes) >= 64
+
+
+def test_half_of_the_views_only_move_pixels(pair: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    views = [random_view(pair[0], pair[1])[1] for _ in range(40)]
+    known = set(pair[1].flatten().tolist())
+    assert 10 < sum(set(view.flatten().tolist()) <= known for view in views) < 30
+    # Every order of the three channels occurs.
+    assert len({tuple(view.mean((0, 2, 3)).argsort().tolist()) for view in views}) == 6
+
+
+def test_distortion_by_views_is_that_of_a_view(pair: tuple[Tensor, Tensor]) -> None:
+    _needs("squeeze")
+    x, y = (picture.float() for picture in pair)
+    lpips, weights = LPIPS("squeeze"), LossWeights(mse=0, lpips=1)
+    plain = distortion(x, y, weights, lpips)[0]
+    assert float(plain) == pytest.approx(float(lpips(x, y).mean()))
+    torch.manual_seed(1)
+    seen = distortion(x, y, weights, lpips, views=True)[0]
+    torch.manual_seed(1)
+    assert float(seen) == float(lpips(*random_view(x, y)).mean())
+    assert float(seen) != float(plain)
 
 
 def _needs(net: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.views import random_view
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first: Wang, Simoncelli, Bovik, Asilomar 2003, table 1."""
@@ -161,12 +162,13 @@ class LPIPS(nn.Module):
 
 
 def distortion(
-    x: Tensor, x_hat: Tensor, weights: LossWeights, lpips: LPIPS | None
+    x: Tensor, x_hat: Tensor, weights: LossWeights, lpips: LPIPS | None, views: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """D without its adversarial part (scalar), and its unweighted terms (scalars) by name.
 
     `x_hat` is not clamped for MSE (a clamped pixel has no gradient), but for the others, which are
-    defined on 0...1.  Terms of weight 0 are not computed, except MSE.
+    defined on 0...1.  Terms of weight 0 are not computed, except MSE.  With `views` LPIPS is that
+    of a random view.
     """
     terms = {"mse": functional.mse_loss(x_hat, x)}
     total = weights.mse * terms["mse"]
@@ -178,6 +180,6 @@ def distortion(
     if weights.lpips:
         if lpips is None:
             raise TrainingError("this phase weighs LPIPS, but no backbone was loaded")
-        terms["lpips"] = lpips(x, clamped).mean()
+        terms["lpips"] = lpips(*(random_view(x, clamped) if views else (x, clamped))).mean()
         total = total + weights.lpips * terms["lpips"]
     return total, terms

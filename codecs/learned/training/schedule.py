@@ -35,6 +35,8 @@ class Phase:
     mse: float = 1.0
     ms_ssim: float = 0.0
     lpips: float = 0.0
+    views: bool = False
+    """LPIPS of random views (`views`), as networks learn to fool the backbone otherwise."""
     gan: float = 0.0
     gan_lr: float = 1e-4
     """The discriminator's learning rate; it falls in proportion to `lr`."""

@@ -147,7 +147,7 @@ class Learner:
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask)
         bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])
-        cost, terms = distortion(x, output.x_hat, phase.weights, self.lpips)
+        cost, terms = distortion(x, output.x_hat, phase.weights, self.lpips, phase.views)
         if phase.gan:
             adversarial, terms["gan_d"] = self._adversarial(
                 x, output.x_hat.clamp(0, 1), phase.gan_lr * lr / phase.lr
