@@ -36,7 +36,7 @@ class Phase:
     ms_ssim: float = 0.0
     lpips: float = 0.0
     views: bool = False
-    """LPIPS of random views (`views`), as networks learn to fool the backbone otherwise."""
+    """LPIPS of random views (`views.random_view`): networks learn to fool the backbone without."""
     gan: float = 0.0
     gan_lr: float = 1e-4
     """The discriminator's learning rate; it falls in proportion to `lr`."""
@@ -115,7 +115,7 @@ def _branches(share: float) -> tuple[Phase, ...]:
     MS-SSIM weighs as in the trunk, which is twice what Table 1 has here; LPIPS and PatchGAN keep
     their proportion to it.
     """
-    loss: Mapping[str, Any] = {"ms_ssim": 0.1, "lpips": 0.03, "gan": 2e-4}
+    loss: Mapping[str, Any] = {"ms_ssim": 0.1, "lpips": 0.03, "views": True, "gan": 2e-4}
     common: Mapping[str, Any] = {**loss, "mask": "variance", "per_rate": True}
     return (
         Phase(0.65 * share, 6e-4, 2e-4, **common, control=True, gan_delay=0.05),
