@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 
 from codecs.base import Image
 from codecs.learned.training.data import (
     STREAM_CROPS,
+    Pictures,
     Prefetcher,
     crops,
     generator,
@@ -121,11 +123,46 @@ def test_crops_are_parts_of_pictures_in_eight_orientations(folder: Path, tmp_pat
     assert {picture for _, _, picture in seen} == {0, 1, 2}
 
 
+def picture_of(array: Image, tmp_path: Path) -> Pictures:
+    (tmp_path / "one").mkdir()
+    PillowImage.fromarray(array).save(tmp_path / "one" / "a.png")
+    return load_pictures(tmp_path / "one", tmp_path / "cache")
+
+
+def test_half_of_the_crops_get_grain_mostly_of_luma(tmp_path: Path) -> None:
+    pictures = picture_of(np.full((96, 96, 3), 128, np.uint8), tmp_path)
+    batch = crops(pictures, generator(1, 0, STREAM_CROPS), 200, 96, grain=12.0).double()
+    deviations = batch.std((1, 2, 3), correction=0)
+    grainy = deviations > 0.3
+    assert 70 < int(grainy.sum()) < 130
+    # Uniform in 0...12, of luma and of each colour: sqrt(1 + 1/9) times as much.
+    assert 11 < float(deviations.max()) < 12.8
+    assert 5.5 < float(deviations[grainy].mean()) < 7.5
+    assert float((batch.mean((1, 2, 3)) - 128).abs().max()) < 0.5
+    strong = batch[deviations > 6].transpose(0, 1).flatten(1)
+    assert torch.corrcoef(strong)[0, 1:].tolist() == pytest.approx([0.9, 0.9], abs=0.01)
+
+
+def test_half_of_the_crops_are_of_larger_parts_scaled_down(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[:, None, None], (240, 200, 3))
+    pictures = picture_of(ramp.copy(), tmp_path)
+    batch = crops(pictures, generator(1, 0, STREAM_CROPS), 200, 80, shrink=4.0).double()
+    ranges = (batch.amax((1, 2, 3)) - batch.amin((1, 2, 3)) + 1) / 80
+    assert 70 < int((ranges == 1).sum()) < 130
+    # By up to four, but the picture is only two and a half times as wide as a crop.
+    assert float(ranges.max()) == pytest.approx(200 / 80, abs=0.05)
+    # log(4) is cut at log(2.5), which a third of the scaled crops reach.
+    scaled = ranges[ranges > 1]
+    assert 0.2 < float((scaled > 2.4).double().mean()) < 0.5
+    assert float(batch.diff(dim=2).abs().amax() + batch.diff(dim=3).abs().amax()) < 8
+
+
 def test_batches_depend_on_seed_and_step_alone(folder: Path, tmp_path: Path) -> None:
     pictures = load_pictures(folder, tmp_path / "cache")
 
     def batch(seed: int, step: int) -> bytes:
-        return crops(pictures, generator(seed, step, STREAM_CROPS), 3, 48).numpy().tobytes()
+        rng = generator(seed, step, STREAM_CROPS)
+        return crops(pictures, rng, 3, 48, grain=3.0, shrink=1.5).numpy().tobytes()
 
     forwards = [batch(1, step) for step in range(5)]
     assert [batch(1, step) for step in reversed(range(5))] == forwards[::-1]

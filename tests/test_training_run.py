@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
@@ -21,7 +22,7 @@ from PIL import Image as PillowImage
 from codecs.base import Image
 from codecs.learned import train, weights
 from codecs.learned.training import checkpoint, families, logs
-from codecs.learned.training.data import STREAM_INITIAL, torch_seed
+from codecs.learned.training.data import STREAM_INITIAL, Pictures, crops, torch_seed
 from tests.conftest import ROOT
 
 SCHEDULE = """
@@ -29,6 +30,8 @@ SCHEDULE = """
 share = 0.3
 lr = 1e-3
 ms_ssim = 0.1
+grain = 6
+shrink = 1.5
 control = true
 reset = true
 rate_warm_up = 0.3
@@ -283,6 +286,24 @@ def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Im
     assert all(model.decompress(s).shape == photo.shape for s in streams)
     bpp = sum(8 * len(s) for s in streams) / (2 * photo.shape[0] * photo.shape[1])
     assert bpp == pytest.approx(float(logs.read(out / "valid.csv")[-1]["bpp"]), rel=0.1)
+
+
+def test_each_phase_has_its_own_crops(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[tuple[float, float]] = []
+
+    def recorded(
+        pictures: Pictures, rng: np.random.Generator, count: int, size: int, *how: float
+    ) -> torch.Tensor:
+        batches.append((how[0], how[1]))
+        return crops(pictures, rng, count, size, *how)
+
+    monkeypatch.setattr("codecs.learned.training.loop.crops", recorded)
+    options = ("--distortion", "ms-ssim", "--rates", "0.2")
+    assert train.main(arguments(data, tmp_path / "run", *options, network="minnen")) == 0
+    # One more than the run has steps: the batch that follows is begun while a step is taken.
+    assert batches == [(6, 1.5)] * 6 + [(0, 1)] * (STEPS - 6 + 1)
 
 
 def test_starts_from_the_trunk_of_another_run(

@@ -145,6 +145,8 @@ def test_phases_from_toml(tmp_path: Path) -> None:
         ("[[phase]]\nshare = 0.5\nlr = 1e-3\nper_rate = true\n", "add up to 1"),
         ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nmask = 'x'\n", "no mask 'x'"),
         ("[[phase]]\nshare = 1\nlr = -1.0\nper_rate = true\n", "must be positive"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\ngrain = -1\n", "grain must be"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nshrink = 0.5\n", "shrink within"),
         ("[[phase]\n", "is not a schedule"),
     ],
 )

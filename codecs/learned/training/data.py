@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -160,20 +161,48 @@ def _decode(files: Sequence[Path], names: Sequence[str], index_path: Path, data_
     os.replace(temporary, index_path)
 
 
-def crops(pictures: Pictures, rng: np.random.Generator, count: int, size: int) -> Tensor:
+def crops(
+    pictures: Pictures,
+    rng: np.random.Generator,
+    count: int,
+    size: int,
+    grain: float = 0.0,
+    shrink: float = 1.0,
+) -> Tensor:
     """`count` random crops, each turned or mirrored in one of eight ways: uint8 [count, 3, s, s].
 
     Pictures are drawn with equal probability and must be at least `size` pixels on each side.
+
+    Pictures that were compressed have lost grain and the finest detail.  With `grain` half of the
+    crops get noise, mostly of luma, of a standard deviation uniform in 0...grain (of 255).  With
+    `shrink` half are cut up to so many times larger, uniform in the logarithm, as far as the
+    picture goes, and scaled down.
     """
     batch = np.empty((count, size, size, 3), np.uint8)
     for out in batch:
         picture = pictures[int(rng.integers(len(pictures)))]
         height, width, _ = picture.shape
-        y = int(rng.integers(height - size + 1))
-        x = int(rng.integers(width - size + 1))
-        crop = np.rot90(picture[y : y + size, x : x + size], int(rng.integers(4)))
+        factor = shrink ** rng.random() if shrink > 1 and rng.integers(2) else 1.0
+        side = min(round(factor * size), height, width)
+        y = int(rng.integers(height - side + 1))
+        x = int(rng.integers(width - side + 1))
+        crop = picture[y : y + side, x : x + side]
+        if side != size:
+            scaled = PIL.Image.fromarray(np.ascontiguousarray(crop))
+            crop = np.asarray(scaled.resize((size, size), PIL.Image.Resampling.LANCZOS))
+        crop = np.rot90(crop, int(rng.integers(4)))
         out[:] = crop[:, ::-1] if rng.integers(2) else crop
+        if grain and rng.integers(2):
+            out[:] = _with_grain(out, rng, rng.uniform(0, grain))
     return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+
+
+def _with_grain(picture: Image, rng: np.random.Generator, deviation: float) -> Image:
+    """White noise, of each colour a third of what all have in common, as photographs have it."""
+    height, width, _ = picture.shape
+    luma = rng.normal(0, deviation, (height, width, 1))
+    colours = rng.normal(0, deviation / 3, (height, width, 3))
+    return np.rint(picture + luma + colours).clip(0, 255).astype(np.uint8)
 
 
 class Prefetcher:

@@ -113,7 +113,9 @@ class Trainer:
     def _make_batch(self, step: int) -> Tensor:
         settings = self.run.settings
         rng = generator(settings.seed, step, STREAM_CROPS)
-        return crops(self.run.data, rng, settings.batch, settings.crop)
+        # The batch after the last is begun too, and never used.
+        phase = segment_at(self.segments, min(step, self.segments[-1].stop - 1)).phase
+        return crops(self.run.data, rng, settings.batch, settings.crop, phase.grain, phase.shrink)
 
     def _one_step(self) -> None:
         segment = segment_at(self.segments, self.progress.step)

@@ -37,6 +37,10 @@ class Phase:
     lpips: float = 0.0
     views: bool = False
     """LPIPS of random views (`views.random_view`): networks learn to fool the backbone without."""
+    grain: float = 0.0
+    """Strongest noise added to crops, a standard deviation of 255; see `data.crops`."""
+    shrink: float = 1.0
+    """Largest factor by which crops are scaled down; see `data.crops`."""
     gan: float = 0.0
     gan_lr: float = 1e-4
     """The discriminator's learning rate; it falls in proportion to `lr`."""
@@ -201,6 +205,8 @@ def check_phases(phases: Sequence[Phase]) -> None:
             raise TrainingError(f"no mask {phase.mask!r}; there are {', '.join(MASKS)}")
         if phase.share <= 0 or phase.lr <= 0 or (phase.lr_end is not None and phase.lr_end <= 0):
             raise TrainingError("shares and learning rates must be positive")
+        if not (0 <= phase.grain <= 128 and 1 <= phase.shrink <= 16):
+            raise TrainingError("grain must be within 0...128 and shrink within 1...16")
 
 
 def restrict(
