@@ -139,7 +139,8 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
     """One codec against the anchor in plain words, without the subject.
 
     `needs 12.3 % [10.5, 14.0] fewer bits than VVenC at equal PSNR, 3.1 % [2.0, 4.4] more at equal
-    MS-SSIM; has no BD-rate at equal LPIPS (the curves share no quality).`
+    MS-SSIM; has no BD-rate at equal LPIPS (the curves share no quality).`  Where the curves cross
+    one figure is not the whole story, and the sentence says so.
     """
     clauses: list[str] = []
     undefined: dict[str, list[str]] = {}
@@ -152,12 +153,15 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
             undefined.setdefault(why, []).append(metric.label)
             continue
         at = f"at equal {metric.label}"
+        crossing = "the curves cross" if verdict.status is Status.CROSSING else ""
         if is_level(verdict):
-            clauses.append(f"cannot be told from {other} {at} ({bd_rate(verdict)})")
+            aside = "; ".join(filter(None, (bd_rate(verdict), crossing)))
+            clauses.append(f"cannot be told from {other} {at} ({aside})")
             counting = False
         else:
             bits = "" if counting else f" bits than {other}"
-            clauses.append(f"{'' if counting else 'needs '}{_amount(verdict)}{bits} {at}")
+            aside = f" ({crossing})" if crossing else ""
+            clauses.append(f"{'' if counting else 'needs '}{_amount(verdict)}{bits} {at}{aside}")
             counting = True
         other = "it"
     parts = [", ".join(clauses)] if clauses else []

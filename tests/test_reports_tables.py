@@ -196,6 +196,14 @@ def test_rates_stand_in_for_an_undefined_bd_rate():
             "needs 5.0 % [4.0, 6.0] more bits than VVenC at equal PSNR; "
             "has no BD-rate at equal LPIPS (no weights).",
         ),
+        (
+            [
+                (PSNR, verdict(5.0, 4.0, 6.0, status=Status.CROSSING, message="depends")),
+                (LPIPS, verdict(0.3, -0.5, 1.2, status=Status.CROSSING, message="depends")),
+            ],
+            "needs 5.0 % [4.0, 6.0] more bits than VVenC at equal PSNR (the curves cross), "
+            "cannot be told from it at equal LPIPS (+0.3 % [-0.5, +1.2]; the curves cross).",
+        ),
         ([], "was compared on no metric."),
     ],
 )
