@@ -15,7 +15,7 @@ from codecs.learned.training.calibrate import (
     calibrate_thresholds,
     first_lambda,
 )
-from codecs.learned.training.losses import LossWeights
+from codecs.learned.training.losses import Critics, LossWeights
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
 from codecs.rdonet.network import RDONet
 
@@ -67,6 +67,7 @@ def test_lambda_stays_in_range() -> None:
         # Where control ended with this project's RDONet.
         (0.075, LossWeights(ms_ssim=0.05, lpips=0.1), 4.4),
         (0.150, LossWeights(ms_ssim=0.05, lpips=0.1), 15.8),
+        (0.150, LossWeights(ms_ssim=0.05, lpips=0.04, features=0.06), 15.8),
     ],
 )
 def test_first_guess_of_lambda(rate: float, weights: LossWeights, expected: float) -> None:
@@ -85,7 +86,7 @@ def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:
         rate = output.total_bits().sum() / (2 * 128 * 192)
         return 20.0 * float(((output.x_hat - x) ** 2).mean() + rate / 20)
 
-    found, costs = calibrate_thresholds(network, x.split(1), 20.0, LossWeights(), None)
+    found, costs = calibrate_thresholds(network, x.split(1), 20.0, LossWeights(), Critics())
     assert network.training
     assert costs[found] == min(costs.values())
     for tried in (found, *list(costs)[::9]):

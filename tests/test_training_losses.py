@@ -15,6 +15,7 @@ from codecs.learned.training.losses import (
     BACKBONES,
     LPIPS,
     MS_SSIM_WEIGHTS,
+    Critics,
     LossWeights,
     distortion,
     lpips_folders,
@@ -69,7 +70,7 @@ def test_no_scale_fits_below_the_window() -> None:
 
 def test_distortion_is_the_weighted_sum(pair: tuple[Tensor, Tensor]) -> None:
     x, y = pair[0], pair[1] * 1.2 - 0.1  # beyond 0...1
-    total, terms = distortion(x, y, LossWeights(mse=2.0, ms_ssim=0.5), None)
+    total, terms = distortion(x, y, LossWeights(mse=2.0, ms_ssim=0.5), Critics())
     mse = np.square((x - y).numpy()).mean()
     similarity = pytorch_msssim.ms_ssim(x, y.clamp(0, 1), data_range=1)
     assert float(terms["mse"]) == pytest.approx(mse)
@@ -110,10 +111,11 @@ def test_distortion_by_views_is_that_of_a_view(pair: tuple[Tensor, Tensor]) -> N
     _needs("squeeze")
     x, y = (picture.float() for picture in pair)
     lpips, weights = LPIPS("squeeze"), LossWeights(mse=0, lpips=1)
-    plain = distortion(x, y, weights, lpips)[0]
+    critics = Critics(lpips=lpips)
+    plain = distortion(x, y, weights, critics)[0]
     assert float(plain) == pytest.approx(float(lpips(x, y).mean()))
     torch.manual_seed(1)
-    seen = distortion(x, y, weights, lpips, views=True)[0]
+    seen = distortion(x, y, weights, critics, views=True)[0]
     torch.manual_seed(1)
     assert float(seen) == float(lpips(*random_view(x, y)).mean())
     assert float(seen) != float(plain)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codecs.learned.training.losses import LPIPS, LossWeights, distortion
+from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
 from codecs.rdonet.network import RDONet
 
@@ -36,7 +36,8 @@ _SLOPES = (
     (0.425, 5.2e-4, 0.036),
 )
 # LPIPS (SqueezeNet) of this project's RDONet: the slope at 0.15 bpp and its power of the rate, from
-# the Λ that control found for 0.075, 0.15 and 0.3 bpp (as in docs/logs/rdonet-lpips-64).
+# the Λ that control found for 0.075, 0.15 and 0.3 bpp (as in docs/logs/rdonet-lpips-64).  The
+# distance of features falls alike: between VVenC's QP 42 and 37 by 0.051, LPIPS by 0.054.
 _LPIPS_SLOPE, _LPIPS_POWER = 0.5, -2.2
 
 
@@ -53,7 +54,8 @@ def first_lambda(rate: float, weights: LossWeights) -> float:
         return math.exp(my + power * (math.log(rate) - mx))
 
     lpips = _LPIPS_SLOPE * (rate / 0.15) ** _LPIPS_POWER
-    return 1.0 / (weights.mse * slope(1) + weights.ms_ssim * slope(2) + weights.lpips * lpips)
+    perceptual = (weights.lpips + weights.features) * lpips
+    return 1.0 / (weights.mse * slope(1) + weights.ms_ssim * slope(2) + perceptual)
 
 
 @dataclass
@@ -118,7 +120,7 @@ def calibrate_thresholds(
     batches: Sequence[Tensor],
     lambda_eff: float,
     weights: LossWeights,
-    lpips: LPIPS | None,
+    critics: Critics,
 ) -> tuple[VarianceThresholds, dict[VarianceThresholds, float]]:
     """The thresholds of least mean J = Λ·D + R on `batches`, and J of all that were tried.
 
@@ -139,7 +141,7 @@ def calibrate_thresholds(
         if key not in seen:
             d, outputs = network.code(features[number], masks)
             bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
-            cost, _ = distortion(x, network.synthesis(d), weights, lpips)
+            cost, _ = distortion(x, network.synthesis(d), weights, critics)
             pixels = x.shape[0] * x.shape[2] * x.shape[3]
             seen[key] = float(lambda_eff * cost + bits / pixels)
         return seen[key]

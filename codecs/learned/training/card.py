@@ -52,6 +52,7 @@ def training_card(
     seen = [s for s in history if s.start < progress.step]
     steps = sum(min(s.stop, progress.step) - s.start for s in seen)
     rate = progress.controller.target
+    lpips, features = learner.critics.lpips, learner.critics.features
     inside = [
         row
         for row in logs.read(run.out / "valid.csv")
@@ -63,7 +64,8 @@ def training_card(
             "finished": finished,
             "target_bpp": rate,
             "lambda_eff": progress.controller.lambda_eff,
-            "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + gan*GAN) + bpp",
+            "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + features*FEATURES "
+            "+ gan*GAN) + bpp",
             "steps": steps,
             "started_from": None
             if settings.start_digest is None
@@ -79,8 +81,9 @@ def training_card(
                 {**asdict(s.phase), "number": s.number, "steps": s.stop - s.start} for s in seen
             ],
             "ms_ssim_scales": ms_ssim_scales(settings.crop),
-            "lpips_backbone": None if learner.lpips is None else learner.lpips.net,
-            "lpips_backbone_sha256": None if learner.lpips is None else learner.lpips.digest,
+            "lpips_backbone": None if lpips is None else lpips.net,
+            "lpips_backbone_sha256": None if lpips is None else lpips.digest,
+            "features_sha256": None if features is None else features.digest,
             "thresholds": learner.ema.config.get("thresholds"),
             "data": run.data_name,
             "data_pictures": len(run.data),

@@ -24,7 +24,7 @@ from codecs.learned.training.data import (
     generator,
     to_float,
 )
-from codecs.learned.training.losses import LPIPS, LossWeights
+from codecs.learned.training.losses import Critics, LossWeights
 from codecs.learned.training.monitor import Monitor
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment, plan, segment_at
@@ -45,8 +45,7 @@ class Trainer:
         settings = run.settings
         self.segments = plan(run.phases, settings.steps, settings.rates)
         self.family = families.family(settings.network)
-        needs_lpips = any(p.lpips for p in run.phases)
-        lpips = LPIPS(settings.lpips) if needs_lpips else None
+        critics = Critics.load((p.weights for p in run.phases), settings.lpips)
         trunk_rate = math.exp(sum(map(math.log, settings.rates)) / len(settings.rates))
         start = self._target(self.segments[0], trunk_rate)
         weights = self.segments[0].phase.weights
@@ -57,7 +56,7 @@ class Trainer:
         )
         self.trunk_rate = trunk_rate
         self.learner = Learner(
-            self.family, settings, run.device, progress, lpips, any(p.gan for p in run.phases)
+            self.family, settings, run.device, progress, critics, any(p.gan for p in run.phases)
         )
         self.checkpoint_path = run.out / CHECKPOINT
         self.trunk_path = run.out / "trunk.safetensors"
@@ -188,7 +187,7 @@ class Trainer:
         families.set_medians(self.learner.ema)
         lambda_eff = progress.controller.lambda_eff
         found, _ = calibrate_thresholds(
-            self.learner.ema, pictures.split(4), lambda_eff, weights, self.learner.lpips
+            self.learner.ema, pictures.split(4), lambda_eff, weights, self.learner.critics
         )
         progress.thresholds = {"t64": found.t64, "t32": found.t32}
         progress.thresholds_lambda = lambda_eff

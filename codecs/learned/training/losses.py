@@ -1,11 +1,11 @@
-"""Distortions for training: MSE, MS-SSIM and LPIPS, differentiable, on pictures in 0...1."""
+"""Distortions for training, differentiable, on pictures in 0...1."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.features import FeatureDistance
 from codecs.learned.training.views import random_view
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -28,18 +29,21 @@ _FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class LossWeights:
-    """D = mse·MSE + ms_ssim·(1 - MS-SSIM) + lpips·LPIPS + gan·L_adv (Brand et al., CLIC 2022)."""
+    """D = mse·MSE + ms_ssim·(1 - MS-SSIM) + lpips·LPIPS + gan·L_adv (Brand et al., CLIC 2022)
+    + features·`FeatureDistance`."""
 
     mse: float = 1.0
     ms_ssim: float = 0.0
     lpips: float = 0.0
     gan: float = 0.0
+    features: float = 0.0
 
     @classmethod
     def of_card(cls, training: Mapping[str, Any]) -> LossWeights:
         """Those of the last phase, by the `training` of a model's card; raises `KeyError`."""
         last = training["phases"][-1]
-        return cls(*(last[term.name] for term in fields(cls)))
+        # Cards of before there was a second critic do not name it.
+        return cls(*({"features": 0.0, **last}[term.name] for term in fields(cls)))
 
 
 def ms_ssim_scales(size: int) -> int:
@@ -161,14 +165,37 @@ class LPIPS(nn.Module):
         return distance.flatten()
 
 
+@dataclass(frozen=True)
+class Critics:
+    """The frozen networks that a schedule's perceptual terms need, those of other terms `None`."""
+
+    lpips: LPIPS | None = None
+    features: FeatureDistance | None = None
+
+    @classmethod
+    def load(cls, weights: Iterable[LossWeights], lpips_net: str) -> Critics:
+        """Those that any of the weights ask for; raises `TrainingError` where one is missing."""
+        asked = tuple(weights)
+        return cls(
+            LPIPS(lpips_net) if any(w.lpips for w in asked) else None,
+            FeatureDistance() if any(w.features for w in asked) else None,
+        )
+
+    def to(self, device: torch.device) -> Critics:
+        return Critics(
+            None if self.lpips is None else self.lpips.to(device),
+            None if self.features is None else self.features.to(device),
+        )
+
+
 def distortion(
-    x: Tensor, x_hat: Tensor, weights: LossWeights, lpips: LPIPS | None, views: bool = False
+    x: Tensor, x_hat: Tensor, weights: LossWeights, critics: Critics, views: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """D without its adversarial part (scalar), and its unweighted terms (scalars) by name.
 
     `x_hat` is not clamped for MSE (a clamped pixel has no gradient), but for the others, which are
-    defined on 0...1.  Terms of weight 0 are not computed, except MSE.  With `views` LPIPS is that
-    of a random view.
+    defined on 0...1.  Terms of weight 0 are not computed, except MSE.  With `views` the critics see
+    a random view, all the same.
     """
     terms = {"mse": functional.mse_loss(x_hat, x)}
     total = weights.mse * terms["mse"]
@@ -177,9 +204,14 @@ def distortion(
         scales = ms_ssim_scales(min(x.shape[2:]))
         terms["ms_ssim"] = 1 - ms_ssim(x, clamped, scales).mean()
         total = total + weights.ms_ssim * terms["ms_ssim"]
-    if weights.lpips:
-        if lpips is None:
-            raise TrainingError("this phase weighs LPIPS, but no backbone was loaded")
-        terms["lpips"] = lpips(*(random_view(x, clamped) if views else (x, clamped))).mean()
-        total = total + weights.lpips * terms["lpips"]
+    if weights.lpips or weights.features:
+        view = random_view(x, clamped) if views else (x, clamped)
+        for name in ("lpips", "features"):
+            weight, critic = getattr(weights, name), getattr(critics, name)
+            if not weight:
+                continue
+            if critic is None:
+                raise TrainingError(f"this phase weighs {name}, but no such network was loaded")
+            terms[name] = critic(*view).mean()
+            total = total + weight * terms[name]
     return total, terms

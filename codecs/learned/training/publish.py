@@ -144,14 +144,14 @@ def _calibrate(
     import torch
 
     from codecs.learned.training.calibrate import calibrate_thresholds
-    from codecs.learned.training.losses import LPIPS, LossWeights
+    from codecs.learned.training.losses import Critics, LossWeights
 
     training = card["training"]
     terms = LossWeights.of_card(training)
-    lpips = LPIPS(training["lpips_backbone"]) if terms.lpips else None
+    critics = Critics.load((terms,), training["lpips_backbone"])
     whole = [p[: p.shape[0] // CTU * CTU, : p.shape[1] // CTU * CTU] for p in pictures]
     batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
-    found, costs = calibrate_thresholds(network, batches, training["lambda_eff"], terms, lpips)
+    found, costs = calibrate_thresholds(network, batches, training["lambda_eff"], terms, critics)
     network.thresholds = found
     return {
         "t64": found.t64,

@@ -35,8 +35,10 @@ class Phase:
     mse: float = 1.0
     ms_ssim: float = 0.0
     lpips: float = 0.0
+    features: float = 0.0
+    """A second critic of another make, `features.FeatureDistance`."""
     views: bool = False
-    """LPIPS of random views (`views.random_view`): networks learn to fool the backbone without."""
+    """Both of random views (`views.random_view`): networks learn to fool a backbone without."""
     grain: float = 0.0
     """Strongest noise added to crops, a standard deviation of 255; see `data.crops`."""
     shrink: float = 1.0
@@ -68,7 +70,7 @@ class Phase:
 
     @property
     def weights(self) -> LossWeights:
-        return LossWeights(self.mse, self.ms_ssim, self.lpips, self.gan)
+        return LossWeights(self.mse, self.ms_ssim, self.lpips, self.gan, self.features)
 
 
 _RANDOM: Mapping[str, Any] = {"ms_ssim": 0.1, "label": 0.02, "mask": "random"}
@@ -152,8 +154,8 @@ its two parts, so that several distortions can share a trunk (`--from`)."""
 
 DISTORTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "mse": frozenset({"ms_ssim", "lpips", "gan"}),
-        "ms-ssim": frozenset({"lpips", "gan"}),
+        "mse": frozenset({"ms_ssim", "lpips", "features", "gan"}),
+        "ms-ssim": frozenset({"lpips", "features", "gan"}),
         "lpips": frozenset({"gan"}),
         "perceptual": frozenset(),
     }

@@ -23,7 +23,7 @@ from codecs.learned.training.families import (
     training_masks,
     transform_parameters,
 )
-from codecs.learned.training.losses import LPIPS, LossWeights, distortion
+from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.settings import Settings
@@ -82,12 +82,12 @@ class Learner:
         settings: Settings,
         device: torch.device,
         progress: Progress,
-        lpips: LPIPS | None,
+        critics: Critics,
         adversarial: bool,
     ) -> None:
         self.family, self.settings, self.device = family, settings, device
         self.progress = progress
-        self.lpips = lpips.to(device) if lpips is not None else None
+        self.critics = critics.to(device)
         torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
         try:
             network = family.create(settings.width, settings.backbone, settings.latents)
@@ -147,7 +147,7 @@ class Learner:
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask)
         bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])
-        cost, terms = distortion(x, output.x_hat, phase.weights, self.lpips, phase.views)
+        cost, terms = distortion(x, output.x_hat, phase.weights, self.critics, phase.views)
         if phase.gan:
             adversarial, terms["gan_d"] = self._adversarial(
                 x, output.x_hat.clamp(0, 1), phase.gan_lr * lr / phase.lr
