@@ -147,6 +147,12 @@ def test_phases_from_toml(tmp_path: Path) -> None:
         ("[[phase]]\nshare = 1\nlr = -1.0\nper_rate = true\n", "must be positive"),
         ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\ngrain = -1\n", "grain must be"),
         ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nshrink = 0.5\n", "shrink within"),
+        ("[[phase]]\nshare = 1\nlr = 'x'\nper_rate = true\n", "lr = 'x' is no float"),
+        ("[[phase]]\nshare = 1\nlr = nan\nper_rate = true\n", "lr = nan is no float"),
+        ("[[phase]]\nshare = 1\nlr = 1\nlr_end = true\nper_rate = true\n", "lr_end = True is no"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = 1\n", "per_rate = 1 is no bool"),
+        ("[[phase]]\nshare = 1\nlr = 1\nper_rate = true\nwarm_up = 0.5\n", "is no int"),
+        ("[[phase]]\nshare = 1\nlr = 1\nper_rate = true\nmask = 3\n", "mask = 3 is no str"),
         ("[[phase]\n", "is not a schedule"),
     ],
 )

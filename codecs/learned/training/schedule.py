@@ -6,6 +6,7 @@ Table 1 of Brand et al., CLIC 2022, is phases 1 to 5 (trunk) and 6 to 7 (branche
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -184,7 +185,20 @@ def load_phases(preset: str) -> tuple[Phase, ...]:
     return phases
 
 
+_KINDS: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
+    {"float": (int, float), "float | None": (int, float), "int": int, "str": str, "bool": bool}
+)
+"""A field's annotation -> what TOML has for it."""
+
+
 def _phase(row: Mapping[str, Any]) -> Phase:
+    for field in fields(Phase):
+        kind, value = _KINDS.get(str(field.type)), row.get(field.name)
+        if value is None or kind is None:
+            continue
+        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+        if wrong or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{field.name} = {value!r} is no {str(field.type).split()[0]}")
     match row.get("thresholds", False):
         case bool():
             return Phase(**row)
