@@ -105,7 +105,15 @@ def compare(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run again, from what is stored."""
-    comparisons = _comparisons(options.run, tuple(options.codecs) or None, options.anchor)
+    shown = tuple(options.codecs)
+    if shown and options.anchor:
+        shown = tuple(dict.fromkeys((*shown, options.anchor)))
+    comparisons = _comparisons(options.run, shown or None, options.anchor)
+    if options.anchor and not comparisons:
+        raise UsageError(
+            f"the anchor {options.anchor} has no measurements in {options.run}: "
+            "the report was left as it is"
+        )
     print(_write_report(options.run, comparisons, options))
     return 0
 

@@ -13,8 +13,9 @@ from bench.store import Measurement, MetricValue, Store, key_of
 from codecs.base import Codec, CodecError, Point
 from datasets.base import Dataset, ImageRef
 
-SECONDS_PER_SCORED_PIXEL = 6e-7
-"""All metrics together, one core: for the estimate of a run's length only."""
+SECONDS_PER_SCORED_PIXEL, SECONDS_PER_VGG_PIXEL = 6e-7, 9e-6
+"""All other metrics together, and LPIPS with VGG16, on one core: for estimates of a run's length
+only."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,13 @@ def make_plan(
                     done += 1
                     continue
                 pixels = image.width * image.height
-                scoring = pixels * SECONDS_PER_SCORED_PIXEL
                 blank = _blank(codec, point, image, dataset.name, metrics)
                 wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
-                seconds = codec.seconds(pixels, point) + scoring
+                seconds = codec.seconds(pixels, point) + pixels * _scoring(wanted)
                 task = Task(typed, blank, image, wanted, seconds)
                 if reusable and old and store.read_stream(old) is not None:
-                    task = Task(typed, old, image, stale, scoring, encode=False, afresh=task)
+                    seconds = pixels * _scoring(stale)
+                    task = Task(typed, old, image, stale, seconds, encode=False, afresh=task)
                 per_image[image.name].append(task)
     shuffle = random.Random(seed)
     groups = [group for group in per_image.values() if group]
@@ -124,6 +125,11 @@ def make_plan(
         ladders={codec.name: Ladder.of(codec) for codec in created.values()},
         unavailable=unavailable,
     )
+
+
+def _scoring(metrics: Sequence[str]) -> float:
+    """Seconds for each pixel, about."""
+    return SECONDS_PER_SCORED_PIXEL + SECONDS_PER_VGG_PIXEL * ("lpips-vgg" in metrics)
 
 
 def _create(

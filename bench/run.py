@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 
 from bench import metrics as metrics_package
 from bench.executors import run_tasks
@@ -77,7 +79,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
             ladders={**Manifest.earlier_ladders(settings.directory), **plan.ladders},
             unavailable=dict(plan.unavailable),
             metrics=versions,
-            command="python -m bench " + " ".join(sys.argv[1:]),
+            command=_command(),
             host=host_facts(),
             packages=package_versions(),
             started=started,
@@ -97,6 +99,12 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
         manifest = replace(manifest, finished=_now())
         manifest.write(settings.directory)
     return Outcome(manifest, plan, failed, time.perf_counter() - clock, busy)
+
+
+def _command() -> str:
+    """What was typed, ready to be typed again."""
+    module = "bench.compare" if Path(sys.argv[0]).stem == "compare" else "bench"
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def host_facts() -> dict[str, str]:

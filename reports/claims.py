@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.bd import Verdict, bd_rate
+from bench.bd import Status, Verdict, bd_rate
 from bench.comparison import Cell, Comparison
 from bench.curve import Curve
 from bench.results import Results
@@ -31,6 +31,7 @@ VTM, MINNEN_OVER_VTM, NEARLY = "vtm-18.0", 11.5, 3.0
 """A published curve, what the authors of `minnen` need more than it, and how near is the same."""
 BORDER_ERROR = 1.25
 """Squared error at borders of blocks over that inside: more would be block artefacts."""
+_DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE})
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
 
@@ -103,11 +104,12 @@ def _cell(compared: Compared, codecs: tuple[str, ...], metric: str) -> Cell | No
 
 
 def _within(verdict: Verdict, low: float, high: float) -> str:
-    """Whether the interval of a BD-rate lies between two limits, in percent."""
+    """Whether the interval of a BD-rate lies between two limits, in percent.
+
+    A figure over a small part of the curves decides nothing, nor does one without all points.
+    """
     value, first, last = wording.figures(verdict)
-    if not math.isfinite(value):
-        return OPEN
-    if not (math.isfinite(first) and math.isfinite(last)):
+    if not all(map(math.isfinite, (value, first, last))) or verdict.status in _DOUBTFUL:
         return OPEN
     if low <= first and last <= high:
         return HOLDS
@@ -124,8 +126,11 @@ def _bd_rate(
         if cell is None:
             return None
         figure = f"{wording.bd_rate(cell.verdict)} bits at equal {metric_text(metric).label}"
+        remark = wording.shorten(wording.remark(cell.verdict), 90)
         if not wording.is_defined(cell.verdict):
-            figure = wording.shorten(wording.remark(cell.verdict), 90)
+            figure = remark
+        elif remark:
+            figure = f"{figure} ({remark})"
         return Outcome(figure, _within(cell.verdict, low, high))
 
     return judge
@@ -170,7 +175,7 @@ def _less_lpips() -> Iterator[Claim]:
 
 
 def _mask_bits(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
-    """Mean bits of the partition for each 64 x 64 block."""
+    """Bits of the partition for each 64 x 64 block: the mean, and the stream with most of them."""
     results: Results = next(iter(compared.values())).results
     shares = []
     for m in results.codec(codecs[0]).measurements.values():
@@ -180,7 +185,7 @@ def _mask_bits(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
     if not shares:
         return None
     mean = sum(shares) / len(shares)
-    verdict = HOLDS if mean <= MASK_BITS else FAILS
+    verdict = HOLDS if max(shares) <= MASK_BITS else FAILS
     return Outcome(f"{mean:.2f} bits, at most {max(shares):.2f}", verdict)
 
 

@@ -139,8 +139,8 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
     """One codec against the anchor in plain words, without the subject.
 
     `needs 12.3 % [10.5, 14.0] fewer bits than VVenC at equal PSNR, 3.1 % [2.0, 4.4] more at equal
-    MS-SSIM; has no BD-rate at equal LPIPS (the curves share no quality).`  Where the curves cross
-    one figure is not the whole story, and the sentence says so.
+    MS-SSIM; has no BD-rate at equal LPIPS (the curves share no quality).`  Where the curves cross,
+    or little of them was compared, one figure is not the whole story, and the sentence says so.
     """
     clauses: list[str] = []
     undefined: dict[str, list[str]] = {}
@@ -153,14 +153,14 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
             undefined.setdefault(why, []).append(metric.label)
             continue
         at = f"at equal {metric.label}"
-        crossing = "the curves cross" if verdict.status is Status.CROSSING else ""
+        doubt = _doubt(verdict)
         if is_level(verdict):
-            aside = "; ".join(filter(None, (bd_rate(verdict), crossing)))
+            aside = "; ".join(filter(None, (bd_rate(verdict), doubt)))
             clauses.append(f"cannot be told from {other} {at} ({aside})")
             counting = False
         else:
             bits = "" if counting else f" bits than {other}"
-            aside = f" ({crossing})" if crossing else ""
+            aside = f" ({doubt})" if doubt else ""
             clauses.append(f"{'' if counting else 'needs '}{_amount(verdict)}{bits} {at}{aside}")
             counting = True
         other = "it"
@@ -170,6 +170,13 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
         against = "" if clauses else f" against {anchor}"
         parts.append(f"has no BD-rate{against} at equal {gaps}")
     return "; ".join(parts) + "." if parts else "was compared on no metric."
+
+
+def _doubt(verdict: Verdict) -> str:
+    """What stands between brackets behind a figure: nothing where all is well."""
+    if verdict.status is Status.CROSSING:
+        return "the curves cross"
+    return shorten(clean(verdict.message), 90)
 
 
 def is_level(verdict: Verdict) -> bool:

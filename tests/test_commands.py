@@ -132,6 +132,15 @@ def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
     shutil.rmtree(run / "tables")
     assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
     assert (run / "tables" / "verdicts.csv").read_bytes() == first
+    # The anchor is shown without being named twice, and a wrong one costs no report.
+    assert bench_main.main(["report", str(run), TOY, "--anchor", "jpeg"]) == 0
+    page = (run / "report.html").read_bytes()
+    assert (run / "tables" / "verdicts.csv").read_bytes() == first
+    assert bench_main.main(["report", str(run), TOY, "--anchor", "webp"]) == 2
+    assert "webp was not measured" in capsys.readouterr().err
+    assert bench_main.main(["report", str(run), "--anchor", "webp"]) == 2
+    assert "the report was left as it is" in capsys.readouterr().err
+    assert (run / "report.html").read_bytes() == page
 
 
 @pytest.mark.parametrize(

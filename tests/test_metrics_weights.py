@@ -76,7 +76,9 @@ def save_original(path: Path, monkeypatch, content: object = None) -> Original:
     torch.save(content, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     original = Original(ALEX.original.name, digest, path.stat().st_size)
-    monkeypatch.setitem(ORIGINS, "alex", dataclasses.replace(ALEX, original=original))
+    verified = weights.tensors_digest(trained_looking())
+    origin = dataclasses.replace(ALEX, original=original, verified=verified)
+    monkeypatch.setitem(ORIGINS, "alex", origin)
     return original
 
 

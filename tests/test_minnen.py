@@ -291,6 +291,12 @@ def test_what_the_last_phase_weighed_is_home_ground(tmp_path: Path) -> None:
     }
     export(network, tmp_path / "a.safetensors", card)
     assert MinnenCodec(tmp_path).tuned_for == ("psnr", "lpips-squeeze")
+    other = {"mse": 0.0, "ms_ssim": 0.0, "lpips": 0.0, "features": 0.4}
+    card["training"] = {"phases": [other], "lpips_backbone": "squeeze"}
+    export(network, tmp_path / "b.safetensors", card | {"point": {"value": 0.2}})
+    critics = ("lpips-squeeze", "features of EfficientNet-Lite0")
+    assert MinnenCodec(tmp_path).tuned_for == ("psnr", *critics)
+    (tmp_path / "b.safetensors").unlink()
     broken: tuple[Any, ...] = (
         None,
         [],

@@ -67,6 +67,20 @@ def test_an_interval_on_both_sides_decides_nothing():
     assert about({row.text: row for row in found}, "at equal PSNR").verdict == OPEN
 
 
+def test_a_figure_over_little_of_the_curves_decides_nothing():
+    high = [
+        made_up("rdonet-msssim", image, order, efficiency=0.7)
+        for image in ("a.png", "b.png", "c.png")
+        for order in range(3, 8)
+    ]
+    results = comparison([*high, *ladder("minnen"), *ladder("vvenc")]).results
+    found = claims.claim_rows([compare(results, c.name) for c in results.codecs])
+    row = about({row.text: row for row in found}, "than Minnen")
+    assert row.figure.startswith("-30.0 %")
+    assert row.figure.endswith("(narrow overlap: only 25 % of the narrower curve compared)")
+    assert row.verdict == OPEN
+
+
 @pytest.mark.parametrize(("metric", "net"), [("lpips-alex", "AlexNet"), ("lpips-vgg", "VGG16")])
 def test_lpips_must_be_lower_at_all_three_rates(metric, net):
     def codec(name: str, gains: tuple[float, ...]):

@@ -204,6 +204,10 @@ def test_rates_stand_in_for_an_undefined_bd_rate():
             "needs 5.0 % [4.0, 6.0] more bits than VVenC at equal PSNR (the curves cross), "
             "cannot be told from it at equal LPIPS (+0.3 % [-0.5, +1.2]; the curves cross).",
         ),
+        (
+            [(PSNR, verdict(-5.0, -6.0, -4.0, status=Status.NARROW, message="only 4 % compared"))],
+            "needs 5.0 % [4.0, 6.0] fewer bits than VVenC at equal PSNR (only 4 % compared).",
+        ),
         ([], "was compared on no metric."),
     ],
 )

@@ -13,6 +13,7 @@ from codecs.learned.training.schedule import (
     PRESETS,
     Phase,
     load_phases,
+    phases_digest,
     plan,
     restrict,
     scale_lr,
@@ -100,14 +101,15 @@ def test_rate_and_adversary_come_in_late() -> None:
     [
         ("mse", set()),
         ("ms-ssim", {"ms_ssim"}),
-        ("lpips", {"ms_ssim", "lpips"}),
-        ("perceptual", {"ms_ssim", "lpips", "gan"}),
+        ("lpips", {"ms_ssim", "lpips", "features"}),
+        ("perceptual", {"ms_ssim", "lpips", "features", "gan"}),
     ],
 )
 def test_distortion_takes_terms_out(distortion: str, left: set[str]) -> None:
-    phases = restrict(PRESETS["paper"], distortion)
-    terms = {t for p in phases for t in ("ms_ssim", "lpips", "gan") if getattr(p, t)}
-    assert terms == left
+    given = [replace(phase, features=phase.lpips) for phase in PRESETS["paper"]]
+    phases = restrict(given, distortion)
+    names = ("ms_ssim", "lpips", "features", "gan")
+    assert {t for p in phases for t in names if getattr(p, t)} == left
     assert all(p.mse == 1 for p in phases)
 
 
@@ -154,6 +156,11 @@ def test_phases_from_toml(tmp_path: Path) -> None:
         ("[[phase]]\nshare = 1\nlr = 1\nper_rate = true\nwarm_up = 0.5\n", "is no int"),
         ("[[phase]]\nshare = 1\nlr = 1\nper_rate = true\nmask = 3\n", "mask = 3 is no str"),
         ("[[phase]\n", "is not a schedule"),
+        ("[phase]\nshare = 1\nlr = 1e-3\nper_rate = true\n", "no list of tables"),
+        ("phase = [1]\n", "no list of tables"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nlpips = -1\n", "not be negative"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nmse = 0\n", "must be positive"),
+        ("[[phase]]\nshare = 1\nlr = 1e-3\nper_rate = true\nwarm_up = -1\n", "warm_up, rate_w"),
     ],
 )
 def test_bad_schedules_are_explained(tmp_path: Path, text: str, message: str) -> None:
@@ -161,6 +168,14 @@ def test_bad_schedules_are_explained(tmp_path: Path, text: str, message: str) ->
     path.write_text(text)
     with pytest.raises(TrainingError, match=message):
         load_phases(str(path))
+
+
+def test_fields_at_their_defaults_leave_a_runs_identity_alone() -> None:
+    phases = PRESETS["paper"]
+    same = [replace(p, grain=0.0, features=0.0) for p in phases]
+    assert phases_digest(phases) == phases_digest(same)
+    assert phases_digest(phases) != phases_digest([replace(p, grain=1.0) for p in phases])
+    assert phases_digest(phases) != phases_digest(phases[::-1])
 
 
 def test_bad_choices_are_explained() -> None:

@@ -6,6 +6,7 @@ The original's features, which do not change over a rate ladder, are computed on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from bench.metrics.backbone import Stage
     from bench.metrics.origins import Tensors
 
-MAX_FEATURE_BYTES = 3 << 29
-"""1.5 GiB.  Features of larger pictures are computed again for each decoded one."""
+_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+MAX_FEATURE_BYTES = min(3 << 29, _MEMORY // (2 * (os.cpu_count() or 1)))
+"""1.5 GiB, or a core's share of half the memory, because each may score a picture of its own.
+Features of larger pictures are computed again for each decoded one."""
 
 # The package's input scaling: (x - SHIFT) / SCALE for x in [-1, 1].
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)

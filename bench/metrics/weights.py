@@ -225,8 +225,7 @@ def _convert(path: Path, net: str) -> Path:
         tensors = {name: state[name].float().contiguous().numpy() for name in origin.shapes}
     except (pickle.UnpicklingError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise MetricUnavailable(f"{path} cannot be read: {error}") from error
-    record = {"made_from": origin.original.sha256, "tensors": tensors_digest(tensors)}
-    write_atomically(target, safetensors.numpy.save(tensors, record))
+    write_atomically(target, safetensors.numpy.save(tensors))
     return target
 
 
@@ -241,15 +240,11 @@ def _read(path: Path, net: str) -> Weights:
         if path.stat().st_size > expected + (1 << 20):
             raise MetricUnavailable(f"{path} is too large to be the feature layers of {net}")
         tensors = safetensors.numpy.load_file(path)
-        with safetensors.safe_open(path, framework="numpy") as file:
-            record = file.metadata() or {}
     except (OSError, safetensors.SafetensorError) as error:
         raise MetricUnavailable(f"{path} cannot be read: {error}") from error
     _check(path, tensors, origin)
     digest = tensors_digest(tensors)
-    original = origin.original.sha256 if origin.original else None
-    converted = record.get("made_from") == original and record.get("tensors") == digest
-    return Weights(net, tensors, digest, verified=digest == origin.verified or converted)
+    return Weights(net, tensors, digest, verified=digest == origin.verified)
 
 
 def _check(path: Path, tensors: Tensors, origin: Origin) -> None:

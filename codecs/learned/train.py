@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from codecs.base import CodecError
@@ -112,7 +111,13 @@ def _train(options: argparse.Namespace) -> bool:
     from codecs.learned.training.losses import ms_ssim_scales
     from codecs.learned.training.memory import keep_freed_memory
     from codecs.learned.training.run import Run
-    from codecs.learned.training.schedule import load_phases, plan, restrict, scale_lr
+    from codecs.learned.training.schedule import (
+        load_phases,
+        phases_digest,
+        plan,
+        restrict,
+        scale_lr,
+    )
     from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
 
     try:
@@ -170,7 +175,7 @@ def _train(options: argparse.Namespace) -> bool:
         valid_every=0,
         valid_count=options.valid_count,
         data_digest=data.digest,
-        phases_digest=hashlib.sha256(json.dumps([asdict(p) for p in phases]).encode()).hexdigest(),
+        phases_digest=phases_digest(phases),
         start_digest=_start_digest(options),
         threads=torch.get_num_threads(),
     )

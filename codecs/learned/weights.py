@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from codecs.learned.model import LatentCodecNetwork
 
 TABLES = "tables."
 _MAX_FILE = 1 << 30
+_FEATURES = "features of EfficientNet-Lite0"
+"""Of a second critic: no metric of the harness."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +104,23 @@ def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:
     return " (preliminary weights)" if preliminary else "", settings
 
 
-def tuned_for(card: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics that the last phase of training weighed, by the harness's names; none where the
-    card does not say."""
-    try:
-        training = card["training"]
-        last = training["phases"][-1]
-        weighed = {term for term in ("mse", "ms_ssim", "lpips") if last[term] > 0}
-        lpips = f"lpips-{training['lpips_backbone']}"
-    except (KeyError, IndexError, TypeError):
-        return ()
-    terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": lpips}
-    return tuple(name for term, name in terms.items() if term in weighed)
+def tuned_for(cards: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The metrics that the last phase of training of any model weighed, by the harness's names;
+    cards that do not say add none."""
+    found: dict[str, None] = {}
+    for card in cards:
+        try:
+            training = card["training"]
+            last = training["phases"][-1]
+            weighed = {term for term in ("mse", "ms_ssim", "lpips") if last[term] > 0}
+            # Cards of before there was a second critic do not name it.
+            weighed |= {"features"} if last.get("features", 0) > 0 else set()
+            lpips = f"lpips-{training['lpips_backbone']}"
+        except (KeyError, IndexError, TypeError, AttributeError):
+            continue
+        terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": lpips, "features": _FEATURES}
+        found |= {name: None for term, name in terms.items() if term in weighed}
+    return tuple(found)
 
 
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

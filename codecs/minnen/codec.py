@@ -225,7 +225,7 @@ class MinnenCodec(Codec):
             **noted,
         }
         self.device = device
-        self.tuned_for = weights.tuned_for(models[0][2].card)
+        self.tuned_for = weights.tuned_for(loaded.card for _, _, loaded in models)
 
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)

@@ -150,7 +150,7 @@ class RDONetCodec(Codec):
             **noted,
         }
         self.device = device
-        self.tuned_for = weights.tuned_for(loaded[0].card)
+        self.tuned_for = weights.tuned_for(one.card for one in loaded)
         self._searches: OrderedDict[bytes, SearchResult | None] = OrderedDict()
 
     def encode(self, image: Image, point: Point) -> bytes:

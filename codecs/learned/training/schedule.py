@@ -6,6 +6,8 @@ Table 1 of Brand et al., CLIC 2022, is phases 1 to 5 (trunk) and 6 to 7 (branche
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -175,6 +177,8 @@ def load_phases(preset: str) -> tuple[Phase, ...]:
         )
     try:
         rows = tomllib.loads(path.read_text())["phase"]
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise TypeError("phase is no list of tables")
         phases = tuple(_phase(row) for row in rows)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         names = ", ".join(f.name for f in fields(Phase))
@@ -208,6 +212,15 @@ def _phase(row: Mapping[str, Any]) -> Phase:
             raise TypeError(f"thresholds are true, false or [t64, t32], not {other!r}")
 
 
+def phases_digest(phases: Sequence[Phase]) -> str:
+    """SHA-256 of all that is not a field's default, so that a new field changes no old run's."""
+    rows = [
+        {f.name: getattr(p, f.name) for f in fields(p) if getattr(p, f.name) != f.default}
+        for p in phases
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def check_phases(phases: Sequence[Phase]) -> None:
     """Raise `TrainingError` for a schedule that cannot be laid out."""
     if not phases or abs(sum(p.share for p in phases) - 1) > 1e-6:
@@ -223,6 +236,14 @@ def check_phases(phases: Sequence[Phase]) -> None:
             raise TrainingError("shares and learning rates must be positive")
         if not (0 <= phase.grain <= 128 and 1 <= phase.shrink <= 16):
             raise TrainingError("grain must be within 0...128 and shrink within 1...16")
+        terms = [getattr(phase.weights, term.name) for term in fields(phase.weights)]
+        if min(terms) < 0 or not max(phase.mse, phase.ms_ssim, phase.lpips, phase.features):
+            raise TrainingError(
+                "weights of the loss must not be negative, and one of mse, ms_ssim, lpips and "
+                "features must be positive"
+            )
+        if min(phase.warm_up, phase.rate_warm_up, phase.gan_delay, phase.jitter) < 0:
+            raise TrainingError("warm_up, rate_warm_up, gan_delay and jitter must not be negative")
 
 
 def restrict(
