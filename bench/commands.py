@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -192,7 +193,7 @@ def _comparisons(
         raise UsageError(
             f"{', '.join(missing)} was not measured in {directory}, which holds "
             f"{', '.join(manifest.ladders)}; measure it: python -m bench run {' '.join(missing)} "
-            f"--dataset {manifest.dataset} --run {directory}"
+            f"--dataset {shlex.quote(_given(manifest))} --run {shlex.quote(str(directory))}"
         )
     results = collect(
         Store(directory),
@@ -208,6 +209,14 @@ def _comparisons(
         return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
     return [comparison.compare(results, name) for name in (main, *others)]
+
+
+def _given(manifest: Manifest) -> str:
+    """What `--dataset` was: a set's name, or a folder."""
+    from datasets.registry import available
+
+    known = manifest.dataset in {name for name, _ in available()}
+    return manifest.dataset if known else manifest.source
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:

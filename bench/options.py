@@ -85,7 +85,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="measurements side by side (default: all cores; 1 for timings taken alone)",
     )
     parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="seconds that one encode or decode may take"
+        "--time-limit", type=seconds, metavar="S", help="seconds that one encode or decode may take"
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
     parser.add_argument("--no-report", action="store_true", help="measure only")
@@ -120,10 +120,31 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}",
             nargs="?",
             const="-",
+            type=table_file,
             metavar="FILE",
             help=f"the table as {name}, to FILE or standard output",
         )
     add_run_options(parser)
+
+
+def seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number
+
+
+def table_file(text: str) -> str:
+    """A file for a table, or `-`: not a codec that was meant to be compared."""
+    path = Path(text)
+    if path.suffix in (".toml", ".py"):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a codec, not a file for a table; give - for standard output, as in "
+            f"--csv - {text}"
+        )
+    if text != "-" and not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.absolute().parent}")
+    return text
 
 
 def positive(text: str) -> int:

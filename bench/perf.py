@@ -6,6 +6,7 @@ user would wait for it; each is the median of several runs.
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -41,6 +42,7 @@ class Figure:
 
 def main() -> int:
     """Print each figure as soon as it is measured."""
+    argparse.ArgumentParser(prog="python -m bench.perf", description=__doc__).parse_args()
     print(f"{'what':58}{'measured':>28}   asked")
     for measure in (metrics_engine, overhead, nothing_to_do, start_up, learned):
         for figure in measure():

@@ -65,6 +65,12 @@ def _found(
             "the reasons are under Provenance.",
             "Convert or remove them, so that the set is what its name says.",
         )
+    failed = any(codec.failures for codec in results.codecs)
+    remedy = (
+        "Remove the cause given under Failures, then run again with --retry."
+        if failed
+        else "Run the same command again: it goes on where it stopped."
+    )
     left_out: dict[tuple[str, ...], list[str]] = {}
     for chart in charts:
         left_out.setdefault(chart.left_out, []).append(chart.metric.label)
@@ -74,7 +80,7 @@ def _found(
                 f"The curves of {', '.join(labels)} leave out {_images(len(images))} without a "
                 f"value from every codec: {', '.join(map(clean, images[:6]))}"
                 f"{' ...' if len(images) > 6 else ''}.",
-                "Remove the cause given under Failures, then run again with --retry.",
+                remedy,
             )
     absent: dict[str, list[str]] = {}
     for chart in charts:
@@ -83,7 +89,7 @@ def _found(
     for label, metrics in absent.items():
         yield Caution(
             f"{label} has no curve of {', '.join(metrics)}: it has no value for some images.",
-            "Remove the cause given under Failures, then run again with --retry.",
+            remedy,
         )
     for codec in results.codecs:
         if codec.tuned_for:

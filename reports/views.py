@@ -216,7 +216,8 @@ class Failure:
 
 
 def failures(comparison: Comparison) -> list[Failure]:
-    """Codecs that could not run, measurements that failed, metrics that could not be had."""
+    """Codecs that could not run, measurements that failed or were not made, metrics that could not
+    be had."""
     results = comparison.results
     rows = [
         Failure(name, "every image", "unavailable", why)
@@ -227,6 +228,10 @@ def failures(comparison: Comparison) -> list[Failure]:
             Failure(codec.label, f"{m.image}, {m.point.label}", m.status, m.reason)
             for m in codec.failures
         ]
+        due = len(codec.points) * len(codec.images)
+        if missing := due - len(codec.measurements):
+            where = f"{missing} of {due} measurements"
+            rows.append(Failure(codec.label, where, "missing", "run the same command again"))
     return [*rows, *_metric_failures(comparison)]
 
 

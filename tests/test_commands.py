@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -122,7 +123,44 @@ def test_a_report_names_the_codec_that_has_no_measurements_yet(folder, capsys):
     assert bench_main.main(["report", "r"]) == 0
     assert "not measured yet" in Path("r/report.html").read_text()
     assert bench_main.main(["report", "r", "avif"]) == 2
-    assert "avif was not measured in r" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "avif was not measured in r" in error
+    # The command that it gives is one that works.
+    advice = shlex.split(error.split("python -m bench ")[1])
+    assert bench_main.main([*advice, "--metrics", "psnr", "--no-report", "--quiet"]) == 0
+
+
+def test_a_run_that_was_cut_off_says_what_it_lacks(folder):
+    assert bench_main.main(["run", "webp", "jpeg", *where(folder), "--run", "r"]) == 0
+    assert "Nothing failed and nothing was missing" in Path("r/report.html").read_text()
+    path = Path("r/measurements.jsonl")
+    lines = path.read_text().splitlines(True)
+    path.write_text("".join(lines[:-3]))
+    assert bench_main.main(["report", "r"]) == 0
+    page = Path("r/report.html").read_text()
+    assert "Nothing failed" not in page
+    assert "--retry" not in page
+    counts = re.findall(r"(\d+) of \d+ measurements", page)
+    assert sum(map(int, counts)) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--time-limit", "-5"],
+        ["--time-limit", "nan"],
+        ["--time-limit", "0"],
+        ["--csv", "./mine.toml"],
+        ["--json", "no/such/folder/x.json"],
+    ],
+)
+def test_options_that_would_spoil_a_run_are_refused_before_it(arguments, folder, capsys):
+    Path("mine.toml").write_text("mine")
+    with pytest.raises(SystemExit):
+        bench_compare.main([*arguments, "jpeg", "webp", *where(folder), "--run", "r"])
+    assert arguments[0] in capsys.readouterr().err
+    assert Path("mine.toml").read_text() == "mine"
+    assert not Path("r").exists()
 
 
 def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
