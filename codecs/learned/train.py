@@ -135,9 +135,14 @@ def _train(options: argparse.Namespace) -> bool:
             f"--latents {options.latents}: whole numbers, commas between"
         ) from error
     families.family(options.network)
+    if options.threads < 0 or not (options.minutes is None or options.minutes > 0):
+        raise TrainingError("--threads must not be negative, --minutes must be more than 0")
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     keep_freed_memory()
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    usable = ("cuda", "cpu") if torch.cuda.is_available() else ("cpu",)
+    if options.device and options.device.split(":")[0] not in usable:
+        raise TrainingError(f"--device {options.device}: this machine has {' and '.join(usable)}")
+    device = torch.device(options.device or usable[0])
     usual = "mse" if options.network == "minnen" else "perceptual"
     distortion = options.distortion or usual
     optimiser = options.optimiser or ("adam" if options.preset == "paper" else "muon")
