@@ -106,10 +106,7 @@ def compare(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run again, from what is stored."""
-    shown = tuple(options.codecs)
-    if shown and options.anchor:
-        shown = tuple(dict.fromkeys((*shown, options.anchor)))
-    comparisons = _comparisons(options.run, shown or None, options.anchor)
+    comparisons = _comparisons(options.run, tuple(options.codecs) or None, options.anchor)
     if options.anchor and not comparisons:
         raise UsageError(
             f"the anchor {options.anchor} has no measurements in {options.run}: "
@@ -181,19 +178,20 @@ def _comparisons(
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
-    Without an anchor given, `vvenc` or what comes closest to it.  Empty when the anchor given, or
-    everything, is unavailable.
+    The anchor given is shown among `codecs`, named there or not; without one it is `vvenc` or what
+    comes closest to it.  Empty when the anchor given, or everything, is unavailable.
     """
     manifest = Manifest.read(directory)
-    typed = codecs if codecs is not None else tuple(manifest.names)
+    typed = tuple(manifest.names) if codecs is None else (*codecs, *filter(None, [anchor]))
     own = dict.fromkeys(
         manifest.codec_named(name) for name in typed if name not in manifest.unavailable
     )
     if missing := [name for name in own if name not in manifest.ladders]:
+        again = shlex.join(["--dataset", manifest.dataset_argument, "--run", str(directory)])
         raise UsageError(
             f"{', '.join(missing)} was not measured in {directory}, which holds "
             f"{', '.join(manifest.ladders)}; measure it: python -m bench run {' '.join(missing)} "
-            f"--dataset {shlex.quote(_given(manifest))} --run {shlex.quote(str(directory))}"
+            + again
         )
     results = collect(
         Store(directory),
@@ -209,14 +207,6 @@ def _comparisons(
         return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
     return [comparison.compare(results, name) for name in (main, *others)]
-
-
-def _given(manifest: Manifest) -> str:
-    """What `--dataset` was: a set's name, or a folder."""
-    from datasets.registry import available
-
-    known = manifest.dataset in {name for name, _ in available()}
-    return manifest.dataset if known else manifest.source
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:

@@ -115,6 +115,14 @@ class Manifest:
         except StoreError:
             return {}
 
+    @property
+    def dataset_argument(self) -> str:
+        """What opens the data set again: its name, or the folder that it was."""
+        from datasets.registry import available
+
+        known = self.dataset in {name for name, _ in available()}
+        return self.dataset if known else self.source
+
     def codec_named(self, typed: str) -> str:
         """The codec's own name for what a user types."""
         return self.names.get(typed, registry.unaliased(typed))

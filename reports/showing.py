@@ -11,7 +11,7 @@ from bench.pictures import Streams, decoders
 from bench.results import Results
 from bench.store import Store, StoreError
 from datasets.base import DatasetError, ImageRef
-from datasets.registry import available, open_dataset
+from datasets.registry import open_dataset
 from reports.pictures import Gallery, decoding_seconds, make_gallery, make_plan
 from reports.provenance import Caution
 
@@ -65,10 +65,9 @@ def _too_much(results: Results, jobs: int) -> str:
 
 def _originals(manifest: Manifest) -> dict[str, ImageRef]:
     """By digest; empty where the data set is no longer to be had (crops made earlier remain)."""
-    known = {name for name, _ in available()}
-    spec = manifest.dataset if manifest.dataset in known else manifest.source
+    limit = len(manifest.pictures) + len(manifest.skipped)
     try:
-        dataset = open_dataset(spec, limit=len(manifest.pictures) + len(manifest.skipped))
+        dataset = open_dataset(manifest.dataset_argument, limit=limit)
     except DatasetError:
         return {}
     return {image.digest: image for image in dataset.images}

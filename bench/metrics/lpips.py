@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.metrics.origins import Tensors
 
 _MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-MAX_FEATURE_BYTES = min(3 << 29, _MEMORY // (2 * (os.cpu_count() or 1)))
+MAX_FEATURE_BYTES = min(3 << 29, _MEMORY // (2 * len(os.sched_getaffinity(0))))
 """1.5 GiB, or a core's share of half the memory, because each may score a picture of its own.
 Features of larger pictures are computed again for each decoded one."""
 

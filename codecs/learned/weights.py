@@ -110,17 +110,22 @@ def tuned_for(cards: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for card in cards:
         try:
-            training = card["training"]
-            last = training["phases"][-1]
-            weighed = {term for term in ("mse", "ms_ssim", "lpips") if last[term] > 0}
-            # Cards of before there was a second critic do not name it.
-            weighed |= {"features"} if last.get("features", 0) > 0 else set()
-            lpips = f"lpips-{training['lpips_backbone']}"
-        except (KeyError, IndexError, TypeError, AttributeError):
+            last = last_phase(card["training"])
+            lpips = f"lpips-{card['training']['lpips_backbone']}"
+            terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": lpips, "features": _FEATURES}
+            found |= dict.fromkeys([name for term, name in terms.items() if last[term] > 0])
+        except (KeyError, IndexError, TypeError):
             continue
-        terms = {"mse": "psnr", "ms_ssim": "ms-ssim", "lpips": lpips, "features": _FEATURES}
-        found |= {name: None for term, name in terms.items() if term in weighed}
     return tuple(found)
+
+
+def last_phase(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The last phase by the `training` of a card.
+
+    Raises `KeyError`, `IndexError` or `TypeError` where it names none.
+    """
+    # Cards of before there was a second critic do not name it.
+    return {"features": 0.0, **training["phases"][-1]}
 
 
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.features import FeatureDistance
 from codecs.learned.training.views import random_view
+from codecs.learned.weights import last_phase
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, finest first: Wang, Simoncelli, Bovik, Asilomar 2003, table 1."""
@@ -41,9 +42,8 @@ class LossWeights:
     @classmethod
     def of_card(cls, training: Mapping[str, Any]) -> LossWeights:
         """Those of the last phase, by the `training` of a model's card; raises `KeyError`."""
-        last = training["phases"][-1]
-        # Cards of before there was a second critic do not name it.
-        return cls(*({"features": 0.0, **last}[term.name] for term in fields(cls)))
+        last = last_phase(training)
+        return cls(*(last[term.name] for term in fields(cls)))
 
 
 def ms_ssim_scales(size: int) -> int:

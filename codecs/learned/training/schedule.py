@@ -11,7 +11,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -236,8 +236,9 @@ def check_phases(phases: Sequence[Phase]) -> None:
             raise TrainingError("shares and learning rates must be positive")
         if not (0 <= phase.grain <= 128 and 1 <= phase.shrink <= 16):
             raise TrainingError("grain must be within 0...128 and shrink within 1...16")
-        terms = [getattr(phase.weights, term.name) for term in fields(phase.weights)]
-        if min(terms) < 0 or not max(phase.mse, phase.ms_ssim, phase.lpips, phase.features):
+        if min(astuple(phase.weights)) < 0 or not max(
+            phase.mse, phase.ms_ssim, phase.lpips, phase.features
+        ):
             raise TrainingError(
                 "weights of the loss must not be negative, and one of mse, ms_ssim, lpips and "
                 "features must be positive"
