@@ -32,6 +32,7 @@ VTM, MINNEN_OVER_VTM, NEARLY = "vtm-18.0", 11.5, 3.0
 BORDER_ERROR = 1.25
 """Squared error at borders of blocks over that inside: more would be block artefacts."""
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE})
+"""BD-rates over a small part of the curves, or without all points: they decide nothing."""
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
 
@@ -104,10 +105,7 @@ def _cell(compared: Compared, codecs: tuple[str, ...], metric: str) -> Cell | No
 
 
 def _within(verdict: Verdict, low: float, high: float) -> str:
-    """Whether the interval of a BD-rate lies between two limits, in percent.
-
-    A figure over a small part of the curves decides nothing, nor does one without all points.
-    """
+    """Whether the interval of a BD-rate lies between two limits, in percent."""
     value, first, last = wording.figures(verdict)
     if not all(map(math.isfinite, (value, first, last))) or verdict.status in _DOUBTFUL:
         return OPEN
@@ -218,7 +216,7 @@ def _against_vtm(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
         return Outcome(wording.shorten(wording.remark(verdict), 90), OPEN)
     figure = f"{verdict.value:+.1f} % bits at equal PSNR (published mean curve: no interval)"
     above = verdict.value - MINNEN_OVER_VTM
-    if above > NEARLY:
+    if above > NEARLY or verdict.status in _DOUBTFUL:
         return Outcome(figure, OPEN)
     return Outcome(figure, HOLDS if above >= -NEARLY else FAILS)
 
