@@ -28,7 +28,7 @@ function makeDecisions() {
     const most = Math.max(1, ...found.flatMap(({decision}) => decision.bits));
     maps.replaceChildren(...found.map(({place, decision}) => decisionMap(image, place, decision, most)));
     key.replaceChildren(...keyOf(most));
-    histogram.replaceChildren(...places.map((place) => levelHistogram(place)).filter(Boolean));
+    histogram.replaceChildren(...places.map((place) => levelHistogram(place, pointOf(image, place))).filter(Boolean));
   };
   watch(['image', 'at', 'blocks'], draw);
   draw();
@@ -86,12 +86,15 @@ function keyOf(most) {
     svg('path', {class: `level${level}`, d: 'M1 1h10v10h-10z'})), `${LEVEL_LABELS[level]} `]);
 }
 
-// Over all pictures at this rate: how often each level was chosen for blocks of a given variance.
-function levelHistogram(place) {
+// How often each level was chosen for blocks of a given variance, over all pictures shown at this
+// operating point: others have other thresholds.
+function levelHistogram(place, point) {
   const counts = [1, 2, 3].map(() => new Array(26).fill(0));
+  let pictures = 0;
   for (const image of data.gallery.images) {
-    const decision = decisionOf(image, place);
+    const decision = pictureOf(image).decisions[`${place}-${point}`];
     if (!decision) continue;
+    pictures += 1;
     const {variances} = pictureOf(image);
     const across = Math.ceil(data.images[image].width / 32);
     const down = Math.ceil(data.images[image].height / 32);
@@ -127,7 +130,8 @@ function levelHistogram(place) {
   });
   const rows = [1, 2, 3].map((level) => [LEVEL_LABELS[level], ...powers.slice(0, -1).map((p, i) =>
     String(Math.round(counts[level - 1].slice(5 * (p + 1), 5 * (powers[i + 1] + 1)).reduce((a, b) => a + b, 0))))]);
-  return el('figure', {}, el('figcaption', {}, el('strong', {}, data.codecs[place].label)),
+  const at = ` ${data.codecs[place].points[point]}, ${pictures} picture${pictures === 1 ? '' : 's'}`;
+  return el('figure', {}, el('figcaption', {}, el('strong', {}, data.codecs[place].label), at),
     svg('svg', {viewBox: '0 0 500 232', class: 'rd', role: 'img', 'aria-label': `Variance against level, ${data.codecs[place].label}`},
       frame([left, right, top, bottom], x, y, {x: 'luma variance of 32 × 32 pixels', y: 'blocks', ticksX: powers.map((p) => 5 * (p + 1)),
         ticksY: linearTicks(0, y.high, 4)}, (t) => String(Number((10 ** (t / 5 - 1)).toPrecision(1)))), bars),
