@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from codecs import registry
+from codecs.learned import weights
 from codecs.rdonet.codec import SETS
 from tests.conftest import ROOT
 
@@ -33,7 +38,17 @@ def test_colours_survive(name: str, colour: str) -> None:
         assert error.max() < LARGEST_ERROR, (point.label, error)
 
 
+FILES = [*ROOT.glob("codecs/*/weights/**/*.safetensors")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_each_has_its_own_card_beside_it(file: Path) -> None:
+    beside = json.loads(file.with_suffix(".json").read_text())
+    assert beside.pop("sha256") == hashlib.sha256(file.read_bytes()).hexdigest()
+    inside = weights.load(file).card
+    assert {name: inside[name] for name in beside} == beside
+
+
 def test_they_stay_small() -> None:
-    files = [*ROOT.glob("codecs/*/weights/**/*.safetensors")]
-    assert len(files) >= sum(len([*folder.glob("*.safetensors")]) for folder in SETS.values()) > 0
-    assert sum(file.stat().st_size for file in files) <= 60e6
+    assert len(FILES) >= sum(len([*folder.glob("*.safetensors")]) for folder in SETS.values()) > 0
+    assert sum(file.stat().st_size for file in FILES) <= 60e6
