@@ -187,11 +187,11 @@ def _comparisons(
         manifest.codec_named(name) for name in typed if name not in manifest.unavailable
     )
     if missing := [name for name in own if name not in manifest.ladders]:
-        again = shlex.join(["--dataset", manifest.dataset_argument, "--run", str(directory)])
+        place = ["--dataset", manifest.dataset_argument, "--run", str(directory)]
+        command = shlex.join(["python", "-m", "bench", "run", *missing, *place])
         raise UsageError(
             f"{', '.join(missing)} was not measured in {directory}, which holds "
-            f"{', '.join(manifest.ladders)}; measure it: python -m bench run {' '.join(missing)} "
-            + again
+            f"{', '.join(manifest.ladders)}; measure it: {command}"
         )
     results = collect(
         Store(directory),

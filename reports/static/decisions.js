@@ -34,7 +34,7 @@ function makeDecisions() {
   draw();
 }
 
-const decisionOf = (image, place) => pictureOf(image).decisions[`${place}-${pointOf(image, place)}`];
+const decisionOf = (image, place, point = pointOf(image, place)) => pictureOf(image).decisions[`${place}-${point}`];
 
 // [level, x, y, width] of each block, in pixels
 function blocksOf(decision) {
@@ -92,7 +92,7 @@ function levelHistogram(place, point) {
   const counts = [1, 2, 3].map(() => new Array(26).fill(0));
   let pictures = 0;
   for (const image of data.gallery.images) {
-    const decision = pictureOf(image).decisions[`${place}-${point}`];
+    const decision = decisionOf(image, place, point);
     if (!decision) continue;
     pictures += 1;
     const {variances} = pictureOf(image);
