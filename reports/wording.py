@@ -79,7 +79,7 @@ def digits_of(metric: str) -> int:
 
 
 def percent(value: float) -> str:
-    """`-12.3`, `+160`, `+0.04`: signed, three figures or one digit after the point."""
+    """`-12.3`, `+160.0`, `+1000`: signed, one digit after the point, none from 1000 on."""
     rounded = f"{value:+.1f}" if abs(value) < 999.95 else f"{value:+.0f}"
     return "0.0" if float(rounded) == 0 else rounded
 
@@ -98,7 +98,13 @@ def is_defined(verdict: Verdict) -> bool:
 def interval(verdict: Verdict) -> str:
     """`[-14.0, -10.5]`, or nothing where no interval could be had."""
     _, low, high = figures(verdict)
-    return f"[{percent(low)}, {percent(high)}]" if math.isfinite(high - low) else ""
+    return f"[{_bound(low)}, {_bound(high)}]" if math.isfinite(high - low) else ""
+
+
+def _bound(value: float) -> str:
+    """One next to zero keeps its sign, `-0.04`: that decides whether a claim holds."""
+    text = percent(value)
+    return f"{value:+.1g}" if text == "0.0" and abs(value) >= 0.001 else text
 
 
 def bd_rate(verdict: Verdict) -> str:
@@ -189,9 +195,6 @@ def _amount(verdict: Verdict) -> str:
     """`12.3 % [10.5, 14.0] fewer`."""
     value, low, high = figures(verdict)
     ends = sorted((abs(low), abs(high))) if interval(verdict) else []
-    span = f" [{', '.join(map(_plain, ends))}]" if ends else ""
-    return f"{_plain(abs(value))} %{span} {'more' if value > 0 else 'fewer'}"
-
-
-def _plain(value: float) -> str:
-    return percent(value).lstrip("+")
+    span = f" [{', '.join(_bound(end).lstrip('+') for end in ends)}]" if ends else ""
+    amount = percent(abs(value)).lstrip("+")
+    return f"{amount} %{span} {'more' if value > 0 else 'fewer'}"

@@ -223,6 +223,13 @@ def test_percentages(value, expected):
     assert wording.percent(value) == expected
 
 
+def test_a_bound_next_to_zero_shows_on_which_side_it_is():
+    near = verdict(-0.45, -0.93, -0.04)
+    assert wording.bd_rate(near) == "-0.5 % [-0.9, -0.04]"
+    assert "0.5 % [0.04, 0.9] fewer" in wording.sentence([(PSNR, near)], "VVenC")
+    assert wording.interval(verdict(0.02, 0.0, 0.06)) == "[0.0, +0.1]"
+
+
 def test_a_doubtful_figure_keeps_its_doubt():
     doubtful = verdict(5.0, 4.0, 6.0, Status.CROSSING, "which is ahead depends on the rate")
     assert wording.remark(doubtful) == "crossing: which is ahead depends on the rate"
