@@ -52,3 +52,12 @@ def test_each_has_its_own_card_beside_it(file: Path) -> None:
 def test_they_stay_small() -> None:
     assert len(FILES) >= sum(len([*folder.glob("*.safetensors")]) for folder in SETS.values()) > 0
     assert sum(file.stat().st_size for file in FILES) <= 60e6
+
+
+def test_settings_tell_which_points_have_other_latents() -> None:
+    settings = registry.create("rdonet").settings
+    usual = "rate 0.075, rate 0.15, rate 0.3"
+    assert settings["latents"] == f"64, 64, 64 ({usual}); 128, 32, 32 (rate 0.6)"
+    assert settings["width"] == "N=64"
+    minnen = registry.create("minnen").settings
+    assert minnen["width"] == f"N=64, M=64 ({usual}); N=64, M=128 (rate 0.6)"

@@ -14,6 +14,7 @@ from codecs.learned.training.calibrate import (
     RateController,
     calibrate_thresholds,
     first_lambda,
+    search_objective,
 )
 from codecs.learned.training.losses import Critics, LossWeights
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
@@ -72,6 +73,15 @@ def test_lambda_stays_in_range() -> None:
 )
 def test_first_guess_of_lambda(rate: float, weights: LossWeights, expected: float) -> None:
     assert first_lambda(rate, weights) == pytest.approx(expected, rel=0.3)
+
+
+def test_a_search_without_lpips_weighs_what_is_left_as_if_there_were_none() -> None:
+    alone = LossWeights(ms_ssim=0.05)
+    assert search_objective(70.0, 0.15, alone) == {"lambda_eff": 70.0, "mse": 1, "ms_ssim": 0.05}
+    # Where control ended with LPIPS, and 1 / slope of Cheng et al. 2020 without.
+    found = search_objective(15.8, 0.15, LossWeights(ms_ssim=0.05, lpips=0.1))
+    assert found["lambda_eff"] == pytest.approx(first_lambda(0.15, alone), rel=0.3)
+    assert set(found) == {"lambda_eff", "mse", "ms_ssim"}
 
 
 def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:

@@ -251,6 +251,11 @@ def test_damaged_checkpoint_is_named(
         (["--minutes", "-3"], "--minutes must be more than 0"),
         (["--device", "gpu"], "--device gpu: this machine has"),
         (["--rates", "-1"], "must be positive"),
+        (["--rates", "nan"], "must be positive"),
+        (["--rates", "0.3,0.3"], "no two alike"),
+        (["--lr-scale", "nan"], "--lr-scale must be positive"),
+        (["--valid-count", "0"], "count of pictures must be positive"),
+        (["--seed", "-1"], "--seed must not be negative"),
         (["--preset", "huge"], "no preset 'huge'"),
         (["--distortion", "ssim"], "no distortion 'ssim'"),
         (["--data", "/nowhere/at/all"], "there is no folder"),
@@ -265,6 +270,18 @@ def test_wrong_options_are_explained(
 ) -> None:
     assert train.main([*arguments(data, tmp_path / "run"), *change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_run_that_never_began_does_not_say_how_many_steps(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = arguments(data, out)
+    at = given.index("--steps")
+    out.mkdir()
+    (out / "run.json").write_text('{"steps": 3, "rates": [0.2], "latents": []}')
+    assert train.main(given[:at] + given[at + 2 :]) == 2
+    assert "give --steps, or --minutes" in capsys.readouterr().err
 
 
 def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Image) -> None:

@@ -82,7 +82,7 @@ def test_schedules_may_set_thresholds(tmp_path: Path) -> None:
 
     assert load("[5, 20.5]") == (5.0, 20.5)
     assert load("true") is True
-    for wrong in ("[5]", "7", '["a", "b"]', "[5, 6, 7]"):
+    for wrong in ("[5]", "7", '["a", "b"]', "[5, 6, 7]", "[nan, 1]"):
         with pytest.raises(TrainingError, match=r"thresholds are true, false or \[t64, t32\]"):
             load(wrong)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -118,16 +119,29 @@ def _train(options: argparse.Namespace) -> bool:
         restrict,
         scale_lr,
     )
-    from codecs.learned.training.settings import Limits, Settings, keep_settings, load_settings
+    from codecs.learned.training.settings import (
+        Limits,
+        Settings,
+        has_begun,
+        keep_settings,
+        load_settings,
+    )
 
+    stored_path = options.out / "run.json"
     try:
         rates = tuple(float(rate) for rate in options.rates.split(","))
     except ValueError as error:
         raise TrainingError(f"--rates {options.rates}: numbers with commas between") from error
-    if options.lr_scale is not None and options.lr_scale <= 0:
+    if options.lr_scale is not None and not 0 < options.lr_scale < math.inf:
         raise TrainingError("--lr-scale must be positive")
-    if min(rates) <= 0 or min(options.batch, options.crop, options.width) < 1:
-        raise TrainingError("rates, batch, crop and width must be positive")
+    if not all(0 < rate < math.inf for rate in rates) or len(set(rates)) < len(rates):
+        raise TrainingError(f"--rates {options.rates}: they must be positive, no two alike")
+    if min(options.batch, options.crop, options.width, options.valid_count) < 1:
+        raise TrainingError("batch, crop, width and the count of pictures must be positive")
+    if options.seed < 0:
+        raise TrainingError("--seed must not be negative")
+    if options.steps is None and options.minutes is None and not has_begun(stored_path):
+        raise TrainingError("give --steps, or --minutes to have their number worked out")
     try:
         latents = tuple(int(channels) for channels in options.latents.split(",") if channels)
     except ValueError as error:
@@ -156,10 +170,9 @@ def _train(options: argparse.Namespace) -> bool:
     for refused in (*data.refused, *valid.refused):
         print(f"not used: {refused}", file=sys.stderr)
 
-    stored_path = options.out / "run.json"
     steps = options.steps
-    if steps is None and stored_path.exists():
-        steps = int(load_settings(stored_path)["steps"])
+    if steps is None and has_begun(stored_path):
+        steps = load_settings(stored_path)["steps"]
     settings = Settings(
         network=options.network,
         # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.
@@ -190,8 +203,6 @@ def _train(options: argparse.Namespace) -> bool:
         start=options.start,
     )
     if steps is None:
-        if options.minutes is None:
-            raise TrainingError("give --steps, or --minutes to have their number worked out")
         seconds = seconds_per_step(run)
         branches = sum(p.share for p in phases if p.per_rate)
         models = 1 + branches * (len(rates) - 1)

@@ -104,6 +104,16 @@ def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:
     return " (preliminary weights)" if preliminary else "", settings
 
 
+def setting(values: Mapping[Point, str]) -> str:
+    """A setting of several models as text; where they differ, each value with its points."""
+    points: dict[str, list[str]] = {}
+    for point, value in values.items():
+        points.setdefault(value, []).append(point.label)
+    if len(points) == 1:
+        return next(iter(points))
+    return "; ".join(f"{value} ({', '.join(labels)})" for value, labels in points.items())
+
+
 def tuned_for(cards: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The metrics that the last phase of training of any model weighed, by the harness's names;
     cards that do not say add none."""

@@ -209,7 +209,7 @@ class MinnenCodec(Codec):
         self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for _, m, _ in models}
         if len(self._by_point) < len(models):
             raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
-        first = models[0][2].card["config"]
+        configs = {point: loaded.card["config"] for point, _, loaded in models}
         self.base = base
         self.name = base if transforms == "float32" else f"{base}:{transforms}"
         remark, noted = weights.remarks([loaded for _, _, loaded in models])
@@ -219,7 +219,7 @@ class MinnenCodec(Codec):
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
         self.settings = {
-            "width": f"N={first['N']}, M={first['M']}",
+            "width": weights.setting({p: f"N={c['N']}, M={c['M']}" for p, c in configs.items()}),
             "transforms": transforms,
             "entropy path": "exact integers",
             **noted,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +139,15 @@ class RDONetCodec(Codec):
         digests = " ".join(model.digest[:4].hex() for _, model in models)
         self.version = f"stream {VERSION}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._by_point)
-        config = models[0][1].network.config
+
+        def setting(shown: Callable[[Mapping[str, Any]], str]) -> str:
+            return weights.setting({point: shown(m.network.config) for point, m in models})
+
         self.settings = {
-            "width": f"N={config['width']}",
-            "latents": ", ".join(map(str, config["latents"])),
-            "backbone": config["backbone_kind"],
-            "mixtures": f"K={config['mixtures']}",
+            "width": setting(lambda config: f"N={config['width']}"),
+            "latents": setting(lambda config: ", ".join(map(str, config["latents"]))),
+            "backbone": setting(lambda config: str(config["backbone_kind"])),
+            "mixtures": setting(lambda config: f"K={config['mixtures']}"),
             "search": mode,
             "entropy path": "exact integers",
             **noted,

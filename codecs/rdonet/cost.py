@@ -1,8 +1,8 @@
 """What a partition costs: J = Λ·D + R of a picture, and where in the picture it arises.
 
 R is estimated from the network's likelihoods, with latents known (no arithmetic coding); the
-partition's own bits are real.  D is that of training, without LPIPS and adversarial terms, of the
-clamped picture that a decoder shows.
+partition's own bits are real.  D is that of training, without LPIPS and adversarial terms (Λ is
+that of what is left: see `Objective`), of the clamped picture that a decoder shows.
 """
 
 from __future__ import annotations

@@ -29,9 +29,10 @@ from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutpu
 
 @dataclass(frozen=True)
 class Objective:
-    """The cost that training minimised and the search minimises, J = Λ·D + R, R in bits per pixel.
+    """The cost that a search minimises, J = Λ·D + R, R in bits per pixel.
 
-    D = `mse`·MSE + `ms_ssim`·(1 - MS-SSIM) on pictures in 0...1.
+    D = `mse`·MSE + `ms_ssim`·(1 - MS-SSIM) on pictures in 0...1: what training minimised, unless
+    that had terms which a search cannot afford (`codecs.learned.training.calibrate`).
     """
 
     lambda_eff: float = 45.0

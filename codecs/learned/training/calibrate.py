@@ -58,6 +58,18 @@ def first_lambda(rate: float, weights: LossWeights) -> float:
     return 1.0 / (weights.mse * slope(1) + weights.ms_ssim * slope(2) + perceptual)
 
 
+def search_objective(lambda_eff: float, rate: float, weights: LossWeights) -> dict[str, float]:
+    """What a search for partitions minimises for a model trained with `weights`, as
+    `codecs.rdonet.network.Objective`: the terms that it can afford, with a Λ in their unit.
+
+    Λ of a loss with LPIPS is too small without it, by 25 times in places: bits would be all that
+    counts.
+    """
+    searched = LossWeights(mse=weights.mse, ms_ssim=weights.ms_ssim)
+    unit = first_lambda(rate, searched) / first_lambda(rate, weights)
+    return {"lambda_eff": lambda_eff * unit, "mse": weights.mse, "ms_ssim": weights.ms_ssim}
+
+
 @dataclass
 class RateController:
     """Λ and what is known of the rate.  All state is in the fields: it goes into checkpoints."""
@@ -110,8 +122,8 @@ class RateController:
         return cls(**state)
 
 
-THRESHOLD_GRID = tuple(0.78125 * 2.0**k for k in range(14))
-"""Luma variances on the 8-bit scale, up to 6400."""
+THRESHOLD_GRID = (-1.0, *(0.78125 * 2.0**k for k in range(14)))
+"""Luma variances on the 8-bit scale, up to 6400; above -1 are all, even those of flat blocks."""
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -97,7 +96,7 @@ def training_card(
             "bf16_transforms": settings.bf16,
             "seed": settings.seed,
             "torch": version("torch"),
-            "git_revision": git_revision(),
+            "git_revision": run.revision,
             "validation": [
                 {k: row[k] for k in ("step", "wall", "cpu", "pictures", "bpp", "psnr", "ms_ssim")}
                 for row in inside
@@ -116,20 +115,3 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def git_revision() -> str | None:
-    """Revision of the checkout, `-dirty` if tracked files have changed.
-
-    `None` outside git, and in a copy of the code that lies in a checkout without being part of it.
-    """
-    here = Path(__file__).resolve()
-    git = ["git", "-C", str(here.parent)]
-    command = [*git, "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        tracked = [*git, "ls-files", "--error-unmatch", here.name]
-        subprocess.run(tracked, capture_output=True, timeout=30, check=True)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -13,6 +13,7 @@ from codecs.learned.training.calibrate import (
     RateController,
     calibrate_thresholds,
     first_lambda,
+    search_objective,
 )
 from codecs.learned.training.card import export_model
 from codecs.learned.training.data import (
@@ -208,11 +209,10 @@ class Trainer:
         """Make the averaged network complete: medians, and what it was trained for."""
         families.set_medians(self.learner.ema)
         weights, progress = segment.phase.weights, self.progress
-        self.learner.ema.config["objective"] = {
-            "lambda_eff": progress.controller.lambda_eff,
-            "mse": weights.mse,
-            "ms_ssim": weights.ms_ssim,
-        }
+        controller = progress.controller
+        self.learner.ema.config["objective"] = search_objective(
+            controller.lambda_eff, controller.target, weights
+        )
         if self.family.masked:
             self.learner.ema.config["thresholds"] = {
                 k: v * progress.threshold_scale for k, v in progress.thresholds.items()

@@ -64,6 +64,8 @@ def publish(options: argparse.Namespace) -> None:
     from codecs.learned.training.data import load_pictures
     from codecs.learned.training.errors import TrainingError
 
+    if options.count < 1 or options.calibrate < 0:
+        raise TrainingError("--count must be positive, --calibrate not negative")
     models = sorted(options.run.glob("*.safetensors"))
     models = [m for m in models if m.with_suffix(".json").exists()]
     if not options.unfinished:

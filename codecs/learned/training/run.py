@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from codecs.learned.training.data import Pictures
+from codecs.learned.training.revision import git_revision
 from codecs.learned.training.schedule import Phase
 from codecs.learned.training.settings import Limits, Settings
 
@@ -29,3 +30,5 @@ class Run:
     say: Callable[[str], None] = print
     start: Path | None = None
     """Another run's checkpoint to start from; `None`: freshly initialised."""
+    revision: str | None = field(default_factory=git_revision)
+    """Of the code, when the session began: a checkout may change while a run goes on."""

@@ -206,7 +206,7 @@ def _phase(row: Mapping[str, Any]) -> Phase:
     match row.get("thresholds", False):
         case bool():
             return Phase(**row)
-        case [int() | float() as t64, int() | float() as t32]:
+        case [int() | float() as t64, int() | float() as t32] if math.isfinite(t64 + t32):
             return Phase(**{**row, "thresholds": (float(t64), float(t32))})
         case other:
             raise TypeError(f"thresholds are true, false or [t64, t32], not {other!r}")

@@ -64,6 +64,7 @@ def load_settings(path: Path) -> dict[str, Any]:
         stored = json.loads(path.read_text())
         stored["rates"] = tuple(stored["rates"])
         stored["latents"] = tuple(stored.get("latents", ()))
+        stored["steps"] = int(stored["steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is damaged ({error}): use another --out folder") from error
     return dict(stored)
