@@ -82,6 +82,8 @@ def test_a_search_without_lpips_weighs_what_is_left_as_if_there_were_none() -> N
     found = search_objective(15.8, 0.15, LossWeights(ms_ssim=0.05, lpips=0.1))
     assert found["lambda_eff"] == pytest.approx(first_lambda(0.15, alone), rel=0.3)
     assert set(found) == {"lambda_eff", "mse", "ms_ssim"}
+    only = search_objective(15.8, 0.15, LossWeights(mse=0.0, lpips=0.1))
+    assert (only["mse"], only["ms_ssim"]) == (1.0, 0.0)
 
 
 def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:

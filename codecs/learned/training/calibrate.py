@@ -62,12 +62,14 @@ def search_objective(lambda_eff: float, rate: float, weights: LossWeights) -> di
     """What a search for partitions minimises for a model trained with `weights`, as
     `codecs.rdonet.network.Objective`: the terms that it can afford, with a Λ in their unit.
 
-    Λ of a loss with LPIPS is too small without it, by 25 times in places: bits would be all that
-    counts.
+    Λ of a loss with LPIPS is too small without it, up to 30 times in the models that ship: bits
+    would be all that counts.  A model trained for neither term is searched by MSE.
     """
     searched = LossWeights(mse=weights.mse, ms_ssim=weights.ms_ssim)
+    if not (searched.mse or searched.ms_ssim):
+        searched = LossWeights()
     unit = first_lambda(rate, searched) / first_lambda(rate, weights)
-    return {"lambda_eff": lambda_eff * unit, "mse": weights.mse, "ms_ssim": weights.ms_ssim}
+    return {"lambda_eff": lambda_eff * unit, "mse": searched.mse, "ms_ssim": searched.ms_ssim}
 
 
 @dataclass
