@@ -32,7 +32,7 @@ VTM, MINNEN_OVER_VTM, NEARLY = "vtm-18.0", 11.5, 3.0
 BORDER_ERROR = 1.25
 """Squared error at borders of blocks over that inside: more would be block artefacts."""
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
-"""BD-rates over a small part of the curves, or of few points: they decide nothing."""
+"""BD-rates over a small part of the curves, without all points or of few: they decide nothing."""
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
 

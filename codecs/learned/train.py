@@ -140,7 +140,10 @@ def _train(options: argparse.Namespace) -> bool:
         raise TrainingError("batch, crop, width and the count of pictures must be positive")
     if options.seed < 0:
         raise TrainingError("--seed must not be negative")
-    if options.steps is None and options.minutes is None and not has_begun(stored_path):
+    steps = options.steps
+    if steps is None and has_begun(stored_path):
+        steps = load_settings(stored_path)["steps"]
+    if steps is None and options.minutes is None:
         raise TrainingError("give --steps, or --minutes to have their number worked out")
     try:
         latents = tuple(int(channels) for channels in options.latents.split(",") if channels)
@@ -170,9 +173,6 @@ def _train(options: argparse.Namespace) -> bool:
     for refused in (*data.refused, *valid.refused):
         print(f"not used: {refused}", file=sys.stderr)
 
-    steps = options.steps
-    if steps is None and has_begun(stored_path):
-        steps = load_settings(stored_path)["steps"]
     settings = Settings(
         network=options.network,
         # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.

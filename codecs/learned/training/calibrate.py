@@ -18,7 +18,7 @@ from torch import Tensor
 
 from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
-from codecs.rdonet.network import RDONet
+from codecs.rdonet.network import Objective, RDONet
 
 GAIN = 0.004
 """Change of log Λ per step and unit of log rate error."""
@@ -69,7 +69,7 @@ def search_objective(lambda_eff: float, rate: float, weights: LossWeights) -> di
     if not (searched.mse or searched.ms_ssim):
         searched = LossWeights()
     unit = first_lambda(rate, searched) / first_lambda(rate, weights)
-    return {"lambda_eff": lambda_eff * unit, "mse": searched.mse, "ms_ssim": searched.ms_ssim}
+    return asdict(Objective(lambda_eff * unit, searched.mse, searched.ms_ssim))
 
 
 @dataclass
