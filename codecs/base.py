@@ -38,6 +38,14 @@ class EncodeError(CodecError):
     """The encoder failed on this picture: exit status, time limit, empty output."""
 
 
+class PictureRefused(Exception):
+    """An encoded file is no picture that can be compared; `reason` says why and what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One operating point of a rate ladder: the one parameter that is turned, and its value."""

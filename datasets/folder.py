@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from codecs.pictures import FORMATS
 from datasets.base import Dataset, DatasetError, ImageRef, ImageRefused, shown_name
-from datasets.loading import FORMATS, SUFFIXES, read_ref
+from datasets.loading import SUFFIXES, read_ref
 
 _FOREIGN_SUFFIXES = frozenset(
     f".{suffix}"

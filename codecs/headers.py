@@ -1,7 +1,8 @@
 """What Pillow does not say about a file: how many bits a channel has, whether a PNG is whole.
 
 Pillow opens 16-bit RGB in PNG and PPM, and 10- and 12-bit AVIF, as 8-bit pictures, and damaged
-PNGs as other pictures, without a word.  A comparison must not begin with such an original.
+PNGs as other pictures, without a word.  A comparison must not begin with such an original,
+nor end with such a reconstruction.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 
 from PIL import Image as PillowImage
 
-from datasets.base import ImageRefused
+from codecs.base import PictureRefused
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF 6.0, sections 8 and 19
 _PPM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
@@ -23,7 +24,7 @@ _PPM_HEADER_LIMIT = 1 << 16
 def bits_per_channel(data: bytes, image: PillowImage.Image) -> int:
     """Bits of the deepest channel of a file that Pillow has opened but not yet decoded.
 
-    Raises `ImageRefused` for a header that cannot be right.
+    Raises `PictureRefused` for a header that cannot be right.
     """
     match image.format:
         case "PNG":
@@ -39,7 +40,7 @@ def bits_per_channel(data: bytes, image: PillowImage.Image) -> int:
 
 
 def check_png(data: bytes) -> None:
-    """Raise `ImageRefused` unless all critical chunks are there and match their checksums.
+    """Raise `PictureRefused` unless all critical chunks are there and match their checksums.
 
     PNG (third edition), 5.3: length, type, content, CRC-32 of type and content.  A capital
     first letter marks a critical chunk; a damaged comment harms nobody.
@@ -53,24 +54,24 @@ def check_png(data: bytes) -> None:
         stated = int.from_bytes(data[end : end + 4], "big")
         if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
             name = kind.decode("ascii", "backslashreplace")
-            raise ImageRefused(f"is a damaged PNG: checksum error in its {name} chunk")
+            raise PictureRefused(f"is a damaged PNG: checksum error in its {name} chunk")
         if kind == b"IEND":
             return
         at = end + 4
-    raise ImageRefused("is a truncated PNG: it has no end")
+    raise PictureRefused("is a truncated PNG: it has no end")
 
 
 def _png_bits(data: bytes) -> int:
     """PNG (third edition), 11.2.1: IHDR comes first; its ninth byte is the bit depth."""
     if data[12:16] != b"IHDR" or len(data) < 25:
-        raise ImageRefused("is a damaged PNG: it does not begin with IHDR")
+        raise PictureRefused("is a damaged PNG: it does not begin with IHDR")
     return data[24]
 
 
 def _tiff_bits(image: PillowImage.Image) -> int:
     tags = getattr(image, "tag_v2", {})
     if any(kind != 1 for kind in tags.get(_SAMPLE_FORMAT, (1,))):
-        raise ImageRefused(
+        raise PictureRefused(
             "has signed or floating-point samples; convert it: magick INPUT -depth 8 OUTPUT.png"
         )
     return max(tags.get(_BITS_PER_SAMPLE, (1,)))
@@ -82,7 +83,7 @@ def _ppm_bits(data: bytes) -> int:
         return 1
     header = _PPM_HEADER.match(data[:_PPM_HEADER_LIMIT])
     if header is None:
-        raise ImageRefused("has a Netpbm header that is not understood")
+        raise PictureRefused("has a Netpbm header that is not understood")
     return int(header.group(3)).bit_length()
 
 

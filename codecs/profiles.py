@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from datasets.base import ImageRefused
+from codecs.base import PictureRefused
 
 _TOLERANCE = 2
 """Steps of 255.  The common sRGB profiles differ by 1 from one another; Adobe RGB by 143."""
@@ -20,7 +20,7 @@ def to_srgb(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image
 
     Returns the picture and a note, or the picture as it was and None where the profile is sRGB
     already.  That is found by trying the profile on a lattice of colours: its name proves
-    nothing.  Relative colorimetric, with black-point compensation.  Raises `ImageRefused` for
+    nothing.  Relative colorimetric, with black-point compensation.  Raises `PictureRefused` for
     a profile that cannot be applied.
     """
     try:
@@ -44,7 +44,7 @@ def to_srgb(image: PillowImage.Image, profile: bytes) -> tuple[PillowImage.Image
         converted = ImageCms.applyTransform(image, transform)
         assert converted is not None
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        raise ImageRefused(
+        raise PictureRefused(
             f"its ICC profile cannot be applied ({str(error).strip()}); convert it to sRGB, or "
             "remove the profile if it is wrong: magick INPUT +profile icc OUTPUT.png"
         ) from error
