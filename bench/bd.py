@@ -26,6 +26,7 @@ __all__ = [
     "bd_rate",
     "quality_at_rate",
     "rate_at_quality",
+    "without",
 ]
 
 METHODS = ("pchip", "akima", "cubic")
@@ -50,6 +51,8 @@ class Status(StrEnum):
     NARROW = "narrow overlap"
     FEW_POINTS = "few points"
     CROSSING = "crossing"
+    PARTIAL = "partial"
+    """All is well but that points or pictures had to be left out: `Verdict.left_out`."""
     OK = "ok"
 
 
@@ -80,6 +83,17 @@ class Verdict:
     anchor_monotone: bool = True
     """Whether every point of the curve buys quality with its rate."""
     test_monotone: bool = True
+    left_out: str = ""
+    """Points and pictures that had no value: see `bench.common`.  Part of `message` too."""
+
+
+def without(verdict: Verdict, left_out: str) -> Verdict:
+    """The verdict with what was left out of its curves (nothing: the verdict as it is)."""
+    if not left_out:
+        return verdict
+    status = Status.PARTIAL if verdict.status is Status.OK else verdict.status
+    message = "; ".join(filter(None, (verdict.message, f"left out: {left_out}")))
+    return replace(verdict, status=status, message=message, left_out=left_out)
 
 
 def bd_rate(

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from bench import metrics
-from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_quality
+from bench import common, metrics
+from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_quality, without
 from bench.quality import on_scale, pooled
-from bench.results import CodecResult, Grid, Results
+from bench.results import CodecResult, Results
 from bench.statistics import bootstrap_bd, bootstrap_quality
 from bench.store import Measurement
 
@@ -90,13 +88,16 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
     if reason := _unavailable(anchor, metric) or _unavailable(codec, metric):
         verdict = Verdict(None, Status.UNAVAILABLE, reason, METHOD)
         return Cell(verdict, verdict, ())
-    if gap := _gap(anchor, metric) or _gap(codec, metric) or _versions(anchor, codec, metric):
-        verdict = Verdict(None, Status.INVALID, gap, METHOD)
+    part = common.shared((anchor, codec), metric)
+    if reason := part.reason or _versions(anchor, codec, metric):
+        verdict = Verdict(None, Status.INVALID, reason, METHOD)
         return Cell(verdict, verdict, ())
     rising = metrics.info(metric).higher_is_better
-    grids = [(c.bpp, on_scale(metric, c.metric(metric))) for c in (anchor, codec)]
+    both = list(enumerate((anchor, codec)))
+    plain = [(part.of(i, c.bpp), part.of(i, c.metric(metric))) for i, c in both]
+    grids = [(bpp, on_scale(metric, values)) for bpp, values in plain]
     curves = [Curve(bpp.mean(axis=1), quality.mean(axis=1)) for bpp, quality in grids]
-    whole = [Curve(c.bpp.mean(axis=1), pooled(metric, c.metric(metric))) for c in (anchor, codec)]
+    whole = [Curve(bpp.mean(axis=1), pooled(metric, values)) for bpp, values in plain]
     (a_bpp, a_quality), (t_bpp, t_quality) = grids
     verdict = bd_rate(*curves, higher_is_better=rising, method=METHOD)
     if verdict.value is not None:
@@ -111,7 +112,9 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
         equal_rate.append(
             EqualRate(rate, at_anchor, at_codec, _nan(interval.low), _nan(interval.high), needed)
         )
-    return Cell(verdict, bd_rate(*whole, higher_is_better=rising, method=METHOD), tuple(equal_rate))
+    from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD)
+    verdict, from_pooled = (without(one, part.left_out) for one in (verdict, from_pooled))
+    return Cell(verdict, from_pooled, tuple(equal_rate))
 
 
 def _unavailable(codec: CodecResult, metric: str) -> str:
@@ -129,39 +132,23 @@ def _reason(measurement: Measurement, metric: str) -> str:
     return score.reason if score else "not measured"
 
 
-def _gap(codec: CodecResult, metric: str) -> str:
-    """Why a codec's curve is not whole, in words; empty where it is."""
-    if codec.failures:
-        images = dict.fromkeys(m.image for m in codec.failures)
-        return f"{codec.name} has no result for {_listed(images)}: {codec.failures[0].reason}"
-    if codec.incomplete_images:
-        return (
-            f"{codec.name} was not measured at every point for {_listed(codec.incomplete_images)}"
-        )
-    values: Grid = codec.metric(metric)
-    if np.isnan(values).any():
-        missing = [m for m in codec.measurements.values() if math.isnan(m.metric(metric))]
-        reason = _reason(missing[0], metric)
-        return f"{codec.name}, {_listed(dict.fromkeys(m.image for m in missing))}: {reason}"
-    return ""
-
-
 def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
     """Why two codecs' values of a metric cannot be compared; empty where they can."""
     found = {
         version: result.name
         for result in (anchor, codec)
-        for version in sorted({m.metrics[metric].version for m in result.measurements.values()})
+        for version in sorted(
+            {m.metrics[metric].version for m in result.measurements.values() if _scored(m, metric)}
+        )
     }
-    if len(found) == 1:
+    if len(found) <= 1:
         return ""
     said = " and ".join(f"{version} ({name})" for version, name in found.items())
     return f"computed by different versions of the metric: {said}; run again to score both alike"
 
 
-def _listed(names: Sequence[str] | Mapping[str, None]) -> str:
-    names = list(names)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _scored(measurement: Measurement, metric: str) -> bool:
+    return measurement.status == "ok" and math.isfinite(measurement.metric(metric))
 
 
 def _nan(value: float | None) -> float:

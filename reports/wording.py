@@ -181,7 +181,8 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
 def _doubt(verdict: Verdict) -> str:
     """What stands between brackets behind a figure: nothing where all is well."""
     if verdict.status is Status.CROSSING:
-        return "the curves cross"
+        left_out = f"left out: {verdict.left_out}" if verdict.left_out else ""
+        return shorten(clean("; ".join(filter(None, ("the curves cross", left_out)))), 90)
     return shorten(clean(verdict.message), 90)
 
 
