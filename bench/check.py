@@ -20,8 +20,8 @@ import numpy as np
 import codecs.registry as registry
 from bench import metrics
 from bench.bd import Curve, bd_rate
-from bench.executors import CallFailed, Worker
 from bench.metrics.weights import package_model
+from bench.processes import CallFailed, CodecWorkers
 from bench.settings import DEFAULT_CODECS
 from codecs.base import CodecError, CodecUnavailable, Image
 from datasets.base import DatasetError, ImageRef
@@ -167,7 +167,7 @@ def coded_and_decoded(names: Sequence[str], wanted: Sequence[str]) -> Iterator[F
     """
     from PIL import Image as Pillow
 
-    workers = [Worker("encode"), Worker("decode"), Worker("decode")]
+    workers = [CodecWorkers("encode"), CodecWorkers("decode"), CodecWorkers("decode")]
     try:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
@@ -186,7 +186,9 @@ def coded_and_decoded(names: Sequence[str], wanted: Sequence[str]) -> Iterator[F
             worker.kill()
 
 
-def _codec(name: str, ref: ImageRef, image: Image, folder: Path, workers: list[Worker]) -> Finding:
+def _codec(
+    name: str, ref: ImageRef, image: Image, folder: Path, workers: list[CodecWorkers]
+) -> Finding:
     try:
         return _coded(name, ref, image, folder, workers)
     except CodecUnavailable as error:
@@ -199,7 +201,9 @@ def _codec(name: str, ref: ImageRef, image: Image, folder: Path, workers: list[W
         return Finding(name, "wrong", f"{type(error).__name__}: {error}")
 
 
-def _coded(name: str, ref: ImageRef, image: Image, folder: Path, workers: list[Worker]) -> Finding:
+def _coded(
+    name: str, ref: ImageRef, image: Image, folder: Path, workers: list[CodecWorkers]
+) -> Finding:
     encoder, *decoders = workers
     stream, pixels = folder / "stream", folder / "pixels.npy"
     codec = registry.create(name)

@@ -1,41 +1,27 @@
 """Where tasks run: lanes of worker processes on this machine.
 
-A lane is three processes (encode, decode, score; see `bench.worker`) of which one works at a
-time, on one thread; there are as many lanes as cores.  A call that outlasts its limit ends with
-its whole process tree; a process that dies is replaced.  Neither stops the other tasks.
+A lane is a process to encode, one to decode and one to score (see `bench.worker`), and two more for
+each codec in Python from outside (see `bench.processes`).  One of them works at a time, on one
+thread; there are as many lanes as cores.  A call that outlasts its limit ends with its whole
+process tree; a process that dies is replaced.  Neither stops the other tasks.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from multiprocessing.context import (
-    ForkServerContext,
-    ForkServerProcess,
-    SpawnContext,
-    SpawnProcess,
-)
 from pathlib import Path
-from typing import Any
 
-from bench import worker
 from bench.plan import Task
+from bench.processes import CallFailed, CodecWorkers, Worker
 from bench.store import Measurement, MetricValue, Store, Timing
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-Process = ForkServerProcess | SpawnProcess
-Context = ForkServerContext | SpawnContext
-START_LIMIT = 300.0
-"""Seconds that a worker process may take to start."""
 SCORE_LIMIT = 1800.0
 """Seconds after which computing metrics is given up."""
 
@@ -47,14 +33,6 @@ class Done:
     task: Task
     measurement: Measurement
     busy: float
-
-
-class CallFailed(Exception):
-    """A worker's call did not succeed: `status` is `failed` or `unavailable`."""
-
-    def __init__(self, status: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 def run_tasks(
@@ -76,8 +54,7 @@ def _run_lanes(
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     lanes = [
-        _Lane(store, scratch, i, jobs, time_limit, tasks[0].metrics)
-        for i in range(min(jobs, len(tasks)))
+        _Lane(store, scratch, i, jobs, time_limit, tasks[0]) for i in range(min(jobs, len(tasks)))
     ]
     threads = [
         threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
@@ -144,7 +121,7 @@ def _drive(
 
 
 class _Lane:
-    """Three workers that take one task at a time through encode, decode and score."""
+    """Workers that take one task at a time through encode, decode and score."""
 
     def __init__(
         self,
@@ -153,28 +130,27 @@ class _Lane:
         number: int,
         jobs: int,
         time_limit: float | None,
-        metrics: tuple[str, ...],
+        first: Task,
     ) -> None:
         self.store = store
         self.pixels = scratch / f"{number}.npy"
         self.jobs = jobs
         self.time_limit = time_limit
-        self.workers = {
-            "encode": Worker("encode", scratch=scratch),
-            "decode": Worker("decode", scratch=scratch),
-            "score": Worker("score", metrics, scratch=scratch),
-        }
+        self.first = first
+        self.encoders = CodecWorkers("encode", scratch=scratch)
+        self.decoders = CodecWorkers("decode", scratch=scratch)
+        self.scorer = Worker("score", first.metrics, scratch=scratch)
 
     def start(self) -> None:
-        """Start all three side by side: the scorer takes longest, and is needed last."""
+        """Start them side by side: the scorer takes longest, and is needed last."""
         threading.Thread(target=self._start_scorer, daemon=True).start()
-        self.workers["encode"].start()
-        self.workers["decode"].start()
+        self.encoders.start(self.first.codec)
+        self.decoders.start(self.first.codec)
 
     def _start_scorer(self) -> None:
         # A failure shows when the scorer is called, which tries again.
         with suppress(CallFailed, OSError, EOFError):
-            self.workers["score"].start()
+            self.scorer.start()
 
     def measure(self, task: Task) -> Done:
         """Encode, decode, score; or score a kept stream."""
@@ -184,7 +160,7 @@ class _Lane:
         stream = self.store.stream_path(m.key)
         busy = 0.0
         try:
-            size, stream_digest, encode, diagnostics = self.workers["encode"].call(
+            size, stream_digest, encode, diagnostics = self.encoders.call(
                 (task.codec, task.point, task.image, stream, m.key), self._limit(task)
             )
             busy += encode.wall
@@ -222,7 +198,7 @@ class _Lane:
     def _decode(self, task: Task) -> tuple[str, Timing]:
         """Digest of the reconstruction, which then lies in `self.pixels`, and the time it took."""
         m = task.blank
-        shape, pixel_digest, timing = self.workers["decode"].call(
+        shape, pixel_digest, timing = self.decoders.call(
             (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
         )
         if shape != (m.height, m.width, 3):
@@ -235,148 +211,18 @@ class _Lane:
     def _score(self, task: Task) -> tuple[dict[str, MetricValue], float]:
         """The metrics and the seconds they took; reasons where the scorer itself fails."""
         try:
-            return self.workers["score"].call((task.image, self.pixels, task.metrics), SCORE_LIMIT)
+            return self.scorer.call((task.image, self.pixels, task.metrics), SCORE_LIMIT)
         except CallFailed as error:
             return _without_value(task.metrics, str(error)), 0.0
 
     def kill(self) -> None:
-        for each in self.workers.values():
+        for each in (self.encoders, self.decoders, self.scorer):
             each.kill()
 
 
 def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:
     """Metrics that could not be computed; without a version, so that the next run tries again."""
     return {name: MetricValue(None, "", reason) for name in metrics}
-
-
-class Worker:
-    """A process that answers one request at a time; replaced when lost.
-
-    `arguments` are those of the role's class in `bench.worker`.  Temporary files go to `scratch`:
-    nothing that a worker leaves behind outlives the next run.
-    """
-
-    def __init__(self, role: str, *arguments: Any, scratch: Path | None = None) -> None:
-        self.role = role
-        self.arguments = arguments
-        self.scratch = scratch
-        self.ready = False
-        self.lock = threading.Lock()
-        self.process: Process | None = None
-        self.connection: Connection | None = None
-        self.closed = False
-
-    def call(self, request: tuple[Any, ...], limit: float) -> Any:
-        """The answer.  Raises `CallFailed`, after `limit` seconds at the latest."""
-        try:
-            connection = self._await_ready()
-            connection.send(request)
-            if not connection.poll(limit):
-                self._end()
-                raise CallFailed("failed", f"{self.role} took longer than {limit:.0f} s: stopped")
-            status, value = connection.recv()
-        except (EOFError, OSError) as error:
-            exit_code = self._end()
-            raise CallFailed(
-                "failed", f"the {self.role} process died ({_exit_reason(exit_code)})"
-            ) from error
-        if status != "ok":
-            raise CallFailed(status, value)
-        return value
-
-    def kill(self) -> None:
-        """End the process for good, whatever it is doing."""
-        self.closed = True
-        self._end()
-
-    def start(self) -> Connection:
-        """Start the process unless it runs.  Raises `CallFailed`, and may be called again."""
-        with self.lock:
-            if self.closed:
-                raise CallFailed("failed", "the run was stopped")
-            if self.connection is None:
-                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-                try:
-                    self.process, self.connection = self._started(_context(self.arguments))
-                except (OSError, EOFError):
-                    # The fork server is a matter of speed; its socket, say, may not get a path.
-                    spawn = multiprocessing.get_context("spawn")
-                    self.process, self.connection = self._started(spawn)
-                self.ready = False
-            return self.connection
-
-    def _started(self, context: Context) -> tuple[Process, Connection]:
-        environment = dict(os.environ)
-        if self.scratch is not None:
-            environment["TMPDIR"] = str(self.scratch)
-        ours, theirs = context.Pipe()
-        try:
-            arguments = (theirs, environment, self.role, self.arguments)
-            process = context.Process(target=worker.serve, args=arguments)
-            # Ctrl-C is for us: a fork server that is just loading would die of it, and complain.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return process, ours
-
-    def _await_ready(self) -> Connection:
-        connection = self.start()
-        if not self.ready:
-            if not connection.poll(START_LIMIT):
-                raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
-            connection.recv()
-            self.ready = True
-        return connection
-
-    def _end(self) -> int | None:
-        with self.lock:
-            process, self.process = self.process, None
-            connection, self.connection = self.connection, None
-        if process is None or process.pid is None:
-            return None
-        for pid in (*_session_members(process.pid), process.pid):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        process.join()
-        if connection:
-            connection.close()
-        return process.exitcode
-
-
-def _context(arguments: tuple[Any, ...]) -> Context:
-    """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
-    and has seen no picture, since each by itself would take seconds to load it."""
-    metrics = arguments[0] if arguments else ()
-    if not any(name.startswith("lpips") for name in metrics):
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.worker", "bench.metrics", "torch"])
-    return context
-
-
-def _session_members(session: int) -> list[int]:
-    """Processes of the session that a worker leads (Linux)."""
-    members = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError, ValueError):
-            # pid (name) state ppid pgrp session ...: the name may hold spaces and brackets.
-            if int(entry.read_text().rsplit(")", 1)[1].split()[3]) == session:
-                members.append(int(entry.parent.name))
-    return members
-
-
-def _exit_reason(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"{name}, out of memory?" if name == "SIGKILL" else name
-    return f"exit status {exit_code}"
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.executors import CallFailed, Worker
+from bench.processes import CallFailed, CodecWorkers
 from bench.store import Measurement, Store
 from codecs.base import Image
 
@@ -65,7 +65,7 @@ class Decoders:
 
 @dataclass
 class _Lane:
-    worker: Worker
+    worker: CodecWorkers
     pixels: Path
 
 
@@ -90,7 +90,8 @@ def decoders(
     """
     with store.scratch() as scratch:
         lanes = [
-            _Lane(Worker("decode", scratch=scratch), scratch / f"{i}.npy") for i in range(jobs)
+            _Lane(CodecWorkers("decode", scratch=scratch), scratch / f"{i}.npy")
+            for i in range(jobs)
         ]
         pool = Decoders(streams or kept(store), names, lanes)
         try:

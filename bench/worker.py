@@ -115,15 +115,18 @@ class Encoder:
         if self.loaded is None or self.loaded[0] != original:
             self.loaded = (original, load_ref(original))
         image = self.loaded[1]
+        # Codecs may work in place, so each call gets a picture of its own: this one stays.
+        image.setflags(write=False)
         if codec.warm_up and name not in self.warm:
-            codec.encode(np.ascontiguousarray(image[:64, :64]), point)
+            codec.encode(image[:64, :64].copy(), point)
             self.warm.add(name)
-        data, timing = _timed(lambda: codec.encode(image, point))
+        own = image.copy()
+        data, timing = _timed(lambda: codec.encode(own, point))
         if not isinstance(data, bytes) or not data:
             raise CodecError(f"{name} returned no bytes")
         # A stream that a power cut has damaged is found by its digest and coded again.
         write_atomically(stream_path, data, sync=False)
-        return len(data), digest(data), timing, _diagnostics(codec, image, data)
+        return len(data), digest(data), timing, _diagnostics(codec, image.copy(), data)
 
 
 class Decoder:
@@ -144,8 +147,9 @@ class Decoder:
             self.warm.add(name)
         image, timing = _timed(lambda: codec.decode(data))
         check_image(image)
+        image = np.array(image, order="C")  # what is saved and digested is no buffer of the codec's
         _save(pixel_path, image)
-        return image.shape, digest(np.ascontiguousarray(image).data), timing
+        return image.shape, digest(image.data), timing
 
 
 class Scorer:

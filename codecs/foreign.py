@@ -20,8 +20,12 @@ from typing import Any
 from codecs import fingerprint
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point
 from codecs.naming import UnknownCodec, check_spelling
+from codecs.surroundings import Surroundings
 
 Factory = Callable[[str | None], Codec]
+
+_SURROUNDINGS: dict[str, Surroundings] = {}
+"""By file or module: it is run once, and has made its changes then."""
 
 
 def from_file(path: Path, variant: str | None) -> Codec:
@@ -30,20 +34,22 @@ def from_file(path: Path, variant: str | None) -> Codec:
     Raises `CodecUnavailable` for everything that goes wrong in the file, but lets `UnknownCodec`
     of its factory (an unknown variant) through.
     """
-    with reasons(str(path), path):
+    surroundings = _SURROUNDINGS.setdefault(str(path), Surroundings())
+    with reasons(str(path), path), surroundings.entered():
         module, digest = _load(path)
         codec = factory(module, "codec")(variant)
-        return _Checked(codec, f"{path.name} {digest}")
+        return _Checked(codec, f"{path.name} {digest}", surroundings)
 
 
 def from_package(target: str, variant: str | None, where: str) -> Codec:
     """What the factory `module:function` of an installed package returns; as `from_file`."""
     name, _, function = target.partition(":")
-    with reasons(where):
+    surroundings = _SURROUNDINGS.setdefault(name, Surroundings())
+    with reasons(where), surroundings.entered():
         module = importlib.import_module(name)
         codec = factory(module, function)(variant)
         files = fingerprint.named_files([getattr(module, "__file__", None) or ""])
-        return _Checked(codec, fingerprint.described(files))
+        return _Checked(codec, fingerprint.described(files), surroundings)
 
 
 def factory(module: ModuleType, function: str) -> Factory:
@@ -76,13 +82,14 @@ class _Checked(Codec):
     """Somebody's codec, with what the harness relies on read once and made sure of.
 
     `files` joins the settings: measurements are keyed by them, so that a changed file is measured
-    again, whatever version it claims.
+    again, whatever version it claims.  Its methods run in its own surroundings.
     """
 
-    def __init__(self, codec: Any, files: str) -> None:
+    def __init__(self, codec: Any, files: str, surroundings: Surroundings) -> None:
         if not isinstance(codec, Codec):
             raise CodecError(f"expected a codecs.base.Codec, got {type(codec).__name__}")
         self._codec = codec
+        self._surroundings = surroundings
         self.name = check_spelling(_text(codec, "name"))
         self.label = _text(codec, "label")
         self.version = _text(codec, "version")
@@ -95,19 +102,24 @@ class _Checked(Codec):
         self.tuned_for = tuple(codec.tuned_for)
 
     def encode(self, image: Image, point: Point) -> bytes:
-        return self._codec.encode(image, point)
+        with self._surroundings.entered():
+            return self._codec.encode(image, point)
 
     def decode(self, data: bytes) -> Image:
-        return self._codec.decode(data)
+        with self._surroundings.entered():
+            return self._codec.decode(data)
 
     def command(self, point: Point) -> str | None:
-        return self._codec.command(point)
+        with self._surroundings.entered():
+            return self._codec.command(point)
 
     def seconds(self, pixels: int, point: Point) -> float:
-        return self._codec.seconds(pixels, point)
+        with self._surroundings.entered():
+            return self._codec.seconds(pixels, point)
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        return self._codec.diagnostics(image, data)
+        with self._surroundings.entered():
+            return self._codec.diagnostics(image, data)
 
 
 def _text(codec: Codec, attribute: str) -> str:

@@ -25,7 +25,15 @@ from codecs import foreign
 from codecs.base import Codec, CodecError, CodecUnavailable
 from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
 
-__all__ = ["Entry", "UnknownCodec", "available", "check_name", "create", "unaliased"]
+__all__ = [
+    "Entry",
+    "UnknownCodec",
+    "available",
+    "check_name",
+    "create",
+    "is_foreign_code",
+    "unaliased",
+]
 
 GROUP = "bench.codecs"
 
@@ -149,6 +157,15 @@ def unaliased(name: str) -> str:
     base, colon, rest = name.partition(":")
     own = next((entry.name for entry in BUILT_IN if base in entry.aliases), base)
     return own + colon + rest
+
+
+def is_foreign_code(name: str) -> bool:
+    """Whether the codec's own code, not the harness's, runs in the process that creates it: a
+    Python file or an entry point.  Loads nothing."""
+    if file := _as_file(name):
+        return file[0].suffix == ".py"
+    base = name.partition(":")[0]
+    return all(base not in (entry.name, *entry.aliases) for entry in BUILT_IN)
 
 
 def create(name: str) -> Codec:

@@ -1,0 +1,106 @@
+"""No codec reaches another one, nor the harness: not by its pictures, nor by its process."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from PIL import ImageFile
+
+from bench.pictures import decoders
+from bench.progress import Progress
+from bench.run import execute
+from bench.settings import Settings
+from bench.store import Store
+from bench.worker import Encoder
+from codecs import registry
+from codecs.base import CodecUnavailable, Point
+from datasets.loading import load_image, read_ref
+
+MEDDLER = str(Path(__file__).parent / "toys" / "meddler.py")
+
+
+@pytest.fixture
+def folder(tmp_path, photo) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    PillowImage.fromarray(photo[:96, :60]).save(folder / "narrow.png")
+    return folder
+
+
+def measured(folder: Path, *codecs: str) -> dict[tuple[str, Point], tuple[str | None, str | None]]:
+    """What a run of one lane has of the built-in codecs: streams, reconstructions."""
+    directory = folder.parent / f"run{len(codecs)}"
+    settings = Settings(
+        codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
+    )
+    assert execute(settings, Progress(quiet=True)).failed == 0
+    return {
+        (m.codec, m.point): (m.stream_digest, m.reconstruction_digest)
+        for m in Store(directory)
+        if m.codec != "meddler"
+    }
+
+
+def test_a_codec_that_changes_everything_within_reach_changes_no_other_codec(folder):
+    alone = measured(folder, "jpeg", "webp")
+    assert measured(folder, MEDDLER, "jpeg", "webp") == alone
+
+
+def test_decoding_for_the_report_keeps_codecs_apart_as_well(folder):
+    alone = measured(folder, "jpeg")
+    measured(folder, MEDDLER, "jpeg")
+    store = Store(folder.parent / "run2")
+    with decoders(store, {"meddler": MEDDLER}, jobs=1) as pictures:
+        rows = sorted(store, key=lambda m: m.codec, reverse=True)
+        shown = {(d.measurement.codec, d.measurement.point): d for d in pictures.decode(rows)}
+    assert all(shown[one].image is not None for one in alone)
+
+
+def surroundings() -> list[object]:
+    folder, errors, options = os.getcwd(), np.geterr(), np.get_printoptions()
+    pillow = PillowImage.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    draws = str(np.random.get_state()), random.getstate()
+    return [folder, dict(os.environ), list(sys.path), errors, options, pillow, draws]
+
+
+def test_planning_with_a_codec_leaves_the_harness_as_it_was():
+    before = surroundings()
+    codec = registry.create(MEDDLER)
+    assert surroundings() == before
+    codec.encode(np.zeros((8, 8, 3), np.uint8), codec.points[0])  # in the surroundings it made
+    assert surroundings() == before
+
+
+def test_a_codec_whose_code_fails_leaves_the_harness_as_it_was(tmp_path):
+    before = surroundings()
+    (tmp_path / "ill.py").write_text("import os; os.chdir('/'); os.environ['A_B'] = ''; 1 / 0")
+    with pytest.raises(CodecUnavailable, match="division by zero"):
+        registry.create(str(tmp_path / "ill.py"))
+    assert surroundings() == before
+
+
+def test_every_encode_gets_the_picture_and_so_does_what_tells_of_it(folder, tmp_path):
+    """In one process, narrow enough for a warm-up that has no need to copy."""
+    ref, stream = read_ref(folder / "narrow.png"), tmp_path / "stream"
+    code = (
+        "import sys; from tests.test_isolation import twice_in_one_process as f; f(*sys.argv[1:])"
+    )
+    argv = [sys.executable, "-c", code, str(ref.path), str(stream)]
+    subprocess.run(argv, check=True, cwd=Path(__file__).parents[1])
+
+
+def twice_in_one_process(path: str, stream: str) -> None:
+    pixels, ref, encoder = load_image(Path(path)), read_ref(Path(path)), Encoder()
+    finest = int((pixels % 64).max())
+    for _ in range(2):
+        told = encoder(MEDDLER, Point("step", 64), ref, Path(stream))[3]
+        assert told == {"finest level in the picture": finest}
+    assert encoder.loaded is not None
+    np.testing.assert_array_equal(encoder.loaded[1], pixels)
