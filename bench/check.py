@@ -262,3 +262,9 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 def _score(name: str, reference: Image, decoded: Image) -> float:
     metric = metrics.create(name)
     return metric.score(metric.prepare(reference), decoded)
+
+
+if __name__ == "__main__":  # `python -m bench.check` is `python -m bench check`
+    from bench.__main__ import main
+
+    sys.exit(main(["check", *sys.argv[1:]]))

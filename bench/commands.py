@@ -58,6 +58,7 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
 
 def run(options: argparse.Namespace) -> int:
     """Measure, report, print the table."""
+    _part_metrics_from_codecs(options)
     codecs = tuple(options.codecs or DEFAULT_CODECS)
     if options.anchor and options.anchor not in codecs:
         codecs = (*codecs, options.anchor)
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     outcome = execute(settings, Progress(quiet=options.quiet))
     if not options.no_report:
         anchor = options.anchor and apply_quick_name(options.anchor, settings)
-        comparisons = _comparisons(settings.directory, settings.codecs, anchor)
+        comparisons = _comparisons(settings.directory, None, anchor)
         _write_report(settings.directory, comparisons, options)
         if comparisons:
             from reports import tables
@@ -85,6 +86,7 @@ def compare(options: argparse.Namespace) -> int:
             print(f"report: {path}", file=sys.stderr)
         _print_tables(options, comparisons)
         return int(any(codec.failures for codec in comparisons[0].results.codecs))
+    _part_metrics_from_codecs(options)
     codecs = tuple(options.codecs)
     anchor = options.anchor or (codecs[-1] if codecs else None)
     if anchor is None or len({registry.unaliased(name) for name in (*codecs, anchor)}) < 2:
@@ -93,13 +95,13 @@ def compare(options: argparse.Namespace) -> int:
         )
     settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
     outcome = execute(settings, Progress(quiet=options.quiet))
-    comparisons = _comparisons(
-        settings.directory, settings.codecs, apply_quick_name(anchor, settings)
-    )
+    main = apply_quick_name(anchor, settings)
+    comparisons = _comparisons(settings.directory, settings.codecs, main)
     if not comparisons:
         raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
     if not options.no_report:
-        _write_report(settings.directory, comparisons, options)
+        # What else was measured in this directory stays in its report.
+        _write_report(settings.directory, _comparisons(settings.directory, None, main), options)
     _print_tables(options, comparisons)
     return _status(outcome, settings.directory, options)
 
@@ -152,6 +154,23 @@ def apply_quick_name(name: str, settings: Settings) -> str:
     return apply_quick(replace(settings, codecs=(name,))).codecs[0] if settings.quick else name
 
 
+def _part_metrics_from_codecs(options: argparse.Namespace) -> None:
+    """Give the codecs that follow `--metrics psnr` on the command line back to `codecs`."""
+    named = options.metrics or []
+    first = next((i for i, name in enumerate(named) if _is_codec(name)), len(named))
+    options.codecs = [*(options.codecs or []), *named[first:]]
+    if named:
+        options.metrics = named[:first]
+
+
+def _is_codec(name: str) -> bool:
+    try:
+        registry.check_name(name)
+    except CodecError:
+        return False
+    return True
+
+
 def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
     try:
         names = wanted_metrics(options.metrics)
@@ -178,14 +197,17 @@ def _comparisons(
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
-    The anchor given is shown among `codecs`, named there or not; without one it is `vvenc` or what
-    comes closest to it.  Empty when the anchor given, or everything, is unavailable.
+    `codecs` None: all that were ever run in this directory.  The anchor given is shown among them,
+    named there or not; without one it is `vvenc` or what comes closest to it.  Empty when the
+    anchor given, or everything, is unavailable.
     """
     manifest = Manifest.read(directory)
-    typed = tuple(manifest.names) if codecs is None else (*codecs, *filter(None, [anchor]))
-    own = dict.fromkeys(
-        manifest.codec_named(name) for name in typed if name not in manifest.unavailable
-    )
+    typed = (*(manifest.codecs if codecs is None else codecs), *filter(None, [anchor]))
+    own = dict.fromkeys(manifest.codec_named(name) for name in typed)
+    for name in manifest.unavailable:
+        # What was measured when it could run is still true.
+        if manifest.codec_named(name) not in manifest.ladders:
+            own.pop(manifest.codec_named(name), None)
     if missing := [name for name in own if name not in manifest.ladders]:
         place = ["--dataset", manifest.dataset_argument, "--run", str(directory)]
         command = shlex.join(["python", "-m", "bench", "run", *missing, *place])

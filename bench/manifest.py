@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class Manifest:
     """What was converted on loading, and what the data set wants known."""
     quick: bool
     names: Mapping[str, str]
-    """What the user typed in the last command -> the codec's own name."""
+    """What the user typed -> the codec's own name: the last command's first, then what only
+    earlier ones had."""
     ladders: Mapping[str, Ladder]
     """Codec's own name -> how it was last run here, in this command or an earlier one."""
     unavailable: Mapping[str, str]
@@ -108,12 +109,37 @@ class Manifest:
             ) from error
 
     @classmethod
-    def earlier_ladders(cls, directory: Path) -> Mapping[str, Ladder]:
-        """The ladders of the manifest that is about to be replaced; none where it is unreadable."""
+    def earlier(cls, directory: Path) -> Manifest | None:
+        """The manifest that is about to be replaced; None where there is none that can be read."""
         try:
-            return cls.read(directory).ladders
+            return cls.read(directory)
         except StoreError:
-            return {}
+            return None
+
+    def after(self, earlier: Manifest) -> Manifest:
+        """This manifest with the codecs of an `earlier` one of the same directory.
+
+        Raises `StoreError` where that was made on another data set.  A folder stays the same set
+        when pictures come or go, and a set when it lies elsewhere.
+        """
+        held, new = ({p.digest for p in m.pictures} for m in (earlier, self))
+        one_source = (earlier.dataset, earlier.source) == (self.dataset, self.source)
+        if not (one_source or held <= new or new <= held):
+            raise StoreError(
+                f"this run directory holds {earlier.label} from {earlier.source}, not "
+                f"{self.label} from {self.source}: give another with --run DIR"
+            )
+        return replace(
+            self,
+            names={**self.names, **{k: v for k, v in earlier.names.items() if k not in self.names}},
+            ladders={**earlier.ladders, **self.ladders},
+        )
+
+    @property
+    def codecs(self) -> tuple[str, ...]:
+        """The names of all codecs that were run here, those of the last command first."""
+        known = (name for name in self.names.values() if name in self.ladders)
+        return tuple(dict.fromkeys((*known, *self.ladders)))
 
     @property
     def dataset_argument(self) -> str:

@@ -76,7 +76,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
             ),
             quick=settings.quick,
             names=dict(plan.names),
-            ladders={**Manifest.earlier_ladders(settings.directory), **plan.ladders},
+            ladders=dict(plan.ladders),
             unavailable=dict(plan.unavailable),
             metrics=versions,
             command=_command(),
@@ -84,6 +84,8 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
             packages=package_versions(),
             started=started,
         )
+        if earlier := Manifest.earlier(settings.directory):
+            manifest = manifest.after(earlier)
         manifest.write(settings.directory)
         progress.announce(plan, manifest, settings)
         failed, busy = plan.failed, 0.0
@@ -153,3 +155,9 @@ def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+if __name__ == "__main__":  # `python -m bench.run` is `python -m bench run`
+    from bench.__main__ import main
+
+    sys.exit(main(["run", *sys.argv[1:]]))

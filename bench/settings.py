@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -54,9 +55,20 @@ def default_directory(dataset: str, quick: bool) -> Path:
 
 
 def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
-    """All metrics, or those asked for.  Raises `ValueError` for an unknown name."""
+    """All metrics, or those asked for, in any case and with spaces or commas between.
+
+    Raises `ValueError` for an unknown name.
+    """
     known = metrics_package.names()
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise ValueError(f"unknown metric {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(name for name in known if names is None or name in names)
+    if names is None:
+        return known
+    asked = [part.strip().lower() for name in names for part in name.split(",") if part.strip()]
+    for name in asked:
+        if name not in known:
+            near = [k for k in known if k.startswith(name)]
+            near = near or difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"unknown metric {name!r}: {hint}")
+    if not asked:
+        raise ValueError(f"--metrics names no metric: there are {', '.join(known)}")
+    return tuple(name for name in known if name in asked)

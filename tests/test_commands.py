@@ -8,6 +8,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import bjontegaard
@@ -17,6 +19,7 @@ from PIL import Image as PillowImage
 
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
+from bench.manifest import Manifest
 from bench.store import Store
 from tests.conftest import ROOT
 
@@ -177,7 +180,7 @@ def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
     assert bench_main.main(["report", str(run), TOY, "--anchor", "webp"]) == 2
     assert "webp was not measured" in capsys.readouterr().err
     assert bench_main.main(["report", str(run), "--anchor", "webp"]) == 2
-    assert "the report was left as it is" in capsys.readouterr().err
+    assert "webp was not measured" in capsys.readouterr().err
     assert (run / "report.html").read_bytes() == page
 
 
@@ -236,3 +239,59 @@ def test_quick_is_smaller_and_says_so(folder, photo, capsys):
     rows = list(Store(Path("q")))
     assert len({row.image for row in rows}) == 4
     assert "quick" in Path("q/report.html").read_text().lower()
+
+
+def test_a_report_shows_all_codecs_of_the_run_whatever_the_last_command_named(folder, capsys):
+    run = folder.parent / "runs" / "grows"
+    options = [*where(folder), "--run", str(run), "--no-pictures"]
+
+    def shown() -> set[str]:
+        lines = (run / "tables" / "verdicts.csv").read_text().splitlines()
+        return {row["codec"] for row in csv.DictReader(lines)}
+
+    assert bench_main.main(["run", TOY, "jpeg", *options, "--anchor", "jpeg"]) == 0
+    assert bench_main.main(["run", "webp", *options, "--anchor", "jpeg"]) == 0
+    assert shown() == {"coarse", "webp"}
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg", "--no-pictures"]) == 0
+    assert shown() == {"coarse", "webp"}
+    assert bench_main.main(["compare", "webp", "jpeg", *options]) == 0
+    assert shown() == {"coarse", "webp"}
+    assert bench_main.main(["report", str(run), "webp", "--anchor", "jpeg", "--no-pictures"]) == 0
+    assert shown() == {"webp"}
+
+
+def test_a_run_directory_takes_no_other_data_set(folder, capsys):
+    run = folder.parent / "runs" / "one"
+    assert bench_main.main(["run", "jpeg", *where(folder), "--run", str(run), "--no-report"]) == 0
+    held = (run / "run.json").read_bytes()
+    capsys.readouterr()
+    other = folder.parent / "other"
+    other.mkdir()
+    noise = np.random.default_rng(5).integers(0, 255, (16, 16, 3), np.uint8)
+    PillowImage.fromarray(noise).save(other / "noise.png")
+    assert bench_main.main(["run", "jpeg", *where(other), "--run", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert str(other) in said
+    assert "--run" in said
+    assert (run / "run.json").read_bytes() == held
+
+
+def test_metrics_are_told_from_codecs_and_found_in_any_spelling(folder):
+    run = folder.parent / "runs" / "spelt"
+    asked = ["--dataset", str(folder), "--quiet", "--no-report", "--run", str(run)]
+    assert bench_main.main(["run", *asked, "--metrics", "PSNR,ms-ssim", "jpeg", "webp"]) == 0
+    manifest = Manifest.read(run)
+    assert list(manifest.metrics) == ["psnr", "ms-ssim"]
+    assert manifest.codecs == ("jpeg", "webp")
+
+
+def test_a_metric_of_two_kinds_is_asked_about(folder, capsys):
+    assert bench_main.main(["run", "jpeg", "--dataset", str(folder), "--metrics", "lpips"]) == 2
+    assert "lpips-alex or lpips-vgg?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["bench.run", "bench.check"])
+def test_modules_named_like_commands_are_the_commands(module):
+    asked = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
+    assert f"python -m {module.replace('.', ' ')}" in done.stdout
