@@ -137,6 +137,7 @@ class _Lane:
         self.jobs = jobs
         self.time_limit = time_limit
         self.first = first
+        self.converted: tuple[str, ...] = ()  # of the picture decoded last; see `Codec`
         self.encoders = CodecWorkers("encode", scratch=scratch)
         self.decoders = CodecWorkers("decode", scratch=scratch)
         self.scorer = Worker("score", first.metrics, scratch=scratch)
@@ -173,7 +174,7 @@ class _Lane:
             )
             pixel_digest, decode = self._decode(task)
             busy += decode.wall
-            m = replace(m, decode=decode, reconstruction_digest=pixel_digest)
+            m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=self.converted)
         except CallFailed as error:
             m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
@@ -198,7 +199,7 @@ class _Lane:
     def _decode(self, task: Task) -> tuple[str, Timing]:
         """Digest of the reconstruction, which then lies in `self.pixels`, and the time it took."""
         m = task.blank
-        shape, pixel_digest, timing = self.decoders.call(
+        shape, pixel_digest, timing, self.converted = self.decoders.call(
             (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
         )
         if shape != (m.height, m.width, 3):

@@ -53,7 +53,7 @@ class Decoders:
         lane = self.free.get()
         try:
             name = self.names.get(m.codec, m.codec)
-            shape, digest, _ = lane.worker.call((name, stream, lane.pixels), LIMIT)
+            shape, digest, *_ = lane.worker.call((name, stream, lane.pixels), LIMIT)
             if shape != (m.height, m.width, 3) or digest != m.reconstruction_digest:
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
             return Decoded(m, np.load(lane.pixels, allow_pickle=False))

@@ -81,6 +81,8 @@ class Measurement:
     jobs: int = 1
     """Measurements that ran side by side: timings are `alone` only when this is 1."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What had to be converted to make of what the decoder wrote a picture of 8-bit RGB."""
     host: str = ""
     time: str = ""
     schema: int = SCHEMA
@@ -115,6 +117,7 @@ class Measurement:
             for name in ("encode", "decode"):
                 values[name] = raw[name] and Timing(**raw[name])
             values["tuned_for"] = tuple(raw["tuned_for"])
+            values["notes"] = tuple(raw.get("notes", ()))
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a measurement: {error}") from error

@@ -138,8 +138,9 @@ class Decoder:
 
     def __call__(
         self, name: str, stream_path: Path, pixel_path: Path
-    ) -> tuple[tuple[int, ...], str, Timing]:
-        """Returns shape and digest of the reconstruction and the time it took."""
+    ) -> tuple[tuple[int, ...], str, Timing, tuple[str, ...]]:
+        """Returns shape and digest of the reconstruction, the time it took, and what had to be
+        converted to make it an 8-bit RGB picture."""
         codec = self.codecs[name]
         data = stream_path.read_bytes()
         if codec.warm_up and name not in self.warm:
@@ -149,7 +150,7 @@ class Decoder:
         check_image(image)
         image = np.array(image, order="C")  # what is saved and digested is no buffer of the codec's
         _save(pixel_path, image)
-        return image.shape, digest(image.data), timing
+        return image.shape, digest(image.data), timing, codec.decoded_notes
 
 
 class Scorer:

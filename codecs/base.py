@@ -82,6 +82,10 @@ class Codec(ABC):
     tuned_for: tuple[str, ...] = ()
     """Metrics (by name) that were part of the training loss: tables mark them."""
 
+    decoded_notes: tuple[str, ...] = ()
+    """What had to be converted to make the picture that `decode` has returned last, for reports:
+    see `codecs.pictures`."""
+
     @abstractmethod
     def encode(self, image: Image, point: Point) -> bytes:
         """The complete file: size, header, everything that `decode` needs.

@@ -18,7 +18,8 @@
 A command is a list of arguments, or a string that is split as a shell would; no shell runs.
 It runs in a folder that is empty but for its input; `{here}` is the folder of the TOML file.
 What it prints is ignored, but for the last lines of an error.  A decoder reports a damaged
-stream by an exit status other than 0.
+stream by an exit status other than 0.  Its picture is read as originals are (`codecs.pictures`),
+but for more than 8 bits a channel, which are rounded; the report says what was converted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image as PillowImage
 
 from codecs import fingerprint, process
@@ -46,11 +46,13 @@ from codecs.base import (
     CodecUnavailable,
     EncodeError,
     Image,
+    PictureRefused,
     Point,
     check_image,
 )
 from codecs.ladder import ladder
 from codecs.naming import check_spelling, suggestion
+from codecs.pictures import decode_image
 
 REQUIRED = ("name", "version", "encode", "decode", "parameter", "points")
 OPTIONAL = ("label", "input", "output", "extension", "time_limit", "settings")
@@ -112,6 +114,7 @@ class CommandCodec(Codec):
             "encode command": shlex.join(commands.encode),
             "decode command": shlex.join(commands.decode),
             "formats": f"{commands.input} -> {commands.extension} -> {commands.output}",
+            "decoded pictures": "8 bits a channel, deeper ones rounded",
             fingerprint.SETTING: fingerprint.described(
                 fingerprint.named_files((*commands.encode, *commands.decode))
             ),
@@ -142,19 +145,12 @@ class CommandCodec(Codec):
         if not written:
             raise BitstreamError(f"{commands.decode[0]} ended well but wrote no picture")
         try:
-            with PillowImage.open(
-                io.BytesIO(written), formats=[FORMATS[commands.output]]
-            ) as opened:
-                if opened.mode != "RGB" or opened.width * opened.height > MAX_PIXELS:
-                    raise BitstreamError(
-                        f"decoded to {opened.width} x {opened.height} pixels of {opened.mode}; "
-                        "expected 8-bit RGB"
-                    )
-                return np.array(opened)
-        except BitstreamError:
-            raise
-        except Exception as error:
-            raise BitstreamError(f"the decoded {commands.output} is damaged: {error}") from error
+            image, self.decoded_notes = decode_image(
+                written, (FORMATS[commands.output],), round_deep=True
+            )
+        except PictureRefused as error:
+            raise BitstreamError(f"the decoded {commands.output} {error.reason}") from error
+        return image
 
     def command(self, point: Point) -> str:
         commands = self._commands

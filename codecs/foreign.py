@@ -107,7 +107,9 @@ class _Checked(Codec):
 
     def decode(self, data: bytes) -> Image:
         with self._surroundings.entered():
-            return self._codec.decode(data)
+            image = self._codec.decode(data)
+            self.decoded_notes = tuple(str(note)[:200] for note in self._codec.decoded_notes)
+            return image
 
     def command(self, point: Point) -> str | None:
         with self._surroundings.entered():

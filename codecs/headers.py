@@ -81,10 +81,17 @@ def _ppm_bits(data: bytes) -> int:
     """Netpbm: P1 and P4 are bitmaps; the others state the largest sample value."""
     if data[:2] in (b"P1", b"P4"):
         return 1
+    _, (_, _, largest), _ = ppm_header(data)
+    return largest.bit_length()
+
+
+def ppm_header(data: bytes) -> tuple[bytes, tuple[int, int, int], int]:
+    """`P6`, say; width, height and largest sample; where the samples begin."""
     header = _PPM_HEADER.match(data[:_PPM_HEADER_LIMIT])
     if header is None:
         raise PictureRefused("has a Netpbm header that is not understood")
-    return int(header.group(3)).bit_length()
+    width, height, largest = (int(number) for number in header.groups())
+    return data[:2], (width, height, largest), header.end()
 
 
 def _avif_bits(data: bytes) -> int:

@@ -12,7 +12,7 @@ ICC profile that is sRGB          accepted (at most 2 of 255 steps off anywhere)
 any other RGB or grey profile     converted to sRGB (noted); refused when it cannot be read
 alpha, opaque everywhere          dropped (noted)
 alpha, anything else              refused
-more than 8 bits a channel        refused
+more than 8 bits a channel        refused in an original; of a decoder rounded (noted)
 CMYK, Lab, YCbCr, float           refused
 several pictures, animation       refused
 truncated, empty, damaged         refused
@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+from codecs import deep
 from codecs.base import MAX_PIXELS, Image, PictureRefused
 from codecs.headers import bits_per_channel, check_png
 from codecs.profiles import to_srgb
@@ -44,23 +45,32 @@ _MODES = _ALPHA | {"1", "L", "P", "RGB"}
 _ORIENTATION = 0x0112  # EXIF 2.3, 4.6.4
 
 
-def decode_image(data: bytes) -> tuple[Image, tuple[str, ...]]:
-    """Encoded file to picture and notes.  Raises `PictureRefused`."""
+def decode_image(
+    data: bytes, formats: tuple[str, ...] = FORMATS, *, round_deep: bool = False
+) -> tuple[Image, tuple[str, ...]]:
+    """Encoded file to picture and notes.  Raises `PictureRefused`.
+
+    `round_deep`: more than 8 bits a channel are rounded (and noted) rather than refused.  That is
+    for what a decoder writes: an original is converted once, by its owner, for all codecs.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bad metadata is not worth a word; sizes are checked
-            with PillowImage.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_header(data, image)
+            with PillowImage.open(io.BytesIO(data), formats=formats) as image:
+                bits = _check_header(data, image, 16 if round_deep else 8)
                 # Before loading: Pillow itself turns TIFFs upright, and then forgets why.
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 image.load()
-                return _convert(image, orientation)
+                if bits <= 8:
+                    return _convert(image, orientation)
+                picture, notes = _convert(deep.rounded(data, image), orientation)
+                return picture, (f"its {bits} bits a channel were rounded to 8", *notes)
     except PictureRefused:
         raise
     except UnidentifiedImageError as error:
         raise PictureRefused(
             "is not a picture that can be read, or its header is damaged; "
-            f"formats: {', '.join(FORMATS)}"
+            f"formats: {', '.join(formats)}"
         ) from error
     except PillowImage.DecompressionBombError as error:
         raise PictureRefused(f"declares more than the {MAX_PIXELS:,} pixels allowed") from error
@@ -70,8 +80,9 @@ def decode_image(data: bytes) -> tuple[Image, tuple[str, ...]]:
         raise PictureRefused(f"cannot be decoded, it is truncated or damaged ({error})") from error
 
 
-def _check_header(data: bytes, image: PillowImage.Image) -> None:
-    """Refuse what the header alone rules out; nothing is decoded yet."""
+def _check_header(data: bytes, image: PillowImage.Image, most_bits: int) -> int:
+    """Refuse what the header alone rules out; nothing is decoded yet.  Returns the bits of a
+    channel."""
     if image.width * image.height > MAX_PIXELS:
         raise PictureRefused(
             f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read: "
@@ -82,15 +93,16 @@ def _check_header(data: bytes, image: PillowImage.Image) -> None:
     if image.format == "PNG":
         check_png(data)
     bits = bits_per_channel(data, image)
-    if bits > 8:
+    if bits > most_bits:
         raise PictureRefused(
             f"has {bits} bits a channel and would be truncated to 8; convert it: "
             "magick INPUT -depth 8 OUTPUT.png"
         )
-    if image.mode not in _MODES:
+    if bits <= 8 and image.mode not in _MODES:
         raise PictureRefused(
             f"is {image.mode}, not RGB; convert it: magick INPUT -colorspace sRGB OUTPUT.png"
         )
+    return bits
 
 
 def _convert(image: PillowImage.Image, orientation: int) -> tuple[Image, tuple[str, ...]]:

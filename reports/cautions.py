@@ -99,6 +99,14 @@ def _found(
                 "ground.",
                 "Judge it by the other metrics as well.",
             )
+    for codec in results.codecs:
+        converted = {note for m in codec.measurements.values() for note in m.notes}
+        if converted:
+            yield Caution(
+                f"What the decoder of {clean(codec.label)} writes is converted before it is "
+                f"compared: {clean('; '.join(sorted(converted)))}.",
+                "Have it write 8-bit RGB, and round there, if that is not what its users see.",
+            )
     jobs = max((m.jobs for c in results.codecs for m in c.measurements.values()), default=1)
     if jobs > 1:
         yield Caution(

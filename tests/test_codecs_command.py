@@ -7,15 +7,21 @@ import json
 import os
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
-from bench.store import measurement_key
+from bench.progress import Progress
+from bench.run import execute
+from bench.settings import Settings
+from bench.store import Store, measurement_key
 from codecs import fingerprint, registry
 from codecs.base import BitstreamError, Codec, CodecError, CodecUnavailable, EncodeError, Point
 from tests.codecs_cases import psnr
+from tests.datasets_fixtures import encoded, png, png16
 
 TOOL = '''
 """Somebody's codec: JPEG through Pillow, and every way to fail."""
@@ -33,6 +39,9 @@ elif value == "fail":
 elif value == "link":
     import os
     os.symlink("/etc/hostname", target)
+elif value.endswith((".png", ".ppm")):
+    import shutil
+    shutil.copy(value, target)
 elif job == "encode":
     if value == "flood":
         for _ in range(200):
@@ -43,8 +52,6 @@ elif job == "encode":
 else:
     picture = Image.open(source)
     picture.load()
-    if value == "grey":
-        picture = picture.convert("L")
     picture.save(target)
     if value == "cut":
         data = open(target, "rb").read()
@@ -212,8 +219,7 @@ def test_encoders_that_fail(write, photo):
         ("hang", "did not finish within 1 s"),
         ("nothing", "wrote no picture"),
         ("fail", "exit status 7"),
-        ("grey", "expected 8-bit RGB"),
-        ("cut", "damaged"),
+        ("cut", "the decoded png is a truncated PNG"),
     ],
 )
 def test_decoders_that_fail(write, photo, mode, message):
@@ -222,6 +228,95 @@ def test_decoders_that_fail(write, photo, mode, message):
     codec = _make(write(decode=decode, time_limit=1 if mode == "hang" else 20))
     with pytest.raises(BitstreamError, match=message):
         codec.decode(data)
+
+
+WIDE = np.arange(65536).reshape(128, 512)
+DEEP = np.stack([WIDE, WIDE[::-1], WIDE[:, ::-1]], -1).astype(np.uint16)
+
+
+def with_alpha(alpha: int) -> bytes:
+    pixels = np.dstack([DEEP, np.full_like(DEEP[..., :1], 65535)])
+    pixels[5, 7, 3] = alpha
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return png(512, 128, 16, 6, rows)
+
+
+def netpbm(kind: str, pixels: np.ndarray, largest: int) -> bytes:
+    return f"{kind}\n512 128\n{largest}\n".encode() + pixels.astype(">u2").tobytes()
+
+
+def eight(pixels: np.ndarray, largest: int = 65535) -> np.ndarray:
+    """To the nearest of 255 steps, by exact fractions of integers."""
+    levels = [round(Fraction(255 * v, largest)) for v in range(largest + 1)]
+    picture = np.array(levels, np.uint8)[pixels]
+    return picture if picture.ndim == 3 else np.stack([picture] * 3, -1)
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "expected", "notes"),
+    [
+        ("a.png", png16(DEEP), eight(DEEP), ["16 bits"]),
+        ("a.png", png16(DEEP[..., 0]), eight(DEEP[..., 0]), ["16 bits", "grey was replicated"]),
+        ("a.png", with_alpha(65535), eight(DEEP), ["16 bits", "alpha"]),
+        ("a.ppm", netpbm("P6", DEEP, 65535), eight(DEEP), ["16 bits"]),
+        ("a.ppm", netpbm("P5", WIDE % 1024, 1023), eight(WIDE % 1024, 1023), ["10 bits", "grey"]),
+        ("a.png", encoded(PillowImage.new("L", (4, 4), 7)), np.full((4, 4, 3), 7), ["grey"]),
+    ],
+    ids=["png", "png-grey", "png-alpha", "ppm", "pgm-10", "grey"],
+)
+def test_what_a_decoder_writes_is_rounded_and_said(write, tmp_path, name, written, expected, notes):
+    codec = _make(write_decoder(write, tmp_path / name, written))
+    np.testing.assert_array_equal(codec.decode(b"stream"), expected)
+    assert len(codec.decoded_notes) == len(notes)
+    for note, part in zip(codec.decoded_notes, notes, strict=True):
+        assert part in note
+
+
+def write_decoder(write, path: Path, written: bytes) -> Path:
+    """A codec whose decoder writes this file, whatever the stream."""
+    path.write_bytes(written)
+    decode = [sys.executable, "{here}/tool.py", "decode", "{input}", "{output}", str(path)]
+    return write(decode=decode, output=path.suffix[1:])
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (with_alpha(65534), "partly transparent"),
+        (encoded(PillowImage.new("RGBA", (4, 4), (9, 9, 9, 254))), "partly transparent"),
+        (png(1, 1, 16, 4, b"\0" + bytes(4)), "16 bits a channel and a transparency"),
+        (encoded(PillowImage.new("RGB", (4, 4)), icc_profile=b"what"), "ICC profile cannot be"),
+        (
+            encoded(
+                PillowImage.new("RGB", (4, 4)),
+                save_all=True,
+                append_images=[PillowImage.new("RGB", (4, 4), "red")],
+            ),
+            "several pictures",
+        ),
+    ],
+    ids=["nearly-opaque-16", "nearly-opaque", "grey-alpha-16", "profile", "animation"],
+)
+def test_what_is_refused_in_originals_is_refused_of_decoders(write, tmp_path, written, reason):
+    codec = _make(write_decoder(write, tmp_path / "a.png", written))
+    with pytest.raises(BitstreamError, match=f"the decoded png .*{reason}"):
+        codec.decode(b"stream")
+
+
+def test_what_was_converted_of_a_decoder_reaches_the_report(write, tmp_path):
+    (tmp_path / "set").mkdir()
+    PillowImage.new("RGB", (512, 128), "teal").save(tmp_path / "set" / "a.png")
+    path = write_decoder(write, tmp_path / "deep.png", png16(DEEP))
+    settings = Settings(
+        codecs=(str(path),),
+        dataset=str(tmp_path / "set"),
+        directory=tmp_path / "run",
+        metrics=("psnr",),
+        jobs=1,
+    )
+    assert execute(settings, Progress(quiet=True)).failed == 0
+    rows = list(Store(tmp_path / "run"))
+    assert {row.notes for row in rows} == {("its 16 bits a channel were rounded to 8",)}
 
 
 def test_damaged_streams(write):

@@ -393,3 +393,13 @@ def test_a_full_kodak_report_is_built_in_ten_seconds(tmp_path):
     text, _ = written(tmp_path, compared)
     assert time.process_time() - start < 10
     assert len(text) < 400_000  # of characters, nearly all of one byte
+
+
+def test_what_was_converted_of_a_decoder_s_pictures_is_told(tmp_path):
+    rows = ladder("jpeg") + [
+        replace(m, notes=("its 16 bits <were> rounded",)) for m in ladder("vvenc")
+    ]
+    _, page = written(tmp_path, comparison(rows))
+    assert re.search(
+        r"decoder of VVENC writes is converted .*compared: its 16 bits <were> rounded", page.text
+    )
