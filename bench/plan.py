@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,9 @@ def _create(
         twin = by_name.setdefault(codec.name, typed)
         if twin == typed:
             created[typed] = codec
-        elif Ladder.of(codec) != Ladder.of(created[twin]):
+        elif Ladder.of(codec) != Ladder.of(created[twin]) or (
+            registry.file_of(typed) != registry.file_of(twin)
+        ):
             raise CodecError(
                 f"{twin} and {typed} are both named {codec.name!r}: give one another name"
             )
@@ -168,9 +171,13 @@ def _probe(codec: Codec) -> None:
         for _ in Ladder.of(codec).keys(picture):
             pass
         for point in codec.points:
-            float(codec.seconds(picture.width * picture.height, point))
-            codec.command(point)
-        json.dumps([codec.label, codec.device, *codec.tuned_for, dict(codec.settings)])
+            seconds = float(codec.seconds(picture.width * picture.height, point))
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{seconds} seconds at {point.label}")
+        texts = [codec.name, codec.label, codec.version, codec.device, *codec.tuned_for]
+        commands = [codec.command(point) for point in codec.points]
+        # As the store writes it: text that is no UTF-8 would end the run much later.
+        json.dumps([*texts, *commands, dict(codec.settings)], ensure_ascii=False).encode()
     except CodecError:
         raise
     except Exception as error:  # other people's code

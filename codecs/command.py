@@ -25,6 +25,7 @@ but for more than 8 bits a channel, which are rounded; the report says what was 
 from __future__ import annotations
 
 import io
+import math
 import re
 import shlex
 import shutil
@@ -115,9 +116,7 @@ class CommandCodec(Codec):
             "decode command": shlex.join(commands.decode),
             "formats": f"{commands.input} -> {commands.extension} -> {commands.output}",
             "decoded pictures": "8 bits a channel, deeper ones rounded",
-            fingerprint.SETTING: fingerprint.described(
-                fingerprint.named_files((*commands.encode, *commands.decode))
-            ),
+            fingerprint.SETTING: fingerprint.described(_files(commands)),
         }
 
     def encode(self, image: Image, point: Point) -> bytes:
@@ -189,6 +188,28 @@ def _run(
         return written.read_bytes() if written.is_file() and not written.is_symlink() else b""
 
 
+def _files(commands: Commands) -> list[Path]:
+    """The files that the commands name, at every point: `{here}/weights-{value}.bin` is many.
+
+    A change of one makes all points new, because decoders are not told which point they decode.
+    Raises `CodecUnavailable` for one that is missing at a point.
+    """
+    arguments = [*commands.decode]
+    for part in commands.encode:
+        filled = [_filled((part,), {"value": str(p.value)})[0] for p in commands.points]
+        arguments += filled
+        if filled[0] == part:
+            continue
+        # A path that a point's value is part of, and not the file to write or the value alone.
+        for argument, point in zip(filled, commands.points, strict=True):
+            path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
+            if path.is_absolute() and path.parent.is_dir() and not path.exists():
+                raise CodecUnavailable(
+                    f"{path} is missing, which the encoder needs at {point.label}"
+                )
+    return fingerprint.named_files(arguments)
+
+
 def _filled(template: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
     """The arguments with known placeholders replaced; other braces stay as they are."""
     return [_PLACEHOLDER.sub(lambda m: values.get(m[1], m[0]), part) for part in template]
@@ -252,6 +273,8 @@ def _points(table: Mapping[str, Any]) -> tuple[Point, ...]:
         raise ValueError("points: expected a list of values, low rate first")
     if any(type(value) not in (int, float, str) for value in values):
         raise ValueError("points: expected numbers or strings")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise ValueError("points: expected finite numbers, not inf or nan")
     if len(set(values)) != len(values):
         raise ValueError("points: a value occurs twice")
     return ladder(_text(table, "parameter"), values)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from codecs import process
+from codecs import fingerprint, process
 from codecs.base import BitstreamError, CodecUnavailable, EncodeError
 
 QUIET = ("-v", "error", "-nostdin", "-protocol_whitelist", "file")
@@ -46,9 +46,10 @@ def executable() -> str:
 
 @functools.cache
 def version() -> str:
-    """What FFmpeg calls itself: `FFmpeg n9.0.2-17-g2a571b6068-20260930`."""
+    """What FFmpeg calls itself, and the program's digest, because the libraries inside say little:
+    `FFmpeg n9.0.2-17-g2a571b6068-20260930 (0123456789abcdef)`."""
     words = _probe(["-version"], "this FFmpeg").stdout.split()
-    return f"FFmpeg {words[2]}"
+    return f"FFmpeg {words[2]} ({fingerprint.program(executable())})"
 
 
 @functools.cache

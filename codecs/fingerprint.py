@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterable
@@ -36,6 +37,18 @@ def fingerprint(path: Path) -> str:
         raise CodecUnavailable(f"{path}: {error.strerror or error}") from error
     changed = datetime.fromtimestamp(status.st_mtime, UTC).isoformat()
     return f"({status.st_size} bytes, changed {changed})"
+
+
+@functools.cache
+def program(path: str) -> str:
+    """`fingerprint` of a program, read once in a process: FFmpeg has 80 MB."""
+    return fingerprint(Path(path))
+
+
+def together(paths: Iterable[Path]) -> str:
+    """One fingerprint of several files, in the order of their names."""
+    parts = "".join(f"{path.name} {fingerprint(path)}\n" for path in sorted(paths))
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 def named_files(arguments: Iterable[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -96,6 +97,11 @@ class _Checked(Codec):
         self.points = tuple(getattr(codec, "points", ()))
         if not self.points or not all(isinstance(point, Point) for point in self.points):
             raise CodecError(f"codec {self.name} has no points: a tuple of codecs.base.Point")
+        for point in self.points:
+            if isinstance(point.value, float) and not math.isfinite(point.value):
+                raise CodecError(f"its point {point.label} is no finite number")
+        if len(set(self.points)) < len(self.points):
+            raise CodecError("two of its points are the same")
         self.settings = {**codec.settings, **({fingerprint.SETTING: files} if files else {})}
         self.device = codec.device
         self.warm_up = codec.warm_up

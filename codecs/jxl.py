@@ -19,7 +19,7 @@ from codecs.base import (
 from codecs.ladder import ladder, number
 from codecs.naming import UnknownCodec, variants_of
 
-EFFORTS = tuple(f"effort-{effort}" for effort in range(3, 10) if effort != 7)
+EFFORTS = tuple(f"effort-{effort}" for effort in range(3, 10))
 SIGNATURE = b"\xff\x0a"
 
 

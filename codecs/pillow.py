@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import PIL
 from PIL import Image as PillowImage
 from PIL import features
 
+from codecs import fingerprint
 from codecs.base import (
     MAX_PIXELS,
     BitstreamError,
@@ -39,6 +42,8 @@ class Format:
     """Pillow's name of the library."""
     library: str
     """The library's own name."""
+    files: tuple[str, ...]
+    """What it is made of: beginnings of names of Pillow's own modules and of its libraries."""
     points: tuple[Point, ...]
     limits: tuple[float, float]
     """Smallest and largest value of the parameter."""
@@ -54,6 +59,19 @@ class Format:
         return self.points[0].parameter
 
 
+@functools.cache
+def _digest(files: tuple[str, ...]) -> str:
+    """Of the compiled code behind a format: versions stay the same when a library is rebuilt.
+
+    Wheels keep their libraries beside the package; a Pillow that links the system's has none.
+    """
+    package = Path(PIL.__file__).parent
+    folders = (package, package.parent / "pillow.libs")
+    return fingerprint.together(
+        p for d in folders for name in files for p in d.glob(f"{name}*.so*")
+    )
+
+
 class PillowCodec(Codec):
     """A format that Pillow reads and writes."""
 
@@ -66,7 +84,8 @@ class PillowCodec(Codec):
             )
         self._form = form
         self.name, self.label, self.points = form.name, form.label, form.points
-        self.version = f"Pillow {PIL.__version__}, {form.library} {version}"
+        digest = _digest(form.files)
+        self.version = f"Pillow {PIL.__version__}, {form.library} {version} ({digest})"
         self.settings = form.settings
 
     def encode(self, image: Image, point: Point) -> bytes:
@@ -130,7 +149,9 @@ class PillowCodec(Codec):
 def jpeg(variant: str | None = None) -> Codec:
     """`jpeg` (4:2:0, standard Huffman tables, as CompressAI's published curve), `jpeg:444`,
     `jpeg:optimised` (Huffman tables of the picture's own)."""
-    parts = variants_of("jpeg", variant, ("444", "optimised"))
+    parts = variants_of("jpeg", variant, ("420", "444", "optimised"))
+    if {"420", "444"} <= parts:
+        raise UnknownCodec("jpeg takes one chroma format")
     chroma = "4:4:4" if "444" in parts else "4:2:0"
     tables = "of the picture's own" if "optimised" in parts else "standard"
     return PillowCodec(
@@ -140,6 +161,7 @@ def jpeg(variant: str | None = None) -> Codec:
             pillow="JPEG",
             feature="libjpeg_turbo",
             library="libjpeg-turbo",
+            files=("_imaging.", "libjpeg-"),
             points=ladder("quality", (5, 10, 20, 35, 60, 80)),
             limits=(1, 100),
             longest_side=65500,
@@ -163,6 +185,7 @@ def jpeg2000(variant: str | None = None) -> Codec:
             pillow="JPEG2000",
             feature="jpg_2000",
             library="OpenJPEG",
+            files=("_imaging.", "libopenjp2-"),
             points=ladder("ratio", (480, 240, 120, 60, 32, 16)),
             limits=(1, 10000),
             longest_side=65535,
@@ -193,6 +216,7 @@ def webp(variant: str | None = None) -> Codec:
             pillow="WEBP",
             feature="webp",
             library="libwebp",
+            files=("_webp.", "libwebp", "libsharpyuv-"),
             points=ladder("quality", (0, 1, 4, 15, 45, 70, 85)),
             limits=(0, 100),
             longest_side=16383,
@@ -203,8 +227,9 @@ def webp(variant: str | None = None) -> Codec:
     )
 
 
-AVIF_TUNES = ("ssim", "iq")
-AVIF_SPEEDS = {"speed-2": 2, "speed-4": 4}
+AVIF_TUNES = ("psnr", "ssim", "iq")
+AVIF_SPEEDS = {"speed-2": 2, "speed-4": 4, "speed-6": 6}
+AVIF_DEFAULTS = ("444", "speed-6", "psnr")
 
 
 def avif(variant: str | None = None) -> Codec:
@@ -213,20 +238,21 @@ def avif(variant: str | None = None) -> Codec:
     Variants: `420`, a slower speed (`speed-4`, `speed-2`), another tune (`ssim`; `iq`, which is
     libavif's own default and made for viewers, not for PSNR).
     """
-    known = ("420", *AVIF_SPEEDS, *AVIF_TUNES)
+    known = ("420", "444", *AVIF_SPEEDS, *AVIF_TUNES)
     parts = variants_of("avif", variant, known)
-    if len(parts & set(AVIF_TUNES)) > 1 or len(parts & set(AVIF_SPEEDS)) > 1:
-        raise UnknownCodec("avif takes one speed and one tune")
+    if any(len(parts & set(kind)) > 1 for kind in (("420", "444"), AVIF_SPEEDS, AVIF_TUNES)):
+        raise UnknownCodec("avif takes one chroma format, one speed and one tune")
     chroma = "4:2:0" if "420" in parts else "4:4:4"
     speed = next((AVIF_SPEEDS[part] for part in AVIF_SPEEDS if part in parts), 6)
     tune = next((part for part in AVIF_TUNES if part in parts), "psnr")
     return PillowCodec(
         Format(
-            name=_name("avif", parts, known),
+            name=_name("avif", parts - set(AVIF_DEFAULTS), known),
             label=f"AVIF {chroma} (libaom, speed {speed}, tune {tune})",
             pillow="AVIF",
             feature="avif",
             library="libavif",
+            files=("_avif.", "libavif-"),
             points=ladder("quality", (0, 4, 12, 24, 38, 52, 68)),
             limits=(0, 99),
             longest_side=65535,

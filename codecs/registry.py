@@ -31,6 +31,7 @@ __all__ = [
     "available",
     "check_name",
     "create",
+    "file_of",
     "is_foreign_code",
     "unaliased",
 ]
@@ -56,7 +57,7 @@ class Entry:
 BUILT_IN = (
     Entry(
         "jpeg",
-        ("444", "optimised"),
+        ("420", "444", "optimised"),
         (),
         "JPEG 4:2:0, standard tables (libjpeg-turbo)",
         "codecs.pillow:jpeg",
@@ -65,14 +66,14 @@ BUILT_IN = (
     Entry("webp", (), (), "WebP, lossy, method 6 (libwebp)", "codecs.pillow:webp"),
     Entry(
         "avif",
-        ("420", "speed-2", "speed-4", "ssim", "iq"),
+        ("420", "444", "speed-2", "speed-4", "speed-6", "psnr", "ssim", "iq"),
         (),
         "AVIF 4:4:4, speed 6, tune psnr (libaom)",
         "codecs.pillow:avif",
     ),
     Entry(
         "jxl",
-        ("effort-3", "effort-4", "effort-5", "effort-6", "effort-8", "effort-9"),
+        tuple(f"effort-{effort}" for effort in range(3, 10)),
         (),
         "JPEG XL, VarDCT, effort 7 (libjxl)",
         "codecs.jxl:codec",
@@ -251,6 +252,15 @@ def _problem(point: importlib.metadata.EntryPoint, taken: set[str], origin: str)
 def _as_file(name: str) -> tuple[Path, str | None] | None:
     match = re.fullmatch(r"(.+\.(?:py|toml))(?::(.+))?", name)
     return (Path(match[1]), match[2]) if match else None
+
+
+def file_of(name: str) -> Path | None:
+    """The file that a codec comes from, absolute; None where it is no file's.
+
+    Two files of equal content are two codecs: each finds its own weights beside it.
+    """
+    file = _as_file(name)
+    return file[0].resolve() if file else None
 
 
 def _existing(path: Path) -> Path:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codecs import colour, ffmpeg, framing, process
+from codecs import colour, ffmpeg, fingerprint, framing, process
 from codecs.base import (
     BitstreamError,
     Codec,
@@ -89,7 +89,10 @@ class Vvenc(Codec):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._app = vvencapp() if settings.app or os.environ.get("VVENCAPP") else None
-        encoder = self._app.version if self._app else ffmpeg.encoder_version("libvvenc")
+        if self._app:
+            encoder = f"{self._app.version} ({fingerprint.program(self._app.path)})"
+        else:
+            encoder = ffmpeg.encoder_version("libvvenc")
         self.name = settings.name
         self.label = " ".join(
             ["VVenC", settings.preset]

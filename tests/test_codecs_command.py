@@ -384,3 +384,28 @@ def test_a_missing_tool_is_named(write):
 def test_there_are_no_variants(write):
     with pytest.raises(registry.UnknownCodec, match="no variants"):
         registry.create(f"{write()}:fast")
+
+
+def test_files_that_depend_on_the_point_are_part_of_the_key(write, tmp_path):
+    """One checkpoint for each rate: rewriting any of them makes new keys."""
+    for value in (1, 2):
+        (tmp_path / f"w-{value}.txt").write_text("old")
+    path = write(
+        encode=["{here}/tool.py", "--weights={here}/w-{value}.txt", "{input}{output}"],
+        points=[1, 2],
+    )
+    (tmp_path / "tool.py").chmod(0o755)
+    before = key(path)
+    rewrite(tmp_path / "w-2.txt", b"new")
+    assert key(path) != before
+    (tmp_path / "w-1.txt").unlink()
+    with pytest.raises(CodecUnavailable, match=r"w-1\.txt is missing"):
+        _make(path)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_points_are_finite(write, value):
+    path = write(points=None)
+    path.write_text(f"{path.read_text()}\npoints = [1.0, {value}]\n")
+    with pytest.raises(CodecError, match="finite"):
+        _make(path)

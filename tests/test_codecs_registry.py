@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from bench.plan import make_plan
 from bench.store import Store
 from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable
+from codecs.naming import UnknownCodec
 from datasets.base import Dataset, ImageRef
 from tests.codecs_cases import NAMES, clean_environment
 
@@ -332,3 +334,47 @@ def test_one_name_from_two_packages(install):
     install("second", "twin = plain_package:codec")
     with pytest.raises(CodecError, match="taken"):
         registry.create("twin")
+
+
+@pytest.mark.parametrize(
+    ("named", "plain"),
+    [
+        ("avif:speed-6", "avif"),
+        ("avif:444:psnr:iq", None),
+        ("jxl:effort-7", "jxl"),
+        ("jpeg:420", "jpeg"),
+        ("jpeg:420:444", None),
+        ("vvenc:slower", "vvenc"),
+    ],
+)
+def test_what_is_so_anyway_may_be_said(named, plain):
+    if plain is None:
+        with pytest.raises(UnknownCodec, match="one"):
+            registry.create(named)
+    else:
+        said, plainly = registry.create(named), registry.create(plain)
+        assert (said.name, said.settings) == (plainly.name, plainly.settings)
+
+
+def test_versions_tell_what_ran_by_its_content(tmp_path, monkeypatch):
+    from codecs import ffmpeg, fingerprint
+
+    digest = hashlib.sha256(Path(ffmpeg.executable()).read_bytes()).hexdigest()[:16]
+    for name in ("jxl", "hevc", "vvenc"):
+        assert digest in registry.create(name).version
+    one, other = tmp_path / "liba.so", tmp_path / "libb.so"
+    one.write_bytes(b"a")
+    other.write_bytes(b"b")
+    before = fingerprint.together([one, other])
+    other.write_bytes(b"c")
+    assert fingerprint.together([other, one]) != before
+
+
+def test_the_libraries_behind_pillows_formats_are_found():
+    """A pattern that matches nothing would give all of them one digest."""
+    versions = {
+        name: registry.create(name).version for name in ("jpeg", "jpeg2000", "webp", "avif")
+    }
+    digests = {version.rpartition("(")[2] for version in versions.values()}
+    assert len(digests) == 4
+    assert f"({hashlib.sha256(b'').hexdigest()[:16]})" not in "".join(versions.values())
