@@ -20,6 +20,7 @@ It runs in a folder that is empty but for its input; `{here}` is the folder of t
 What it prints is ignored, but for the last lines of an error.  A decoder reports a damaged
 stream by an exit status other than 0.  Its picture is read as originals are (`codecs.pictures`),
 but for more than 8 bits a channel, which are rounded; the report says what was converted.
+Let FFmpeg write `-pix_fmt rgb24`: its 16-bit RGB is value * 256, not * 257 as PNG has it.
 """
 
 from __future__ import annotations

@@ -105,7 +105,8 @@ def _found(
             yield Caution(
                 f"What the decoder of {clean(codec.label)} writes is converted before it is "
                 f"compared: {clean('; '.join(sorted(converted)))}.",
-                "Have it write 8-bit RGB, and round there, if that is not what its users see.",
+                "Have it write 8-bit RGB. FFmpeg needs -pix_fmt rgb24 for that: white is 65280 of "
+                "65535 in the 16 bits that it makes of YCbCr, up to one step of 255 too dark.",
             )
     jobs = max((m.jobs for c in results.codecs for m in c.measurements.values()), default=1)
     if jobs > 1:
