@@ -82,10 +82,13 @@ class Manifest:
     packages: Mapping[str, str]
     started: str
     finished: str = ""
+    argument: str = ""
+    """What opens the data set again, in any working directory."""
 
     def write(self, directory: Path) -> None:
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_atomically(directory / "run.json", text.encode())
+        # Names of files may hold bytes that are no UTF-8: JSON has escapes for them.
+        write_atomically(directory / "run.json", text.encode(errors="backslashreplace"))
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
@@ -123,7 +126,7 @@ class Manifest:
         when pictures come or go, and a set when it lies elsewhere.
         """
         held, new = ({p.digest for p in m.pictures} for m in (earlier, self))
-        one_source = (earlier.dataset, earlier.source) == (self.dataset, self.source)
+        one_source = earlier.dataset_argument == self.dataset_argument
         if not (one_source or held <= new or new <= held):
             raise StoreError(
                 f"this run directory holds {earlier.label} from {earlier.source}, not "
@@ -144,6 +147,9 @@ class Manifest:
     @property
     def dataset_argument(self) -> str:
         """What opens the data set again: its name, or the folder that it was."""
+        if self.argument:
+            return self.argument
+        # Runs of older versions do not say.
         from datasets.registry import available
 
         known = self.dataset in {name for name, _ in available()}

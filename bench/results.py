@@ -148,4 +148,4 @@ def _codec_result(
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts `kodim9` before `kodim10`."""
-    return [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", name)]
+    return [(0, int(t), "") if t.isdecimal() else (1, 0, t) for t in re.split(r"(\d+)", name)]

@@ -83,6 +83,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
             host=host_facts(),
             packages=package_versions(),
             started=started,
+            argument=dataset.argument,
         )
         if earlier := Manifest.earlier(settings.directory):
             manifest = manifest.after(earlier)

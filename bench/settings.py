@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import metrics as metrics_package
+from datasets.registry import available
 
 DEFAULT_CODECS = (
     *("rdonet", "rdonet-msssim", "minnen"),
     *("jpeg", "jpeg2000", "webp", "avif", "jxl", "hevc", "vvenc"),
 )
 QUICK_IMAGES = 4
+QUICK_ENDING = "-quick"
 QUICK_CODECS = {"vvenc": "vvenc:medium"}
 """What `--quick` codes instead: a preset 7 times faster, 3 % worse in rate (one Kodak image)."""
 
@@ -45,13 +47,20 @@ def apply_quick(settings: Settings) -> Settings:
 
 
 def default_directory(dataset: str, quick: bool) -> Path:
-    """`runs/kodak`; for a folder of images its own name and a digest of where it is."""
+    """`runs/kodak`: the name of a set, or of a folder beside `runs`.
+
+    Other folders, and those whose name could be taken for something else, get a digest of where
+    they are as well: two sets never share a directory.
+    """
+    path = Path(dataset).expanduser().absolute()
     name = dataset
-    if os.sep in dataset or dataset == ".":
-        path = Path(dataset).resolve()
-        name = f"{path.name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".") or "images"
-    return Path("runs") / (safe + ("-quick" if quick else ""))
+    if dataset not in dict(available()):
+        name = path.name
+        safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".")
+        taken = name.lower() in dict(available()) or name.endswith(QUICK_ENDING)
+        if safe != name or taken or path.parent != Path.cwd():
+            name = f"{safe or 'images'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
+    return Path("runs") / (name + (QUICK_ENDING if quick else ""))
 
 
 def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:

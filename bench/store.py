@@ -163,7 +163,8 @@ class Store:
 
     def append(self, measurement: Measurement) -> None:
         """Add a line, in one write, starting afresh after a line that was cut short."""
-        line = measurement.to_json().encode() + b"\n"
+        # A reason may name a file whose name is no UTF-8: JSON has escapes for such bytes.
+        line = measurement.to_json().encode(errors="backslashreplace") + b"\n"
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(descriptor).st_size

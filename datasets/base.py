@@ -50,6 +50,13 @@ class Dataset:
     """(file name, reason) of each file that looks like a picture and was refused."""
     notes: tuple[str, ...] = ()
     """What the user should be told about this data set."""
+    path: Path | None = None
+    """The folder or the picture that the user brought, absolute; None for a set known by name."""
+
+    @property
+    def argument(self) -> str:
+        """What opens the set again, in any working directory."""
+        return self.name if self.path is None else str(self.path)
 
 
 def shown_name(path: Path) -> str:

@@ -37,13 +37,13 @@ def open_folder(folder: Path, limit: int | None = None) -> Dataset:
                 f"{first} {reason}"
             )
         raise DatasetError(f"no pictures in {folder} (formats: {', '.join(FORMATS)})")
-    return Dataset(name, name, images, str(folder), skipped)
+    return Dataset(name, name, images, str(folder), skipped, path=folder.absolute())
 
 
 def open_file(path: Path) -> Dataset:
     """One picture as a data set.  Raises `ImageRefused`."""
     image = read_ref(path)
-    return Dataset(image.name, image.name, (image,), str(path))
+    return Dataset(image.name, image.name, (image,), str(path), path=path.absolute())
 
 
 def list_pictures(folder: Path) -> list[Path]:

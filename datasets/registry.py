@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.base import Dataset, DatasetError
@@ -29,18 +31,32 @@ def open_dataset(spec: str, *, limit: int | None = None) -> Dataset:
     if limit is not None and limit < 1:
         raise DatasetError(f"at least one picture is needed, not {limit}")
     if spec in _KNOWN:
-        return importlib.import_module(f"datasets.{spec}").open_dataset(limit)
+        known: Dataset = importlib.import_module(f"datasets.{spec}").open_dataset(limit)
+        if not Path(spec).is_dir():
+            return known
+        note = f"this is the set known as {spec}; the folder of that name here is ./{spec}"
+        return replace(known, notes=(*known.notes, note))
 
     from datasets.folder import open_file, open_folder  # loads Pillow and NumPy
 
     path = Path(spec).expanduser()
     if path.is_dir():
-        return open_folder(path, limit)
+        return _own(open_folder(path, limit))
     if path.exists():
-        return open_file(path)
+        return _own(open_file(path))
+    if os.sep in spec:
+        raise DatasetError(f"there is no folder {spec}, nor a picture of that name")
     near = difflib.get_close_matches(spec.lower(), _KNOWN, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]}?" if near else ""
     raise DatasetError(
         f"no data set and no folder is called {spec!r}.{guess} "
         f"Known: {', '.join(_KNOWN)}, or the path of a folder."
     )
+
+
+def _own(dataset: Dataset) -> Dataset:
+    """A user's folder, under a name that no set is known by."""
+    if dataset.name.lower() not in _KNOWN:
+        return dataset
+    name = f"{dataset.name} (a folder)"
+    return replace(dataset, name=name, label=name)

@@ -21,6 +21,7 @@ from bench.results import collect
 from bench.run import execute
 from bench.settings import Settings, default_directory
 from bench.store import Store, StoreError
+from datasets.registry import open_dataset
 from tests.conftest import ROOT
 
 TOY = str(Path(__file__).parent / "toys" / "coarse.py")
@@ -168,6 +169,44 @@ def test_folders_of_one_name_have_run_directories_of_their_own(tmp_path):
     assert first != second
     assert first.name.startswith("kodak-")
     assert default_directory("kodak", False).name == "kodak"
+
+
+def test_folders_never_share_a_run_directory_with_each_other_or_a_known_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    specs = ["a b", "a_b", "./kodak", "kodak", "kodak-quick", "crops", "sub/crops"]
+    names = [default_directory(spec, False).name for spec in specs]
+    names.append(default_directory("kodak", True).name)
+    assert len(set(names)) == len(names)
+    assert default_directory("./crops", False) == default_directory("crops", False)
+
+
+def test_a_folder_named_like_a_known_set_is_found_again_from_anywhere(folder, monkeypatch):
+    own = folder.parent / "kodak"
+    folder.rename(own)
+    monkeypatch.chdir(own.parent)
+    measure(own, dataset="./kodak")
+    monkeypatch.chdir("/")
+    manifest = Manifest.read(own.parent / "run")
+    assert manifest.dataset_argument == str(own)
+    assert open_dataset(manifest.dataset_argument).images[0].path.parent == own
+    assert manifest.label != "Kodak (2 images)"
+
+
+def test_names_of_every_kind_come_through_a_run(tmp_path, photo):
+    """A superscript is a digit that is no decimal; a lone byte of 255 is no UTF-8."""
+    own = tmp_path / os.fsdecode(b"caf\xe9")
+    own.mkdir()
+    for name in ("hall 5²2.png", os.fsdecode(b"\xff.png")):
+        PillowImage.fromarray(photo[: 30 + len(name), :40]).save(own / name)
+    outcome = measure(own, directory=own.parent / "run", codecs=("jpeg",))
+    assert outcome.failed == 0
+    manifest = Manifest.read(own.parent / "run")
+    assert open_dataset(manifest.dataset_argument).images
+    store = Store(own.parent / "run")
+    results = collect(
+        store, list(manifest.ladders.values()), manifest.pictures, metrics=("psnr",), dataset=""
+    )
+    assert len(results.images) == 2
 
 
 def test_codecs_of_earlier_commands_stay_known(folder):
