@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from PIL import Image as PillowImage
 
 from codecs.base import PictureRefused
+from codecs.wholeness import check_png_data
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF 6.0, sections 8 and 19
 _PPM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
@@ -40,12 +41,14 @@ def bits_per_channel(data: bytes, image: PillowImage.Image) -> int:
 
 
 def check_png(data: bytes) -> None:
-    """Raise `PictureRefused` unless all critical chunks are there and match their checksums.
+    """Raise `PictureRefused` unless all critical chunks are there, match their checksums and hold
+    the whole picture.
 
     PNG (third edition), 5.3: length, type, content, CRC-32 of type and content.  A capital
     first letter marks a critical chunk; a damaged comment harms nobody.
     """
     at = 8
+    picture: list[bytes] = []
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
@@ -55,7 +58,11 @@ def check_png(data: bytes) -> None:
         if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
             name = kind.decode("ascii", "backslashreplace")
             raise PictureRefused(f"is a damaged PNG: checksum error in its {name} chunk")
+        if kind == b"IDAT":
+            picture.append(data[at + 8 : end])
         if kind == b"IEND":
+            width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+            check_png_data(width, height, data[16:29], iter(picture))
             return
         at = end + 4
     raise PictureRefused("is a truncated PNG: it has no end")

@@ -37,6 +37,7 @@ from codecs import deep
 from codecs.base import MAX_PIXELS, Image, PictureRefused
 from codecs.headers import bits_per_channel, check_png
 from codecs.profiles import to_srgb
+from codecs.wholeness import check_jpeg
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
 
@@ -59,12 +60,13 @@ def decode_image(
             with PillowImage.open(io.BytesIO(data), formats=formats) as image:
                 bits = _check_header(data, image, 16 if round_deep else 8)
                 # Before loading: Pillow itself turns TIFFs upright, and then forgets why.
-                orientation = image.getexif().get(_ORIENTATION, 1)
+                orientation, exif = _orientation(image)
                 image.load()
                 if bits <= 8:
-                    return _convert(image, orientation)
+                    picture, notes = _convert(image, orientation)
+                    return picture, (*exif, *notes)
                 picture, notes = _convert(deep.rounded(data, image), orientation)
-                return picture, (f"its {bits} bits a channel were rounded to 8", *notes)
+                return picture, (f"its {bits} bits a channel were rounded to 8", *exif, *notes)
     except PictureRefused:
         raise
     except UnidentifiedImageError as error:
@@ -80,6 +82,14 @@ def decode_image(
         raise PictureRefused(f"cannot be decoded, it is truncated or damaged ({error})") from error
 
 
+def _orientation(image: PillowImage.Image) -> tuple[int, tuple[str, ...]]:
+    """EXIF's orientation, and a note where EXIF cannot be read: that harms no picture."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1), ()
+    except Exception:  # its parser meets hostile bytes as Pillow's others do
+        return 1, ("its EXIF data is damaged and was not looked at",)
+
+
 def _check_header(data: bytes, image: PillowImage.Image, most_bits: int) -> int:
     """Refuse what the header alone rules out; nothing is decoded yet.  Returns the bits of a
     channel."""
@@ -92,6 +102,8 @@ def _check_header(data: bytes, image: PillowImage.Image, most_bits: int) -> int:
         raise PictureRefused("holds several pictures; extract one: magick 'INPUT[0]' OUTPUT.png")
     if image.format == "PNG":
         check_png(data)
+    elif image.format in ("JPEG", "MPO"):
+        check_jpeg(data)
     bits = bits_per_channel(data, image)
     if bits > most_bits:
         raise PictureRefused(

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import time
+import zlib
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image as PillowImage
 from codecs.base import MAX_PIXELS, check_image
 from datasets.base import DatasetError, ImageRef, ImageRefused
 from datasets.loading import decode_image, load_image, load_image_with_notes, load_ref, read_ref
+from tests.conftest import DATA
 from tests.datasets_fixtures import encoded, grey_profile, picture, png, png16
 
 LOSSLESS: dict[str, dict[str, Any]] = {
@@ -362,3 +364,82 @@ def test_refusals_survive_the_way_between_processes(tmp_path):
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     assert again.reason == caught.value.reason
+
+
+FAULTS = DATA / "faults"
+
+
+@pytest.mark.skipif(not FAULTS.is_dir(), reason="the collection of faulty files is not here")
+@pytest.mark.parametrize(
+    "name", ["zero_tail.jpg", "base_trunc_eoi.jpg", "base_zeroed_mid.jpg", "short_idat.png"]
+)
+def test_damaged_files_that_pillow_fills_up_are_refused(name):
+    with pytest.raises(ImageRefused, match="damaged"):
+        load_image(FAULTS / name)
+
+
+@pytest.mark.skipif(not FAULTS.is_dir(), reason="the collection of faulty files is not here")
+def test_a_good_picture_with_malformed_exif_is_read():
+    pixels, notes = load_image_with_notes(FAULTS / "badexif.png")
+    with PillowImage.open(FAULTS / "badexif.png") as opened:
+        assert np.array_equal(pixels, np.array(opened.convert("RGB")))
+    assert any("EXIF" in note for note in notes)
+
+
+def jpeg_of(photo, **options) -> bytes:
+    return encoded(photo, "JPEG", quality=90, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])
+def test_a_jpeg_that_lacks_a_part_is_refused(photo, options):
+    whole = jpeg_of(photo, **options)
+    decode_image(whole)
+    scan = whole.index(b"\xff\xda")
+    half = (scan + len(whole)) // 2
+    damaged = {
+        "cut": whole[:half],
+        "cut, with an end": whole[:half] + b"\xff\xd9",
+        "zeros at its end": whole[:half] + bytes(len(whole) - half),
+    }
+    for data in damaged.values():
+        with pytest.raises(ImageRefused, match="damaged"):
+            decode_image(data)
+
+
+def test_lost_restart_markers_are_damage(photo):
+    whole = jpeg_of(photo, restart_marker_blocks=2)
+    at = whole.index(b"\xff\xd2", whole.index(b"\xff\xda"))
+    with pytest.raises(ImageRefused, match="damaged"):
+        decode_image(whole[:at] + whole[at + 2 :])
+
+
+def test_what_cameras_add_is_no_damage(photo):
+    whole = jpeg_of(photo)
+    pixels, _ = decode_image(whole)
+    table = whole.index(b"\xff\xdb")
+    for kept in (
+        whole + b"\xff\xd8 a preview",
+        whole[:table] + bytes(5) + whole[table:],
+        whole[:-2] + bytes(30) + whole[-2:],
+    ):
+        assert np.array_equal(decode_image(kept)[0], pixels)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_a_png_with_too_few_rows_is_refused(photo, mode):
+    """Whole chunks, right checksums, but the picture ends early."""
+    file = io.BytesIO()
+    PillowImage.fromarray(photo).convert(mode).save(file, "PNG")
+    data = file.getvalue()
+    decode_image(data)
+    end = data.index(b"IDAT") - 4
+    inflated, at = b"", end
+    while data[at + 4 : at + 8] == b"IDAT":
+        size = int.from_bytes(data[at : at + 4], "big")
+        inflated += data[at + 8 : at + 8 + size]
+        at += 12 + size
+    short = zlib.compress(zlib.decompress(inflated)[:-5])
+    chunk = b"IDAT" + short
+    chunk = len(short).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    with pytest.raises(ImageRefused, match="bytes of its picture"):
+        decode_image(data[:end] + chunk + data[at:])
