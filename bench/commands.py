@@ -27,6 +27,7 @@ from bench.settings import (
     wanted_metrics,
 )
 from bench.store import Store, StoreError
+from bench.terminal import clean
 from codecs.base import CodecError
 from datasets.base import DatasetError
 
@@ -47,7 +48,7 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
     try:
         return command(options)
     except EXPECTED as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {clean(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; nothing is lost: the same command goes on from here", file=sys.stderr)
@@ -187,6 +188,7 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
         quick=options.quick,
         limit=options.images,
         retry=options.retry,
+        retime=options.retime,
         time_limit=options.time_limit,
     )
     return apply_quick(settings) if options.quick else settings
@@ -219,7 +221,7 @@ def _comparisons(
         Store(directory),
         [manifest.ladders[name] for name in own],
         manifest.pictures,
-        metrics=tuple(manifest.metrics),
+        metrics=manifest.known_metrics,
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )

@@ -176,8 +176,13 @@ class _Lane:
             busy += decode.wall
             m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=self.converted)
         except CallFailed as error:
-            m = replace(m, status=error.status, reason=str(error), metrics={})
+            if task.timed is not None:
+                m = replace(task.timed, reason=f"not timed again: {error}")
+            else:
+                m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
+        if task.timed is not None and _alike(m, task.timed):
+            return Done(task, replace(m, metrics=task.timed.metrics), busy)
         scores, seconds = self._score(task)
         return Done(task, replace(m, metrics={**m.metrics, **scores}), busy + seconds)
 
@@ -219,6 +224,14 @@ class _Lane:
     def kill(self) -> None:
         for each in (self.encoders, self.decoders, self.scorer):
             each.kill()
+
+
+def _alike(one: Measurement, other: Measurement) -> bool:
+    """Whether stream and reconstruction are the same."""
+    return (one.stream_digest, one.reconstruction_digest) == (
+        other.stream_digest,
+        other.reconstruction_digest,
+    )
 
 
 def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:

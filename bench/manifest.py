@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import codecs.registry as registry
+from bench import metrics
 from bench.store import StoreError, measurement_key
 from codecs.base import Codec, Point
 from datasets.base import ImageRef
@@ -154,6 +155,11 @@ class Manifest:
 
         known = self.dataset in {name for name, _ in available()}
         return self.dataset if known else self.source
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        """The metrics of the run, without those that this version does not know."""
+        return tuple(name for name in self.metrics if name in metrics.names())
 
     def codec_named(self, typed: str) -> str:
         """The codec's own name for what a user types."""

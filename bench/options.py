@@ -88,6 +88,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=seconds, metavar="S", help="seconds that one encode or decode may take"
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
+    parser.add_argument(
+        "--retime",
+        action="store_true",
+        help="time again what was timed with another number of --jobs; scores are kept",
+    )
     parser.add_argument("--no-report", action="store_true", help="measure only")
     add_picture_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")

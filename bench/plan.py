@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import codecs.registry as registry
 from bench.manifest import Ladder, Picture
-from bench.store import Measurement, MetricValue, Store, key_of
+from bench.store import INTERRUPTED, Measurement, MetricValue, Store, key_of
 from codecs.base import Codec, CodecError, Point
 from datasets.base import Dataset, ImageRef
 
@@ -36,6 +36,8 @@ class Task:
     """False when the stream is kept and only metrics are missing."""
     afresh: Task | None = None
     """What to do instead when the kept stream turns out to be no good."""
+    timed: Measurement | None = None
+    """What was measured before, where only its timings are to be taken again."""
 
     @property
     def point(self) -> Point:
@@ -51,6 +53,8 @@ class Plan:
     """Measurements that the store already has."""
     failed: int
     """Of these, the ones that failed earlier; `--retry` plans them again."""
+    crowded: int
+    """Of these, the ones whose timings were taken beside another number of measurements."""
     names: Mapping[str, str]
     """What the user typed -> the codec's own name, for the codecs that can run here."""
     ladders: Mapping[str, Ladder]
@@ -78,6 +82,8 @@ def make_plan(
     metrics: Mapping[str, str],
     *,
     retry: bool = False,
+    retime: bool = False,
+    jobs: int = 1,
     seed: int = 0,
 ) -> Plan:
     """Plan the measurements that are missing.
@@ -86,30 +92,33 @@ def make_plan(
     counts as a version, so that a metric is computed as soon as its weights turn up).  Tasks
     come image by image, so that reference-side work is done once; images and the tasks of each
     image are shuffled, so that slow and fast work is spread evenly and a drift of the machine
-    does not follow the rate ladder.  Unknown codec names raise `registry.UnknownCodec`.
+    does not follow the rate ladder.  What failed for a reason that passes is planned again, with
+    `retry` all that failed; with `retime` also what was timed beside another number of
+    measurements than `jobs`.  Unknown codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
     created, names, unavailable = _create(codecs)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
-    done = failed = 0
+    done = failed = crowded = 0
     for typed, codec in created.items():
         for point in codec.points:
             for image in dataset.images:
                 old = stored.get(key_of(codec, point, image))
-                if old and old.status != "ok" and not retry:
+                if old and old.status not in ("ok", INTERRUPTED) and not retry:
                     done, failed = done + 1, failed + 1
                     continue
                 stale = tuple(n for n, v in metrics.items() if not _fresh(old, n, v))
                 reusable = old is not None and old.status == "ok"
-                if reusable and not stale:
-                    done += 1
+                again = reusable and not stale and old is not None and old.jobs != jobs
+                if reusable and not stale and not (again and retime):
+                    done, crowded = done + 1, crowded + again
                     continue
                 pixels = image.width * image.height
                 blank = _blank(codec, point, image, dataset.name, metrics)
                 wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
                 seconds = codec.seconds(pixels, point) + pixels * _scoring(wanted)
-                task = Task(typed, blank, image, wanted, seconds)
-                if reusable and old and store.read_stream(old) is not None:
+                task = Task(typed, blank, image, wanted, seconds, timed=old if again else None)
+                if reusable and stale and old and store.read_stream(old) is not None:
                     seconds = pixels * _scoring(stale)
                     task = Task(typed, old, image, stale, seconds, encode=False, afresh=task)
                 per_image[image.name].append(task)
@@ -122,6 +131,7 @@ def make_plan(
         tasks=tuple(task for group in groups for task in group),
         done=done,
         failed=failed,
+        crowded=crowded,
         names=names,
         ladders={codec.name: Ladder.of(codec) for codec in created.values()},
         unavailable=unavailable,

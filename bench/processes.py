@@ -24,6 +24,7 @@ from typing import Any
 
 import codecs.registry as registry
 from bench import worker
+from bench.store import INTERRUPTED
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Process = ForkServerProcess | SpawnProcess
@@ -35,7 +36,7 @@ FOREIGN_PROCESSES = 4
 
 
 class CallFailed(Exception):
-    """A worker's call did not succeed: `status` is `failed` or `unavailable`."""
+    """A worker's call did not succeed; `status` as in `bench.store.Measurement`."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -118,9 +119,14 @@ class Worker:
                 raise CallFailed("failed", f"{self.role} took longer than {limit:.0f} s: stopped")
             status, value = connection.recv()
         except (EOFError, OSError) as error:
+            if self.process is not None:
+                self.process.join(1)  # it may be about to end by itself, and then says how
             exit_code = self._end()
+            # Nothing in a worker kills itself so: the system, or somebody, did.
+            killed = exit_code in (-signal.SIGKILL, -signal.SIGTERM)
             raise CallFailed(
-                "failed", f"the {self.role} process died ({_exit_reason(exit_code)})"
+                INTERRUPTED if killed else "failed",
+                f"the {self.role} process died ({_exit_reason(exit_code)})",
             ) from error
         if status != "ok":
             raise CallFailed(status, value)

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bench.terminal import clean
+
 if TYPE_CHECKING:
     from bench.executors import Done
     from bench.manifest import Manifest
@@ -53,6 +55,11 @@ class Progress:
         for name, version in manifest.metrics.items():
             if version.startswith("unavailable"):
                 self.say(f"  {name}: {version}")
+        if settings.jobs == 1 and plan.crowded:
+            self.say(
+                f"  {plan.crowded} timings were taken with others side by side; "
+                "--retime takes them again"
+            )
         if plan.failed:
             self.say(f"  {plan.failed} failed earlier; --retry tries them again")
         if plan.tasks:
@@ -69,7 +76,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         if not self.quiet:
-            print(line, file=self.stream, flush=True)
+            indent = len(line) - len(line.lstrip(" "))
+            print(line[:indent] + clean(line[indent:]), file=self.stream, flush=True)
 
     def __enter__(self) -> Progress:
         self.start = self.last = time.monotonic()
@@ -97,6 +105,8 @@ class Progress:
         if m.status != "ok":
             self.failures += 1
             self._line(f"{m.status}: {m.codec} {m.point.label} on {m.image}: {m.reason}")
+        elif m.reason:
+            self._line(f"{m.codec} {m.point.label} on {m.image}: {m.reason}")
         if self.bar:
             self.bar.update(self.task, advance=1, left=self._left())
         elif time.monotonic() - self.last > LINE_EVERY or self.count == self.tasks:
@@ -113,7 +123,7 @@ class Progress:
 
     def _line(self, text: str) -> None:
         if self.bar:
-            self.bar.console.print(text, markup=False)
+            self.bar.console.print(clean(text), markup=False)
         else:
             self.say("  " + text)
 

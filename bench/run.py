@@ -59,11 +59,19 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
     """Measure what is missing.  One failed task never stops another."""
     started = _now()
     clock = time.perf_counter()
+    progress.say(f"opening {settings.dataset}")
     dataset = _without_twins(open_dataset(settings.dataset, limit=settings.limit))
     store = Store(settings.directory)
+    progress.say("finding metrics, and their weights where they have some")
     versions = metrics_package.versions(settings.metrics)
     with store.locked():
-        plan = make_plan(settings.codecs, dataset, store, versions, retry=settings.retry)
+        progress.say(f"making {len(settings.codecs)} codecs")
+        plan = make_plan(
+            *(settings.codecs, dataset, store, versions),
+            retry=settings.retry,
+            retime=settings.retime,
+            jobs=settings.jobs,
+        )
         manifest = Manifest(
             dataset=dataset.name,
             label=dataset_label(dataset, settings),

@@ -88,7 +88,7 @@ def _results(directory: Path, ladders: list[Ladder], manifests: Mapping[str, Man
     """One run's curves, under the later run's names of pictures."""
     after = manifests[AFTER]
     return collect(
-        Store(directory), ladders, after.pictures, metrics=tuple(after.metrics), dataset=after.label
+        Store(directory), ladders, after.pictures, metrics=after.known_metrics, dataset=after.label
     )
 
 

@@ -34,6 +34,7 @@ class Settings:
     quick: bool = False
     limit: int | None = None
     retry: bool = False
+    retime: bool = False
     time_limit: float | None = None
 
 

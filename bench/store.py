@@ -25,6 +25,7 @@ from codecs.base import Codec, Point
 from datasets.base import ImageRef
 
 SCHEMA = 1
+INTERRUPTED = "interrupted"
 SCRATCH = ".bench-scratch-"
 """How the names of folders for temporary files begin."""
 
@@ -56,7 +57,8 @@ class Measurement:
 
     key: str
     status: str
-    """`ok`, `failed` or `unavailable`."""
+    """`ok`, `failed`, `unavailable`, or `interrupted`: failed for a reason that passes, such as a
+    full disk, and tried again by the next run."""
     codec: str
     label: str
     version: str

@@ -6,6 +6,7 @@ decoder sees nothing but the stream; the scorer sees both pictures.  A reply is 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import codecs.registry as registry
-from bench.store import MetricValue, Timing, digest, key_of
+from bench.store import INTERRUPTED, MetricValue, Timing, digest, key_of
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 PREPARED_BYTES = 1 << 30
 """Reference features that a scorer keeps (always those of the newest image)."""
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 DIAGNOSTICS_LIMIT = 1 << 20
 """Characters of JSON that a codec may tell about one stream."""
 
@@ -72,12 +74,24 @@ def _reply(handle: Callable[..., Any], request: tuple[Any, ...], role: str) -> t
     except CodecUnavailable as error:
         return "unavailable", str(error)
     except (CodecError, DatasetError) as error:
-        return "failed", str(error)
+        return _status(error), str(error)
     except MemoryError:
-        return "failed", f"out of memory in {role}"
+        return INTERRUPTED, f"out of memory in {role}"
     except Exception as error:
         # Anything may come out of other people's codecs; the run goes on.
-        return "failed", f"{role} raised {type(error).__name__}: {error}"[:2000]
+        return _status(error), f"{role} raised {type(error).__name__}: {error}"[:2000]
+
+
+def _status(error: BaseException) -> str:
+    """Whether a failure is of the codec, or of a machine that had no room just then."""
+    cause: BaseException | None = error
+    while cause is not None:
+        full = isinstance(cause, OSError) and cause.errno in _NO_ROOM
+        # Programs tell in words.
+        if full or isinstance(cause, MemoryError) or os.strerror(errno.ENOSPC) in str(cause):
+            return INTERRUPTED
+        cause = cause.__cause__
+    return "failed"
 
 
 def _die_with_parent() -> None:

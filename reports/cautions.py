@@ -112,7 +112,7 @@ def _found(
     if jobs > 1:
         yield Caution(
             f"Seconds were taken with up to {jobs} measurements side by side.",
-            "Run with --jobs 1 for times to quote.",
+            "Run the same command with --jobs 1 --retime for times to quote.",
         )
 
 

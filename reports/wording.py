@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +10,9 @@ from bench import metrics
 from bench.bd import Status, Verdict
 from bench.comparison import Comparison
 from bench.quality import unit
+from bench.terminal import clean
 
 NOT_MEASURED = "not measured"
-_BREAKS = re.compile(r"[ \t\n\r\f\v]+")
 
 
 @dataclass(frozen=True)
@@ -38,21 +36,6 @@ def metric_text(name: str) -> MetricText:
     except (KeyError, ValueError):
         return MetricText(name, name, unit(name, ""), not name.startswith("lpips"))
     return MetricText(name, info.label, unit(name, info.unit), info.higher_is_better)
-
-
-def clean(text: object) -> str:
-    """Text without characters that act: control and direction marks are spelled out.
-
-    Names come from files and other people's codecs.  An escape sequence must not reach a
-    terminal, a NUL not an XML file, a right-to-left override not a table.
-    """
-    return "".join(_visible(c) for c in _BREAKS.sub(" ", str(text)))
-
-
-def _visible(character: str) -> str:
-    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
-        return f"\\u{{{ord(character):x}}}"
-    return character
 
 
 def shorten(text: str, length: int) -> str:

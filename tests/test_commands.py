@@ -295,3 +295,32 @@ def test_modules_named_like_commands_are_the_commands(module):
     asked = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
     assert f"python -m {module.replace('.', ' ')}" in done.stdout
+
+
+def test_a_closed_standard_error_ends_no_run(folder):
+    asked = [sys.executable, "-m", "bench", "run", "jpeg", "--dataset", str(folder)]
+    asked += ["--metrics", "psnr", "--no-pictures", "--run", str(folder.parent / "closed")]
+    line = f"{shlex.join(asked)} 2>&-"
+    done = subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert "jpeg" not in done.stdout.splitlines()[0]  # progress is not in the table's place
+    assert Store(folder.parent / "closed").damaged == 0
+
+
+def test_names_do_not_act_on_the_terminal(folder, capsys):
+    (folder / "a\x1b[2Jb.png").write_bytes(b"no picture")
+    where_to = ["--dataset", str(folder), "--metrics", "psnr", "--no-report"]
+    assert bench_main.main(["run", "jpeg", *where_to]) == 0
+    assert bench_main.main(["run", "\x1b]0;mine\x07", *where_to]) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert "u{1b}" in said.err
+
+
+def test_a_metric_that_this_version_does_not_know_costs_no_report(folder):
+    run = folder.parent / "runs" / "newer"
+    assert bench_main.main(["run", TOY, "jpeg", *where(folder), "--run", str(run)]) == 0
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["metrics"]["beauty"] = "1"
+    (run / "run.json").write_text(json.dumps(manifest))
+    assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0

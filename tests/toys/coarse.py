@@ -5,6 +5,7 @@ Its behaviour can be spoiled through the environment, to see what the harness ma
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import time
@@ -78,6 +79,8 @@ def spoil(how: str, image: Image | None, point: Point | None) -> None:
         os._exit(3)
     if how == "raise":
         raise RuntimeError("<script>alert(1)</script>")
+    if how == "fill the disk":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if how == "flood":
         print("x" * 5_000_000)
     if how == "unavailable":
