@@ -213,11 +213,22 @@ def _coded(
     bpp = 8 * stream.stat().st_size / (ref.width * ref.height)
     if len(digests) > 1:
         return Finding(name, "wrong", "two processes decode the same file to two pictures")
-    psnr = _score("psnr", image, np.load(pixels, allow_pickle=False))
+    decoded = np.load(pixels, allow_pickle=False)
+    if decoded.shape != image.shape:
+        return Finding(name, "wrong", _wrong_size(image, decoded))
+    psnr = _score("psnr", image, decoded)
     detail = f"{point.label}: {bpp:.3f} bpp, {psnr:.2f} dB, decoded alike by two other processes"
     if psnr < LEAST_PSNR:
         detail += f", but to another picture (below {LEAST_PSNR:.0f} dB)"
     return _verdict(name, psnr >= LEAST_PSNR, f"{detail}; {codec.version}")
+
+
+def _wrong_size(image: Image, decoded: Image) -> str:
+    (height, width), (rows, columns) = image.shape[:2], decoded.shape[:2]
+    text = f"decoded to {columns} x {rows} pixels instead of {width} x {height}"
+    if columns >= width and rows >= height:
+        text += ": the decoder must crop what the encoder padded"
+    return text
 
 
 def data_sets() -> Iterator[Finding]:
