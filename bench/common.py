@@ -175,6 +175,8 @@ def listed(names: Sequence[str]) -> str:
 
 def _nothing(codecs: Sequence[CodecResult], grids: Sequence[Mask], metric: str) -> str:
     """Why no point and picture is left."""
+    if not codecs:
+        return "no codec has a finite value"
     for codec, grid in zip(codecs, grids, strict=True):
         if not grid.any():
             causes = dict.fromkeys(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import bundle, pchip, statistics
+from bench import bundle, common, pchip, statistics
 from bench.bundle import Bundle
+from bench.common import Mask, Part
 from bench.curve import Array, Curve, front
-from bench.quality import on_scale
 from bench.results import CodecResult
 
 PLACES = 13
@@ -33,16 +33,14 @@ class Band:
 def relative_rate(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Band | None:
     """log10(rate of test / rate of anchor) over the qualities that both mean curves reach.
 
-    The band is from a paired bootstrap over images.  None where the curves share no quality, or
-    where a value is missing.
+    The band is from a paired bootstrap over images; points and images without a value from both
+    are left out, as in a verdict (`bench.common`).  None where the curves share no quality.
     """
-    grids = [_grids(codec, metric) for codec in (anchor, test)]
-    if any(grid is None for grid in grids):
+    part = common.shared((anchor, test), metric)
+    if part.reason:
         return None
-    curves = []
-    for grid in grids:
-        assert grid is not None
-        curves.append(_front(grid[0].mean(axis=1), grid[1].mean(axis=1), rising))
+    grids = [_grids(codec, metric, part, place) for place, codec in enumerate((anchor, test))]
+    curves = [_front(rates.mean(axis=1), values.mean(axis=1), rising) for rates, values in grids]
     if any(curve is None for curve in curves):
         return None
     (x_a, y_a), (x_t, y_t) = (curve for curve in curves if curve is not None)
@@ -52,33 +50,34 @@ def relative_rate(anchor: CodecResult, test: CodecResult, metric: str, rising: b
     at = np.linspace(low, high, PLACES)
     value = _read(x_t, y_t, at) - _read(x_a, y_a, at)
     spread = np.full((2, PLACES), np.nan)
-    images = len(anchor.images)
+    images = int(part.images.sum())
     if images > 1:
         weights = statistics.resamples(images)
         a, t = (
-            bundle.log_rates(statistics.mean_curves(*grid, weights, rising), at)
-            for grid in grids
-            if grid is not None
+            bundle.log_rates(statistics.mean_curves(*grid, weights, rising), at) for grid in grids
         )
         spread = _percentiles(t - a)
     return Band(at if rising else -at, value, *spread)
 
 
-def quality_band(codec: CodecResult, metric: str, rising: bool) -> Band | None:
+def quality_band(
+    codec: CodecResult, metric: str, rising: bool, images: Mask | None = None
+) -> Band | None:
     """The mean curve's quality over log10(rate), with the interval of the mean over images.
 
+    `images` are those of the chart, bool[images] (default: those on which the codec has values).
     Pictures differ far more than codecs, so this is much wider than the interval of a paired
-    difference.  None where a value is missing, the curve does not rise, or there is one image.
+    difference.  None where the curve does not rise, or there is one image.
     """
-    grid = _grids(codec, metric)
-    if grid is None or len(codec.images) < 2:
+    grid = _alone(codec, metric, images)
+    if grid is None or grid[0].shape[1] < 2:
         return None
     curve = _front(grid[0].mean(axis=1), grid[1].mean(axis=1), rising)
     if curve is None:
         return None
     quality, log_rate = curve
     at = np.linspace(log_rate[0], log_rate[-1], PLACES)
-    means = statistics.mean_curves(*grid, statistics.resamples(len(codec.images)), rising)
+    means = statistics.mean_curves(*grid, statistics.resamples(grid[0].shape[1]), rising)
     # Each resample's curve ends at rates of its own: within the ends all reach, values exist.
     found = bundle.qualities(means, at)
     sign = 1 if rising else -1
@@ -88,23 +87,37 @@ def quality_band(codec: CodecResult, metric: str, rising: bool) -> Band | None:
 
 def rate_by_image(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Array:
     """BD-rate of each picture as log10 of the mean ratio of rates, [images]; NaN if undefined."""
+    points = common.shared((anchor, test), metric).points
     curves = [
-        Bundle.of(codec.bpp.T, on_scale(metric, codec.metric(metric)).T, higher_is_better=rising)
-        for codec in (anchor, test)
+        Bundle.of(
+            codec.bpp[kept].T, common.comparable(codec, metric)[kept].T, higher_is_better=rising
+        )
+        for codec, kept in zip((anchor, test), points, strict=True)
     ]
     return bundle.relative_rate(*curves)
 
 
-def _grids(codec: CodecResult, metric: str) -> tuple[Array, Array] | None:
-    """Rates and qualities, [points, images] each; None where one is missing."""
-    quality = on_scale(metric, codec.metric(metric))
-    whole = np.isfinite(codec.bpp).all() and np.isfinite(quality).all() and (codec.bpp > 0).all()
-    return (codec.bpp, quality) if whole and len(codec.points) > 1 else None
+def _grids(codec: CodecResult, metric: str, part: Part, place: int) -> tuple[Array, Array]:
+    """Rates and qualities of what is compared, [points, images] each."""
+    return part.of(place, codec.bpp), part.of(place, common.comparable(codec, metric))
+
+
+def _alone(codec: CodecResult, metric: str, images: Mask | None) -> tuple[Array, Array] | None:
+    """Rates and qualities of one codec on some images; None where nothing is left."""
+    if images is None:
+        part = common.shared((codec,), metric)
+        return None if part.reason else _grids(codec, metric, part, 0)
+    rates, quality = codec.bpp[:, images], common.comparable(codec, metric)[:, images]
+    whole = np.isfinite(quality).all(axis=1)
+    return (rates[whole], quality[whole]) if images.any() and whole.any() else None
 
 
 def _front(rate: Array, quality: Array, rising: bool) -> tuple[Array, Array] | None:
     """(quality, log10 rate), both rising, of the points worth using."""
-    points = front(Curve(rate, quality), higher_is_better=rising)
+    curve = Curve(rate, quality)
+    if curve.problem:
+        return None
+    points = front(curve, higher_is_better=rising)
     if not points.usable or len(points.quality) < 2:
         return None
     return points.quality, points.log_rate

@@ -82,13 +82,23 @@ def _found(
                 f"{' ...' if len(images) > 6 else ''}.",
                 remedy,
             )
+    points: dict[str, list[str]] = {}
+    for chart in charts:
+        for name in chart.points_left_out:
+            points.setdefault(name, []).append(chart.metric.label)
+    for name, labels in points.items():
+        yield Caution(
+            f"The curves of {', '.join(labels)} leave out {name}: no finite value on some images.",
+            remedy if failed else "Nothing is wrong where these points code without loss.",
+        )
     absent: dict[str, list[str]] = {}
     for chart in charts:
         for label in chart.absent:
             absent.setdefault(label, []).append(chart.metric.label)
     for label, metrics in absent.items():
         yield Caution(
-            f"{label} has no curve of {', '.join(metrics)}: it has no value for some images.",
+            f"{label} has no curve of {', '.join(metrics)}: it has no finite value, or on too few "
+            "images.",
             remedy,
         )
     for codec in results.codecs:

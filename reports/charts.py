@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench import common
+from bench.common import Part
 from bench.comparison import Comparison
 from bench.quality import on_scale, pooled
-from bench.results import CodecResult, Grid
+from bench.results import CodecResult
 from reports import literature
 from reports.literature import Published
 from reports.wording import MetricText, clean, metric_text
 
-Mask = NDArray[np.bool_]
 CLIC_BUDGETS = (0.075, 0.15, 0.3)
 """Bits per pixel of the CLIC 2022 image track."""
 
@@ -67,6 +67,8 @@ class Chart:
     images: int
     left_out: tuple[str, ...]
     """Images without a value from some codec."""
+    points_left_out: tuple[str, ...]
+    """Points without a finite value on some images, as without loss: `webp quality 100`."""
     absent: tuple[str, ...]
     """Labels of codecs without a curve."""
     pooling_gap: tuple[float, float] | None
@@ -88,44 +90,36 @@ def styles(comparison: Comparison) -> dict[str, int]:
     return {comparison.anchor: -1} | {name: place for place, name in enumerate(others)}
 
 
-def common_images(codecs: Sequence[CodecResult], metric: str) -> tuple[set[str], Mask]:
-    """Names of the codecs that have a curve, and the images that count, bool[images].
+def drawn_together(codecs: Sequence[CodecResult], metric: str) -> tuple[list[CodecResult], Part]:
+    """The codecs that have a curve, and the points and pictures that count for all of them.
 
-    As for verdicts, a codec with a gap has no curve, and all images count.  Only where every
-    codec has gaps (a picture too small for the metric, say) are images left out, for all alike.
+    A codec with values on less than half as many pictures as another would cost the others most
+    of theirs: it has no curve here (it may have verdicts, pair by pair).
     """
-    finite = {codec.name: np.isfinite(_comparable(codec, metric)) for codec in codecs}
-    everything = np.ones(len(codecs[0].images) if codecs else 0, dtype=np.bool_)
-    whole = {name for name, grid in finite.items() if grid.all()}
-    if whole:
-        return whole, everything
-    names, shared = set(), everything
-    for name, grid in finite.items():
-        measured = grid.any(axis=1)
-        complete = grid[measured].all(axis=0)
-        if measured.any() and complete.any():
-            names.add(name)
-            shared = shared & complete
-    return (names, shared) if names and shared.any() else (set(), np.zeros_like(everything))
-
-
-def _comparable(codec: CodecResult, metric: str) -> Grid:
-    """The metric on its curve scale, NaN where the rate or the value is missing."""
-    with np.errstate(invalid="ignore"):
-        grid = on_scale(metric, codec.metric(metric))
-    return np.where(np.isfinite(codec.bpp) & np.isfinite(grid), grid, np.nan)
+    reached = {c.name: np.isfinite(common.comparable(c, metric)).any(axis=0).sum() for c in codecs}
+    most = max(reached.values(), default=0)
+    drawn = [
+        codec for codec in codecs if reached[codec.name] > 0 and 2 * reached[codec.name] >= most
+    ]
+    part = common.shared(drawn, metric)
+    return ([], part) if part.reason else (drawn, part)
 
 
 def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
     results = comparison.results
     places = styles(comparison)
-    compared, images = common_images(results.codecs, name)
+    compared, part = drawn_together(results.codecs, name)
+    images = part.images if compared else np.zeros(len(results.images), dtype=np.bool_)
     series = tuple(
         Series(codec.name, clean(codec.label), places[codec.name], points)
-        for codec in results.codecs
-        if codec.name in compared and (points := _points(codec, name, images))
+        for place, codec in enumerate(compared)
+        if (points := _points(codec, name, part, place))
     )
     drawn = {one.codec for one in series}
+    without = {
+        codec.name: [clean(codec.points[row]) for row in np.flatnonzero(~kept)]
+        for codec, kept in zip(compared, part.points, strict=False)
+    }
     gaps = [p.value - p.pooled for one in series for p in one.points if np.isfinite(p.pooled)]
     return Chart(
         metric=metric_text(name),
@@ -133,25 +127,28 @@ def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
         published=_published(name) if published and images.all() else (),
         images=int(images.sum()),
         left_out=tuple(i for i, ok in zip(results.images, images, strict=True) if not ok),
+        points_left_out=tuple(
+            f"{clean(name)} {common.listed(points)}" for name, points in without.items() if points
+        ),
         absent=tuple(clean(c.label) for c in results.codecs if c.name not in drawn),
         pooling_gap=(min(gaps), max(gaps)) if gaps else None,
     )
 
 
-def _points(codec: CodecResult, metric: str, images: Mask) -> tuple[ChartPoint, ...]:
-    values = _comparable(codec, metric)[:, images]
-    plain, bpp = codec.metric(metric)[:, images], codec.bpp[:, images]
-    rows = np.flatnonzero(np.isfinite(values).all(axis=1))
-    whole = pooled(metric, plain[rows])
+def _points(codec: CodecResult, metric: str, part: Part, place: int) -> tuple[ChartPoint, ...]:
+    values = part.of(place, common.comparable(codec, metric))
+    plain, bpp = part.of(place, codec.metric(metric)), part.of(place, codec.bpp)
+    names = [codec.points[row] for row in np.flatnonzero(part.points[place])]
+    whole = pooled(metric, plain)
     points = [
         ChartPoint(
-            name=clean(codec.points[row]),
+            name=clean(names[row]),
             bpp=float(bpp[row].mean()),
             value=float(values[row].mean()),
             plain=float(plain[row].mean()),
             pooled=float(figure),
         )
-        for row, figure in zip(rows, whole, strict=True)
+        for row, figure in enumerate(whole)
     ]
     return tuple(sorted(points, key=lambda point: point.bpp))
 

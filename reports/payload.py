@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench import spread
+from bench.common import Mask
 from bench.comparison import Comparison
 from bench.results import CodecResult, Results
 from reports import decisions, views, wording
@@ -54,7 +55,7 @@ def make(comparisons: Sequence[Comparison], charts: Sequence[Chart]) -> dict[str
             for name, size in zip(results.images, results.sizes, strict=True)
         ],
         "metrics": [_metric(name, charts, places) for name in results.metrics],
-        "codecs": [_codec(codec, style[codec.name], results.metrics) for codec in results.codecs],
+        "codecs": [_codec(codec, style[codec.name], charts, results) for codec in results.codecs],
         "step": STEP,
         "budgets": CLIC_BUDGETS,
         "anchors": [_anchor(one, places) for one in comparisons],
@@ -90,19 +91,32 @@ def _metric(name: str, charts: Sequence[Chart], places: dict[str, int]) -> dict[
     }
 
 
-def _codec(codec: CodecResult, style: int, metrics: Sequence[str]) -> dict[str, Any]:
+def _codec(
+    codec: CodecResult, style: int, charts: Sequence[Chart], results: Results
+) -> dict[str, Any]:
+    # The band goes with the curve that is drawn: the same images.
+    drawn = {
+        chart.metric.name: np.array([name not in chart.left_out for name in results.images])
+        for chart in charts
+        if any(one.codec == codec.name for one in chart.series)
+    }
     return {
         "name": clean(codec.name),
         "label": clean(codec.label),
         "style": style,
         "tuned": clean(", ".join(metric_text(name).label for name in codec.tuned_for)),
         "points": [clean(point) for point in codec.points],
-        "bands": {name: band for name in metrics if (band := _quality_band(codec, name))},
+        "bands": {
+            name: band
+            for name in results.metrics
+            if name in drawn and (band := _quality_band(codec, name, drawn[name]))
+        },
     }
 
 
-def _quality_band(codec: CodecResult, metric: str) -> dict[str, Any] | None:
-    band = spread.quality_band(codec, metric, metric_text(metric).higher_is_better)
+def _quality_band(codec: CodecResult, metric: str, images: Mask) -> dict[str, Any] | None:
+    rising = metric_text(metric).higher_is_better
+    band = spread.quality_band(codec, metric, rising, images)
     if band is None:
         return None
     return {

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import common
+from bench import common, spread
 from bench.bd import Curve, Status, bd_rate
 from bench.store import MetricValue
 from reports import tables
+from reports.charts import make_charts
 from tests.reports_cases import comparison, failed, ladder, made_up
 
 IMAGES = tuple(f"{name}.png" for name in "abcdefghijklmn")
@@ -126,3 +127,31 @@ def test_every_table_says_what_was_left_out(write):
 def test_json_has_what_was_left_out():
     _, compared = against_whole({("c.png", 0): failed("test", "c.png", 0, "boom")})
     assert '"left_out": "1 of 14 pictures (c.png: test: boom)"' in tables.as_json([compared])
+
+
+def test_charts_leave_out_the_lossless_point_and_keep_the_codec():
+    _, compared = against_whole({(i, 5): infinite(i, 5) for i in IMAGES})
+    (chart,) = make_charts(compared, quick=False)
+    drawn = {one.codec: one for one in chart.series}
+    assert [point.name for point in drawn["test"].points] == [f"qp {50 - 5 * o}" for o in range(5)]
+    assert chart.points_left_out == ("test qp 25",)
+    assert chart.left_out == chart.absent == ()
+
+
+def test_a_codec_that_has_hardly_begun_costs_the_others_no_picture_of_the_chart():
+    begun = ladder("begun", 1.2, images=IMAGES[:2], points=6)
+    rows = [*rows_with({}), *begun, *ladder("vvenc", images=IMAGES, points=6)]
+    (chart,) = make_charts(comparison(rows, metrics=("psnr",)), quick=False)
+    assert {one.codec for one in chart.series} == {"test", "vvenc"}
+    assert chart.absent == ("BEGUN",)
+    assert chart.images == len(IMAGES)
+
+
+def test_savings_along_the_curve_and_by_picture_leave_out_the_lossless_point():
+    _, compared = against_whole({(i, 5): infinite(i, 5) for i in IMAGES})
+    anchor, test = compared.results.codec("vvenc"), compared.results.codec("test")
+    band = spread.relative_rate(anchor, test, "psnr", True)
+    assert band is not None
+    np.testing.assert_allclose(10**band.value, 1.5, rtol=2e-3)
+    images = spread.rate_by_image(anchor, test, "psnr", True)
+    np.testing.assert_allclose(10**images, 1.5, rtol=2e-3)

@@ -257,7 +257,7 @@ def test_failures_are_rows_with_their_reasons(tmp_path):
     assert ["JPEG", "a.png, qp 30", "failed", "ran out of time"] in rows
     measured = page.measurements("jpeg")
     assert ["a.png", "qp 30", "failed: ran out of time"] in measured
-    assert "Without a curve: JPEG." in page.text
+    assert "leave out jpeg qp 30: no finite value on some images" in page.text
 
 
 def test_an_unavailable_metric_has_its_reason_once(tmp_path):

@@ -100,15 +100,18 @@ def test_the_interval_of_a_mean_covers_it_at_the_expected_width():
     assert (band.high[middle] - band.low[middle]) / 2 == pytest.approx(half, rel=0.12)
 
 
-def test_what_is_missing_gives_no_curve_and_no_figure():
+def test_what_is_missing_costs_itself_alone_and_what_is_apart_has_no_curve():
     rows = [*ladder("test", 1.5), *ladder("vvenc")]
     rows[0] = failed("test", "a.png", 0, "broken")
     results = comparison(rows).results
     anchor, test = results.codec("vvenc"), results.codec("test")
-    assert spread.relative_rate(anchor, test, "psnr", True) is None
-    assert spread.quality_band(test, "psnr", True) is None
+    # One point on one picture of three: the others have curves and figures all the same.
+    band = spread.relative_rate(anchor, test, "psnr", True)
+    assert band is not None
+    np.testing.assert_allclose(10**band.value, 1.5, rtol=2e-3)
+    assert spread.quality_band(test, "psnr", True) is not None
     images = spread.rate_by_image(anchor, test, "psnr", True)
-    assert np.isnan(images).tolist() == [True, False, False]
+    np.testing.assert_allclose(10**images, 1.5, rtol=2e-3)
     poor = [
         made_up("poor", i, o, metrics={"psnr": 5.0 + o})
         for i in ("a.png", "b.png")
