@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.plan import Task
 from bench.processes import CallFailed, CodecWorkers, Worker
+from bench.replay import is_reproduced, same_picture
 from bench.store import Measurement, MetricValue, Store, Timing
 
 SCORE_LIMIT = 1800.0
@@ -182,24 +183,42 @@ class _Lane:
                 m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
         if task.timed is not None and _alike(m, task.timed):
-            return Done(task, replace(m, metrics=task.timed.metrics), busy)
-        scores, seconds = self._score(task)
+            old = task.timed
+            return Done(task, replace(m, metrics=old.metrics, rescored=old.rescored), busy)
+        scores, seconds = self._score(task, task.metrics)
         return Done(task, replace(m, metrics={**m.metrics, **scores}), busy + seconds)
 
     def _score_kept(self, task: Task) -> Done:
-        """New metrics for a stream measured earlier; whatever happens, the old ones stay."""
+        """New metrics for a stream measured earlier; coded anew only where it decodes to something
+        that was not measured.  Whatever happens, what could be had stays."""
         m = task.blank
         try:
             pixel_digest, decode = self._decode(task)
         except CallFailed as error:
-            scores = _without_value(task.metrics, f"the kept stream cannot be decoded: {error}")
-            return Done(task, replace(m, metrics={**m.metrics, **scores}), 0.0)
-        if pixel_digest != m.reconstruction_digest and task.afresh is not None:
+            why = f"the kept stream cannot be decoded: {error}"
+            if error.answered:
+                return self._measure_afresh(task, why, 0.0)
+            return _unscored(task, why, 0.0)
+        same = same_picture(m, pixel_digest)
+        if not same and not is_reproduced(m, lambda metrics: self._score(task, metrics)[0]):
             # The decoder has changed without saying so: what was measured is out of date.
-            done = self.measure(task.afresh)
-            return replace(done, busy=done.busy + decode.wall)
-        scores, seconds = self._score(task)
-        return Done(task, replace(m, metrics={**m.metrics, **scores}), decode.wall + seconds)
+            why = "the kept stream decodes to another picture than the one that was measured"
+            return self._measure_afresh(task, why, decode.wall)
+        scores, seconds = self._score(task, task.metrics)
+        rescored = {name: digest for name, digest in m.rescored.items() if name not in scores}
+        if not same:
+            rescored |= dict.fromkeys(scores, pixel_digest)
+        m = replace(m, metrics={**m.metrics, **scores}, rescored=rescored)
+        return Done(task, m, decode.wall + seconds)
+
+    def _measure_afresh(self, task: Task, why: str, busy: float) -> Done:
+        """Encode again what was measured; where that fails too, the old figures stay."""
+        if task.afresh is None:
+            return _unscored(task, why, busy)
+        done = self.measure(task.afresh)
+        if done.measurement.status != "ok":
+            return _unscored(task, f"{why}; again: {done.measurement.reason}", busy + done.busy)
+        return replace(done, busy=done.busy + busy)
 
     def _decode(self, task: Task) -> tuple[str, Timing]:
         """Digest of the reconstruction, which then lies in `self.pixels`, and the time it took."""
@@ -208,18 +227,19 @@ class _Lane:
             (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
         )
         if shape != (m.height, m.width, 3):
-            raise CallFailed("failed", f"decoded to {shape}, not {(m.height, m.width, 3)}")
+            why = f"decoded to {shape}, not {(m.height, m.width, 3)}"
+            raise CallFailed("failed", why, answered=True)
         return pixel_digest, timing
 
     def _limit(self, task: Task) -> float:
         return self.time_limit or 600 + 30 * task.estimate
 
-    def _score(self, task: Task) -> tuple[dict[str, MetricValue], float]:
+    def _score(self, task: Task, metrics: tuple[str, ...]) -> tuple[dict[str, MetricValue], float]:
         """The metrics and the seconds they took; reasons where the scorer itself fails."""
         try:
-            return self.scorer.call((task.image, self.pixels, task.metrics), SCORE_LIMIT)
+            return self.scorer.call((task.image, self.pixels, metrics), SCORE_LIMIT)
         except CallFailed as error:
-            return _without_value(task.metrics, str(error)), 0.0
+            return _without_value(metrics, str(error)), 0.0
 
     def kill(self) -> None:
         for each in (self.encoders, self.decoders, self.scorer):
@@ -237,6 +257,12 @@ def _alike(one: Measurement, other: Measurement) -> bool:
 def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:
     """Metrics that could not be computed; without a version, so that the next run tries again."""
     return {name: MetricValue(None, "", reason) for name in metrics}
+
+
+def _unscored(task: Task, reason: str, busy: float) -> Done:
+    """A kept measurement as it was, without the metrics that were asked for."""
+    m, scores = task.blank, _without_value(task.metrics, reason)
+    return Done(task, replace(m, metrics={**m.metrics, **scores}), busy)
 
 
 def _now() -> str:

@@ -1,5 +1,5 @@
 """Kept streams back to pictures, for looking at: decoded as in a run, by processes that see
-nothing but the stream, with a time limit, and compared with the digest that was measured."""
+nothing but the stream, with a time limit, and compared with what was measured."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.processes import CallFailed, CodecWorkers
-from bench.store import Measurement, Store
+from bench.executors import SCORE_LIMIT
+from bench.processes import CallFailed, CodecWorkers, Worker
+from bench.replay import is_reproduced, same_picture
+from bench.store import Measurement, MetricValue, Store
 from codecs.base import Image
+from datasets.base import ImageRef
 
 Streams = Callable[[Measurement], Path | None]
 """Where the stream of a measurement lies; None where it was not kept as it was measured."""
@@ -29,6 +32,8 @@ class Decoded:
     measurement: Measurement
     image: Image | None
     reason: str = ""
+    exact: bool = True
+    """False for a picture that differs a little from the measured one: see `bench.replay`."""
 
 
 class Decoders:
@@ -42,11 +47,19 @@ class Decoders:
             self.free.put(lane)
         self.pool = ThreadPoolExecutor(len(lanes))
 
-    def decode(self, measurements: Sequence[Measurement]) -> list[Decoded]:
-        """All pictures of some measurements, side by side; bounded memory is up to the caller."""
-        return list(self.pool.map(self._decode, measurements))
+    def decode(
+        self, measurements: Sequence[Measurement], originals: Mapping[str, ImageRef] | None = None
+    ) -> list[Decoded]:
+        """All pictures of some measurements, side by side; bounded memory is up to the caller.
 
-    def _decode(self, m: Measurement) -> Decoded:
+        `originals` by image digest: without one, only the very picture that was measured counts.
+        """
+        found = originals or {}
+        return list(
+            self.pool.map(lambda m: self._decode(m, found.get(m.image_digest)), measurements)
+        )
+
+    def _decode(self, m: Measurement, original: ImageRef | None) -> Decoded:
         stream = self.streams(m)
         if stream is None:
             return Decoded(m, None, "the stream was not kept, or is not the one that was measured")
@@ -54,9 +67,10 @@ class Decoders:
         try:
             name = self.names.get(m.codec, m.codec)
             shape, digest, *_ = lane.worker.call((name, stream, lane.pixels), LIMIT)
-            if shape != (m.height, m.width, 3) or digest != m.reconstruction_digest:
+            exact = same_picture(m, digest)
+            if shape != (m.height, m.width, 3) or not (exact or _is_near(m, original, lane)):
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
-            return Decoded(m, np.load(lane.pixels, allow_pickle=False))
+            return Decoded(m, np.load(lane.pixels, allow_pickle=False), exact=exact)
         except CallFailed as error:
             return Decoded(m, None, str(error))
         finally:
@@ -66,7 +80,20 @@ class Decoders:
 @dataclass
 class _Lane:
     worker: CodecWorkers
+    scorer: Worker
+    """Started with the first picture that is not the measured one to the sample."""
     pixels: Path
+
+
+def _is_near(m: Measurement, original: ImageRef | None, lane: _Lane) -> bool:
+    """Whether what lies in the lane has the scores of `m`.  Raises `CallFailed`."""
+
+    def score(metrics: tuple[str, ...]) -> Mapping[str, MetricValue]:
+        scores: Mapping[str, MetricValue]
+        scores, _ = lane.scorer.call((original, lane.pixels, metrics), SCORE_LIMIT)
+        return scores
+
+    return original is not None and is_reproduced(m, score)
 
 
 def kept(store: Store) -> Streams:
@@ -90,7 +117,11 @@ def decoders(
     """
     with store.scratch() as scratch:
         lanes = [
-            _Lane(CodecWorkers("decode", scratch=scratch), scratch / f"{i}.npy")
+            _Lane(
+                CodecWorkers("decode", scratch=scratch),
+                Worker("score", scratch=scratch),
+                scratch / f"{i}.npy",
+            )
             for i in range(jobs)
         ]
         pool = Decoders(streams or kept(store), names, lanes)
@@ -99,4 +130,5 @@ def decoders(
         finally:
             for lane in lanes:
                 lane.worker.kill()
+                lane.scorer.kill()
             pool.pool.shutdown(wait=True, cancel_futures=True)

@@ -36,11 +36,15 @@ FOREIGN_PROCESSES = 4
 
 
 class CallFailed(Exception):
-    """A worker's call did not succeed; `status` as in `bench.store.Measurement`."""
+    """A worker's call did not succeed; `status` as in `bench.store.Measurement`.
 
-    def __init__(self, status: str, reason: str) -> None:
+    `answered`: the codec itself has failed, rather than its process been lost or stopped.
+    """
+
+    def __init__(self, status: str, reason: str, *, answered: bool = False) -> None:
         super().__init__(reason)
         self.status = status
+        self.answered = answered
 
 
 class CodecWorkers:
@@ -129,7 +133,7 @@ class Worker:
                 f"the {self.role} process died ({_exit_reason(exit_code)})",
             ) from error
         if status != "ok":
-            raise CallFailed(status, value)
+            raise CallFailed(status, value, answered=status == "failed")
         return value
 
     def kill(self) -> None:

@@ -78,6 +78,9 @@ class Measurement:
     stream_digest: str | None = None
     reconstruction_digest: str | None = None
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    rescored: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> digest of the reconstruction it was computed on later, where that differs a little
+    from `reconstruction_digest`: see `bench.replay`."""
     encode: Timing | None = None
     decode: Timing | None = None
     jobs: int = 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.bd import Status
 from bench.comparison import Comparison
+from bench.replay import TOLERANCE
 from reports.charts import Chart
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
@@ -24,6 +25,14 @@ def find_cautions(
 
 
 def _of_pictures(gallery: Gallery) -> Iterator[Caution]:
+    if near := sum(len(picture.near) for picture in gallery.pictures):
+        were = "was" if near == 1 else "were"
+        yield Caution(
+            f"{near} of the reconstructions that are shown {were} decoded here to slightly other "
+            f"pictures than where they were measured; PSNR within {TOLERANCE} dB.",
+            "Nothing need be done: processors round differently, and the figures are the "
+            "measured ones.",
+        )
     if gallery.problems:
         shown = "; ".join(clean(problem) for problem in gallery.problems[:3])
         more = f" and {len(gallery.problems) - 3} more" if len(gallery.problems) > 3 else ""
@@ -118,6 +127,17 @@ def _found(
                 "Have it write 8-bit RGB. FFmpeg needs -pix_fmt rgb24 for that: white is 65280 of "
                 "65535 in the 16 bits that it makes of YCbCr, up to one step of 255 too dark.",
             )
+    rescored: dict[str, int] = {}
+    for m in (m for codec in results.codecs for m in codec.measurements.values()):
+        for metric in m.rescored:
+            rescored[metric] = rescored.get(metric, 0) + 1
+    if rescored:
+        which = ", ".join(f"{metric_text(n).label} ({k})" for n, k in rescored.items())
+        yield Caution(
+            "Some values were computed later, on slightly other reconstructions than the measured "
+            f"ones (PSNR within {TOLERANCE} dB): {which}.",
+            "Nothing need be done: the streams are the same, processors round differently.",
+        )
     jobs = max((m.jobs for c in results.codecs for m in c.measurements.values()), default=1)
     if jobs > 1:
         yield Caution(

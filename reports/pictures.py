@@ -35,7 +35,7 @@ WORTH = 144 * 108
 """Pixels below which a crop shows too little: then fewer rates are shown."""
 MOST_PIXELS = 12_000_000
 """Of a picture that is shown: all its reconstructions are in memory at once."""
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 _URI = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]+=*")
 
 
@@ -49,6 +49,8 @@ class Shown:
     """By key of measurement."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Key of a measurement, or `original` -> file of the whole picture, relative to the report."""
+    near: tuple[str, ...] = ()
+    """Keys of those that differ a little from what was measured: see `bench.replay`."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class _Maker:
         facts = [digest, sources, self.plan.size, self.plan.share]
         spec = hashlib.sha256(json.dumps([CACHE_VERSION, *facts]).encode()).hexdigest()
         kept = self.cache / f"{names['original']}.json"
-        crops = _read(kept, spec)
+        crops, near = _read(kept, spec) or (None, [])
         missing = [k for k, n in names.items() if self.folder and not (self.folder / n).is_file()]
         failed: list[str] = []
         if crops is None or missing:
@@ -176,7 +178,8 @@ class _Maker:
             from datasets.loading import load_ref
 
             picture = load_ref(originals[digest])
-            decoded = self.decoders.decode([m for m, _ in wanted.values()])
+            decoded = self.decoders.decode([m for m, _ in wanted.values()], originals)
+            near = [d.measurement.key for d in decoded if not d.exact]
             images = {d.measurement.key: d.image for d in decoded if d.image is not None}
             failed = [
                 f"{d.measurement.codec}, {d.measurement.image}, {d.measurement.point.label}: "
@@ -188,7 +191,7 @@ class _Maker:
             crops = make_crops(picture, shown, self.plan.size, self.plan.share)
             if not failed:
                 self.cache.mkdir(parents=True, exist_ok=True)
-                text = json.dumps({"spec": spec, **asdict(crops)})
+                text = json.dumps({"spec": spec, "near": near, **asdict(crops)})
                 write_atomically(kept, text.encode())
             if self.folder:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +203,8 @@ class _Maker:
             for key, name in names.items()
             if self.folder and (self.folder / name).is_file()
         }
-        return Shown(self.index, crops, files), failed
+        shown_near = tuple(key for key in near if key in crops.crops or key in files)
+        return Shown(self.index, crops, files, shown_near), failed
 
     def _wanted(self) -> Iterator[tuple[str, tuple[Measurement, bool]]]:
         """(key, (measurement, whether its crop stands in the page)); high rates last."""
@@ -216,15 +220,17 @@ def _file_name(digest: str | None, otherwise: str) -> str:
     return f"{stem[:24] or 'picture'}.webp"
 
 
-def _read(path: Path, spec: str) -> Crops | None:
-    """Crops made earlier of the same reconstructions; None where there are none."""
+def _read(path: Path, spec: str) -> tuple[Crops, list[str]] | None:
+    """Crops made earlier of the same reconstructions, and the keys of those that differ a little
+    from what was measured; None where there are none."""
     try:
         raw = json.loads(path.read_text(encoding="ascii"))
         if raw.pop("spec") != spec:
             return None
+        near = [str(key) for key in raw.pop("near")]
         crops = Crops(**{**raw, "box": tuple(int(side) for side in raw["box"])})
         uris = (crops.original, crops.preview, crops.thumbnail, *crops.crops.values())
         sound = all(map(_URI.fullmatch, uris)) and re.fullmatch("[a-z]*", crops.variances)
-        return crops if sound else None
+        return (crops, near) if sound else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

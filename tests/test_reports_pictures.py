@@ -81,7 +81,7 @@ def test_crops_are_the_decoded_streams_to_the_pixel(run, photo):
 def test_what_was_decoded_once_is_kept(run, monkeypatch):
     first = picture_data(run / "report.html")
     monkeypatch.setattr(
-        "bench.pictures.Decoders.decode", lambda self, rows: pytest.fail("decoded again")
+        "bench.pictures.Decoders.decode", lambda *given: pytest.fail("decoded again")
     )
     assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
     assert picture_data(run / "report.html") == first
@@ -133,13 +133,36 @@ def test_a_stream_that_decodes_to_something_else_is_not_shown(run):
     store = Store(run)
     rows = [m for m in store if m.codec == "jpeg"]
     for m in rows:
-        store.append(replace(m, reconstruction_digest="0" * 64))
+        psnr = replace(m.metrics["psnr"], value=m.metric("psnr") + 0.02)
+        store.append(replace(m, reconstruction_digest="0" * 64, metrics={"psnr": psnr}))
     store.stream_path(next(m for m in store if m.codec == "coarse").key).unlink()
     assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
     text = (run / "report.html").read_text()
     assert "decodes to another picture than the one that was measured" in text
     for picture in picture_data(run / "report.html"):
         assert not [name for name in picture["crops"] if name.startswith("1-")]
+
+
+def test_pictures_that_another_processor_rounds_otherwise_are_shown_and_said_to_be(
+    run, monkeypatch
+):
+    store = Store(run)
+    measured = picture_data(run / "report.html")
+    for kept in (run / "pictures").iterdir():
+        kept.unlink()
+    for m in list(store):
+        if m.codec == "coarse":  # the toy now adds 1 to three samples
+            store.append(replace(m, rescored={"psnr": "of another picture"}))
+    monkeypatch.setenv("TOY_ROUNDED_UP", "3")
+    for _ in ("decoded", "kept"):
+        assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+        text = (run / "report.html").read_text()
+        shown = picture_data(run / "report.html")
+        assert [p["crops"].keys() for p in shown] == [p["crops"].keys() for p in measured]
+        near = sum(1 for p in shown for name in p["crops"] if name.startswith("0-"))
+        assert re.search(rf"{near} of the reconstructions that are shown (was|were) decoded", text)
+        assert "PSNR within 0.01 dB" in text
+        assert "slightly other reconstructions than the measured ones" in text
 
 
 def test_pictures_are_shown_unasked_where_that_costs_little():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,14 @@ from PIL import Image as PillowImage
 
 from bench.manifest import Manifest
 from bench.progress import Progress
+from bench.replay import is_reproduced
 from bench.results import collect
 from bench.run import execute
 from bench.settings import Settings, default_directory
-from bench.store import Store, StoreError
+from bench.store import MetricValue, Store, StoreError
 from datasets.registry import open_dataset
 from tests.conftest import ROOT
+from tests.reports_cases import made_up
 
 TOY = str(Path(__file__).parent / "toys" / "coarse.py")
 POINTS = 6
@@ -117,22 +119,76 @@ def test_a_failed_scoring_of_kept_streams_loses_nothing(folder, monkeypatch):
         assert (row.time, row.jobs, row.host) == (before[row.key].time, 2, before[row.key].host)
 
 
-def test_a_kept_stream_that_decodes_to_another_picture_is_coded_again(
+def test_a_kept_stream_that_decodes_to_slightly_another_picture_is_scored_not_coded(
     folder, tmp_path, monkeypatch
 ):
     measure(folder)
-    path = folder.parent / "run" / "measurements.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines[0]["reconstruction_digest"] = "another"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = {row.key: row for row in rows(folder)}
     log = tmp_path / "log"
     monkeypatch.setenv("TOY_LOG", str(log))
+    monkeypatch.setenv("TOY_ROUNDED_UP", "3")
     assert measure(folder, metrics=("psnr", "psnr-y")).failed == 0
-    assert len(log.read_text().splitlines()) == 1
-    (again,) = [row for row in rows(folder) if row.key == lines[0]["key"]]
-    assert again.reconstruction_digest != "another"
-    assert again.metric("psnr") > 10
-    assert again.metric("psnr-y") > 10
+    assert not log.exists()
+    for row in rows(folder):
+        old = before[row.key]
+        assert (row.metrics["psnr"], row.encode) == (old.metrics["psnr"], old.encode)
+        assert row.reconstruction_digest == old.reconstruction_digest
+        assert row.metric("psnr-y") > 10
+        assert list(row.rescored) == ["psnr-y"]
+        assert row.rescored["psnr-y"] != row.reconstruction_digest
+    monkeypatch.delenv("TOY_ROUNDED_UP")
+    measure(folder, metrics=("psnr", "psnr-y", "ms-ssim"))
+    assert {tuple(row.rescored) for row in rows(folder)} == {("psnr-y",)}
+
+
+@pytest.mark.parametrize("spoilt", ["TOY_ROUNDED_UP", "TOY_DECODE"])
+def test_a_kept_stream_that_decodes_to_really_another_picture_is_coded_again(
+    folder, tmp_path, monkeypatch, spoilt
+):
+    measure(folder)
+    before = {row.key: row for row in rows(folder)}
+    log = tmp_path / "log"
+    monkeypatch.setenv("TOY_LOG", str(log))
+    monkeypatch.setenv(spoilt, {"TOY_ROUNDED_UP": "9000", "TOY_DECODE": "raise"}[spoilt])
+    outcome = measure(folder, metrics=("psnr", "psnr-y"))
+    coded = len(log.read_text().splitlines())
+    again = [row for row in rows(folder) if row.metric("psnr") != before[row.key].metric("psnr")]
+    if spoilt == "TOY_DECODE":  # coding anew fails as well: what was measured is not lost
+        assert (coded, len(again), outcome.failed) == (2 * POINTS, 0, 2 * POINTS)
+        assert all("cannot be decoded" in row.metrics["psnr-y"].reason for row in rows(folder))
+    else:
+        assert outcome.failed == 0
+        assert coded == len(again) > 0
+        assert all(row.metric("psnr-y") > 10 and not row.rescored for row in again)
+        # The finer the reconstruction, the more one step matters.
+        assert {row.value for row in rows(folder) if row.rescored} < {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("stored", "again", "reproduced"),
+    [
+        ({"psnr": 40.0}, {"psnr": 40.009}, True),
+        ({"psnr": 40.0}, {"psnr": 39.98}, False),
+        ({"psnr": None, "psnr-y": 40.0}, {"psnr": 70.0, "psnr-y": 40.0}, True),
+        ({"ms-ssim": 0.99}, {"ms-ssim": 0.99 - 0.01 * 0.002}, True),
+        ({"ms-ssim": 0.99}, {"ms-ssim": 0.99 - 0.01 * 0.003}, False),
+        ({"lpips-alex": 0.1}, {"lpips-alex": 0.1002}, True),
+        ({"lpips-alex": 0.1}, {"lpips-alex": 0.1003}, False),
+        ({"psnr": 40.0}, {"psnr": None}, False),
+        ({}, {"psnr": 40.0}, False),
+    ],
+)
+def test_a_stored_score_tells_whether_a_picture_is_the_measured_one(stored, again, reproduced):
+    m = replace(
+        made_up("toy", "a.png", 0),
+        metrics={name: MetricValue(value, "1") for name, value in stored.items()},
+    )
+
+    def score(names):
+        return {name: MetricValue(again[name], "1") for name in names}
+
+    assert is_reproduced(m, score) == reproduced
+    assert not is_reproduced(m, lambda names: {n: MetricValue(again[n], "2") for n in names})
 
 
 def test_a_scorer_that_dies_shows_in_the_outcome_and_is_tried_again(folder, monkeypatch):
