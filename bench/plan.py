@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 import codecs.registry as registry
 from bench.manifest import Ladder, Picture
 from bench.store import INTERRUPTED, Measurement, MetricValue, Store, key_of
+from codecs import declared
 from codecs.base import Codec, CodecError, Point
 from datasets.base import Dataset, ImageRef
 
@@ -97,10 +96,11 @@ def make_plan(
     measurements than `jobs`.  Unknown codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
-    created, names, unavailable = _create(codecs)
+    asked, names, unavailable = _create(codecs, dataset)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
     done = failed = crowded = 0
-    for typed, codec in created.items():
+    for typed, answers in asked.items():
+        codec = answers.codec
         for point in codec.points:
             for image in dataset.images:
                 old = stored.get(key_of(codec, point, image))
@@ -114,9 +114,9 @@ def make_plan(
                     done, crowded = done + 1, crowded + again
                     continue
                 pixels = image.width * image.height
-                blank = _blank(codec, point, image, dataset.name, metrics)
+                blank = _blank(answers, point, image, dataset.name, metrics)
                 wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
-                seconds = codec.seconds(pixels, point) + pixels * _scoring(wanted)
+                seconds = answers.seconds[pixels, point] + pixels * _scoring(wanted)
                 task = Task(typed, blank, image, wanted, seconds, timed=old if again else None)
                 if reusable and stale and old and store.read_stream(old) is not None:
                     seconds = pixels * _scoring(stale)
@@ -133,7 +133,7 @@ def make_plan(
         failed=failed,
         crowded=crowded,
         names=names,
-        ladders={codec.name: Ladder.of(codec) for codec in created.values()},
+        ladders={each.codec.name: Ladder.of(each.codec) for each in asked.values()},
         unavailable=unavailable,
     )
 
@@ -143,67 +143,76 @@ def _scoring(metrics: Sequence[str]) -> float:
     return SECONDS_PER_SCORED_PIXEL + SECONDS_PER_VGG_PIXEL * ("lpips-vgg" in metrics)
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """A codec, and what planning asks of it: once, so that what was checked is what counts."""
+
+    codec: Codec
+    commands: Mapping[Point, str | None]
+    seconds: Mapping[tuple[int, Point], float]
+    """(pixels, point) -> estimate."""
+
+
 def _create(
-    codecs: Sequence[str],
-) -> tuple[dict[str, Codec], dict[str, str], dict[str, str]]:
+    codecs: Sequence[str], dataset: Dataset
+) -> tuple[dict[str, _Answers], dict[str, str], dict[str, str]]:
     """The codecs that can run here, each once; the names of all that was typed; and why the
     others cannot run."""
-    created: dict[str, Codec] = {}
+    asked: dict[str, _Answers] = {}
     names: dict[str, str] = {}
     unavailable: dict[str, str] = {}
     by_name: dict[str, str] = {}
     for typed in dict.fromkeys(codecs):
         try:
-            codec = registry.create(typed)
-            _probe(codec)
+            answers = _ask(registry.create(typed), dataset)
         except registry.UnknownCodec:
             raise
         except CodecError as error:
             unavailable[typed] = str(error)
             continue
+        codec = answers.codec
         names[typed] = codec.name
         twin = by_name.setdefault(codec.name, typed)
         if twin == typed:
-            created[typed] = codec
-        elif Ladder.of(codec) != Ladder.of(created[twin]) or (
+            asked[typed] = answers
+        elif Ladder.of(codec) != Ladder.of(asked[twin].codec) or (
             registry.file_of(typed) != registry.file_of(twin)
         ):
             raise CodecError(
                 f"{twin} and {typed} are both named {codec.name!r}: give one another name"
             )
-    return created, names, unavailable
+    return asked, names, unavailable
 
 
-def _probe(codec: Codec) -> None:
-    """Ask a codec everything that planning will ask, so that a broken one costs only itself."""
-    picture = Picture("", "", 768, 512)
+def _ask(codec: Codec, dataset: Dataset) -> _Answers:
+    """Ask a codec everything that planning needs, so that a broken one costs only itself."""
+    sizes = {image.width * image.height for image in dataset.images}
     try:
-        for _ in Ladder.of(codec).keys(picture):
+        for _ in Ladder.of(codec).keys(Picture("", "", 768, 512)):
             pass
-        for point in codec.points:
-            seconds = float(codec.seconds(picture.width * picture.height, point))
-            if not 0 <= seconds < math.inf:
-                raise ValueError(f"{seconds} seconds at {point.label}")
-        texts = [codec.name, codec.label, codec.version, codec.device, *codec.tuned_for]
-        commands = [codec.command(point) for point in codec.points]
-        # As the store writes it: text that is no UTF-8 would end the run much later.
-        json.dumps([*texts, *commands, dict(codec.settings)], ensure_ascii=False).encode()
-    except CodecError:
-        raise
+        commands = {p: declared.command(codec.command(p), p) for p in codec.points}
+        seconds = {
+            (pixels, point): declared.seconds(codec.seconds(pixels, point), point)
+            for pixels in sizes
+            for point in codec.points
+        }
+    except CodecError as error:
+        raise CodecError(f"{codec.name} cannot be planned: {error}") from error
     except Exception as error:  # other people's code
         raise CodecError(
-            f"{codec.name} cannot be planned: {type(error).__name__}: {error}; version, settings "
-            "and points must be plain text and numbers"
+            f"{codec.name} cannot be planned: {type(error).__name__}: {error}"
         ) from error
+    return _Answers(codec, commands, seconds)
 
 
 def _blank(
-    codec: Codec,
+    answers: _Answers,
     point: Point,
     image: ImageRef,
     dataset: str,
     metrics: Mapping[str, str],
 ) -> Measurement:
+    codec = answers.codec
     missing = {n: MetricValue(None, v, v) for n, v in metrics.items() if _is_unavailable(v)}
     return Measurement(
         key=key_of(codec, point, image),
@@ -220,7 +229,7 @@ def _blank(
         width=image.width,
         height=image.height,
         device=codec.device,
-        command=codec.command(point),
+        command=answers.commands[point],
         tuned_for=codec.tuned_for,
         metrics=missing,
     )

@@ -26,7 +26,7 @@ Let FFmpeg write `-pix_fmt rgb24`: its 16-bit RGB is value * 256, not * 257 as P
 from __future__ import annotations
 
 import io
-import math
+import os
 import re
 import shlex
 import shutil
@@ -39,7 +39,7 @@ from typing import Any
 
 from PIL import Image as PillowImage
 
-from codecs import fingerprint, process
+from codecs import declared, fingerprint, process
 from codecs.base import (
     MAX_PIXELS,
     BitstreamError,
@@ -113,8 +113,8 @@ class CommandCodec(Codec):
         self.points = commands.points
         self.settings = {
             **commands.settings,
-            "encode command": shlex.join(commands.encode),
-            "decode command": shlex.join(commands.decode),
+            "encode command": declared.spelled(shlex.join(commands.encode)),
+            "decode command": declared.spelled(shlex.join(commands.decode)),
             "formats": f"{commands.input} -> {commands.extension} -> {commands.output}",
             "decoded pictures": "8 bits a channel, deeper ones rounded",
             fingerprint.SETTING: fingerprint.described(_files(commands)),
@@ -155,7 +155,8 @@ class CommandCodec(Codec):
     def command(self, point: Point) -> str:
         commands = self._commands
         names = {"input": f"in.{commands.input}", "output": f"out.{commands.extension}"}
-        return shlex.join(_filled(commands.encode, {**names, "value": str(point.value)}))
+        filled = _filled(commands.encode, {**names, "value": str(point.value)})
+        return declared.spelled(shlex.join(filled))
 
     def seconds(self, pixels: int, point: Point) -> float:
         # Nothing is known of the tool; a second for a picture of 0.4 Mpx announces a long run.
@@ -197,18 +198,26 @@ def _files(commands: Commands) -> list[Path]:
     """
     arguments = [*commands.decode]
     for part in commands.encode:
-        filled = [_filled((part,), {"value": str(p.value)})[0] for p in commands.points]
-        arguments += filled
-        if filled[0] == part:
-            continue
-        # A path that a point's value is part of, and not the file to write or the value alone.
-        for argument, point in zip(filled, commands.points, strict=True):
-            path = Path(argument.partition("=")[2] if argument.startswith("-") else argument)
-            if path.is_absolute() and path.parent.is_dir() and not path.exists():
-                raise CodecUnavailable(
-                    f"{path} is missing, which the encoder needs at {point.label}"
-                )
+        for point in commands.points:
+            (argument,) = _filled((part,), {"value": str(point.value)})
+            arguments.append(argument)
+            if argument != part:
+                _require(argument, point)
     return fingerprint.named_files(arguments)
+
+
+def _require(argument: str, point: Point) -> None:
+    """Refuse an argument that is, at one point, the path of a file that is not there."""
+    for text in fingerprint.whole(argument):
+        path = Path(text)
+        # With `{input}` it is rather a line for a shell; in the root folder, an option: `/q5`.
+        if _PLACEHOLDER.search(text) or not path.is_absolute() or not path.parent.name:
+            continue
+        if not os.path.exists(path):
+            raise CodecUnavailable(
+                f"{path} is missing, which encode names at {point.label}: put it there, or give "
+                "a relative path to what the encoder writes"
+            )
 
 
 def _filled(template: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
@@ -274,11 +283,10 @@ def _points(table: Mapping[str, Any]) -> tuple[Point, ...]:
         raise ValueError("points: expected a list of values, low rate first")
     if any(type(value) not in (int, float, str) for value in values):
         raise ValueError("points: expected numbers or strings")
-    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-        raise ValueError("points: expected finite numbers, not inf or nan")
-    if len(set(values)) != len(values):
-        raise ValueError("points: a value occurs twice")
-    return ladder(_text(table, "parameter"), values)
+    try:
+        return declared.points(ladder(_text(table, "parameter"), values))
+    except CodecError as error:
+        raise ValueError(f"points: {error}") from error
 
 
 def _arguments(table: Mapping[str, Any], key: str, here: Path) -> tuple[str, ...]:

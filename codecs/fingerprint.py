@@ -5,21 +5,26 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from codecs.base import CodecUnavailable
+from codecs.declared import spelled
 
 SETTING = "file digests"
 """The setting under which measurements are keyed by them."""
 WHOLE = 512 << 20
 """The largest file (512 MiB) that is read, in about half a second."""
 
+_WORD = re.compile(r"""(?<![^\s"'=;|&(,<])(?<!>\s)/[^\s"'=;|&(),<>]+""")
+"""An absolute path within a text, but for one behind `>`."""
+
 
 def described(paths: Iterable[Path]) -> str:
     """`encoder 0123456789abcdef, weights.bin fedcba9876543210`; a file that is named twice once."""
-    return ", ".join(f"{path.name} {fingerprint(path)}" for path in dict.fromkeys(paths))
+    return ", ".join(f"{spelled(p.name)} {fingerprint(p)}" for p in dict.fromkeys(paths))
 
 
 def fingerprint(path: Path) -> str:
@@ -52,9 +57,17 @@ def together(paths: Iterable[Path]) -> str:
 
 
 def named_files(arguments: Iterable[str]) -> list[Path]:
-    """The files that a command names by absolute path, also as `--weights=FILE`.
+    """The files that a command names by absolute path, also as `--weights=FILE` and, but for what
+    is written (`> FILE`), within the text of an argument: `sh -c "FILE ... | FILE ..."`.
 
     Relative paths are passed over: commands run in a folder of their own.
     """
-    texts = (text for each in arguments for text in (each, each.partition("=")[2]))
-    return [Path(text) for text in texts if os.path.isabs(text) and os.path.isfile(text)]
+    texts = (text for each in arguments for text in (*whole(each), *_WORD.findall(each)))
+    return [
+        Path(text) for text in dict.fromkeys(texts) if os.path.isabs(text) and os.path.isfile(text)
+    ]
+
+
+def whole(argument: str) -> tuple[str, str]:
+    """What an argument may be the path of a file by: all of it, and what follows `=`."""
+    return argument, argument.partition("=")[2]

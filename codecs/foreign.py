@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from codecs import fingerprint
+from codecs import declared, fingerprint
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point
 from codecs.naming import UnknownCodec, check_spelling
 from codecs.surroundings import Surroundings
 
 Factory = Callable[[str | None], Codec]
+VARIANT = "variant"
+"""The setting under which measurements are keyed by the variant that was asked for."""
 
 _SURROUNDINGS: dict[str, Surroundings] = {}
 """By file or module: it is run once, and has made its changes then."""
@@ -39,7 +40,8 @@ def from_file(path: Path, variant: str | None) -> Codec:
     with reasons(str(path), path), surroundings.entered():
         module, digest = _load(path)
         codec = factory(module, "codec")(variant)
-        return _Checked(codec, f"{path.name} {digest}", surroundings)
+        files = f"{declared.spelled(path.name)} {digest}"
+        return _Checked(codec, variant, files, surroundings)
 
 
 def from_package(target: str, variant: str | None, where: str) -> Codec:
@@ -50,7 +52,7 @@ def from_package(target: str, variant: str | None, where: str) -> Codec:
         module = importlib.import_module(name)
         codec = factory(module, function)(variant)
         files = fingerprint.named_files([getattr(module, "__file__", None) or ""])
-        return _Checked(codec, fingerprint.described(files), surroundings)
+        return _Checked(codec, variant, fingerprint.described(files), surroundings)
 
 
 def factory(module: ModuleType, function: str) -> Factory:
@@ -86,7 +88,9 @@ class _Checked(Codec):
     again, whatever version it claims.  Its methods run in its own surroundings.
     """
 
-    def __init__(self, codec: Any, files: str, surroundings: Surroundings) -> None:
+    def __init__(
+        self, codec: Any, variant: str | None, files: str, surroundings: Surroundings
+    ) -> None:
         if not isinstance(codec, Codec):
             raise CodecError(f"expected a codecs.base.Codec, got {type(codec).__name__}")
         self._codec = codec
@@ -94,18 +98,16 @@ class _Checked(Codec):
         self.name = check_spelling(_text(codec, "name"))
         self.label = _text(codec, "label")
         self.version = _text(codec, "version")
-        self.points = tuple(getattr(codec, "points", ()))
-        if not self.points or not all(isinstance(point, Point) for point in self.points):
-            raise CodecError(f"codec {self.name} has no points: a tuple of codecs.base.Point")
-        for point in self.points:
-            if isinstance(point.value, float) and not math.isfinite(point.value):
-                raise CodecError(f"its point {point.label} is no finite number")
-        if len(set(self.points)) < len(self.points):
-            raise CodecError("two of its points are the same")
-        self.settings = {**codec.settings, **({fingerprint.SETTING: files} if files else {})}
-        self.device = codec.device
-        self.warm_up = codec.warm_up
-        self.tuned_for = tuple(codec.tuned_for)
+        self.points = declared.points(getattr(codec, "points", ()))
+        # A factory may give its variants one name; they are not one codec for that.
+        own = {**codec.settings, **({VARIANT: variant} if variant is not None else {})}
+        self.settings = {
+            **declared.settings(own),
+            **({fingerprint.SETTING: files} if files else {}),
+        }
+        self.device = _text(codec, "device")
+        self.warm_up = bool(codec.warm_up)
+        self.tuned_for = tuple(declared.text(name, "tuned_for") for name in codec.tuned_for)
 
     def encode(self, image: Image, point: Point) -> bytes:
         with self._surroundings.entered():
@@ -131,10 +133,9 @@ class _Checked(Codec):
 
 
 def _text(codec: Codec, attribute: str) -> str:
-    value = getattr(codec, attribute, None)
-    if not isinstance(value, str) or not value:
+    if not hasattr(codec, attribute):
         raise CodecError(f"its codec has no {attribute}")
-    return value
+    return declared.text(getattr(codec, attribute), attribute)
 
 
 def _load(path: Path) -> tuple[ModuleType, str]:

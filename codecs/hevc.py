@@ -14,19 +14,22 @@ import numpy as np
 from codecs import colour, ffmpeg, framing
 from codecs.base import Codec, Image, Point, check_image
 from codecs.ladder import integer, ladder
-from codecs.naming import variants_of
+from codecs.naming import UnknownCodec, variants_of
 
 BITS = 8
 PIXEL_FORMAT = "yuv444p"
 SMALLEST = 16
 """x265 refuses a picture that is less wide or high."""
-VARIANTS = ("bt709",)
+VARIANTS = ("bt601", "bt709")
 PARAMETERS = "keyint=1:info=0:pools=none:frame-threads=1:log-level=error"
 
 
 def codec(variant: str | None = None) -> Codec:
-    """`hevc`, or `hevc:bt709` with the matrix that `vvenc` uses."""
-    return Hevc(bt709="bt709" in variants_of("hevc", variant, VARIANTS))
+    """`hevc` (the same as `hevc:bt601`), or `hevc:bt709` with the matrix that `vvenc` uses."""
+    parts = variants_of("hevc", variant, VARIANTS)
+    if len(parts) > 1:
+        raise UnknownCodec("hevc takes one matrix")
+    return Hevc(bt709="bt709" in parts)
 
 
 class Hevc(Codec):

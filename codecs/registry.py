@@ -52,6 +52,8 @@ class Entry:
     """`module:function` of the factory."""
     problem: str = ""
     """Why an entry point cannot be used."""
+    defaults: tuple[str, ...] = ()
+    """Variants that say what is so anyway: the codec's own name leaves them out."""
 
 
 BUILT_IN = (
@@ -61,6 +63,7 @@ BUILT_IN = (
         (),
         "JPEG 4:2:0, standard tables (libjpeg-turbo)",
         "codecs.pillow:jpeg",
+        defaults=("420",),
     ),
     Entry("jpeg2000", (), (), "JPEG 2000, 9/7 wavelet (OpenJPEG)", "codecs.pillow:jpeg2000"),
     Entry("webp", (), (), "WebP, lossy, method 6 (libwebp)", "codecs.pillow:webp"),
@@ -70,6 +73,7 @@ BUILT_IN = (
         (),
         "AVIF 4:4:4, speed 6, tune psnr (libaom)",
         "codecs.pillow:avif",
+        defaults=("444", "speed-6", "psnr"),
     ),
     Entry(
         "jxl",
@@ -77,13 +81,15 @@ BUILT_IN = (
         (),
         "JPEG XL, VarDCT, effort 7 (libjxl)",
         "codecs.jxl:codec",
+        defaults=("effort-7",),
     ),
     Entry(
         "hevc",
-        ("bt709",),
+        ("bt601", "bt709"),
         ("bpg",),
         "HEVC intra 4:4:4 8 bit (x265; the coder inside BPG)",
         "codecs.hevc:codec",
+        defaults=("bt601",),
     ),
     Entry(
         "vvenc",
@@ -91,6 +97,7 @@ BUILT_IN = (
         (),
         "VVC by VVenC, preset slower, one intra frame, 4:2:0 10 bit, perceptual QPA off",
         "codecs.vvc:codec",
+        defaults=("slower",),
     ),
     Entry(
         "rdonet",
@@ -98,6 +105,7 @@ BUILT_IN = (
         (),
         "RDONet, learned with LPIPS; block sizes by variance (zero-pass)",
         "codecs.rdonet.codec:create",
+        defaults=("zero-pass",),
     ),
     Entry(
         "rdonet-msssim",
@@ -105,6 +113,7 @@ BUILT_IN = (
         (),
         "RDONet, learned for MSE and MS-SSIM; block sizes by variance (zero-pass)",
         "codecs.rdonet.codec:create_msssim",
+        defaults=("zero-pass",),
     ),
     Entry(
         "minnen",
@@ -154,10 +163,12 @@ def check_name(name: str) -> None:
 
 
 def unaliased(name: str) -> str:
-    """`hevc` for `bpg`; other names as they are."""
-    base, colon, rest = name.partition(":")
-    own = next((entry.name for entry in BUILT_IN if base in entry.aliases), base)
-    return own + colon + rest
+    """`hevc` for `bpg` and for `hevc:bt601`, its default; other names as they are."""
+    base, *variants = name.split(":")
+    for entry in BUILT_IN:
+        if base == entry.name or base in entry.aliases:
+            return ":".join([entry.name, *(v for v in variants if v not in entry.defaults)])
+    return name
 
 
 def is_foreign_code(name: str) -> bool:

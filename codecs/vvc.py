@@ -35,7 +35,7 @@ SMALLEST = 32
 (8x8 fails, 18x6 works), so smaller sides are padded up to this."""
 PRESETS = ("faster", "fast", "medium", "slow", "slower")
 CHROMA_OFFSETS = ("chroma-3", "chroma-6")
-VARIANTS = (*PRESETS[:-1], "qpa", *CHROMA_OFFSETS, "vvencapp")
+VARIANTS = (*PRESETS, "qpa", *CHROMA_OFFSETS, "vvencapp")
 
 # CPU seconds of one core for 768x512 pixels: a mean over Kodak with preset slower, and the time
 # of the other presets relative to it (on one picture at QP 37).
@@ -65,7 +65,7 @@ class Settings:
 
 def codec(variant: str | None = None) -> Codec:
     """`vvenc` with any of `VARIANTS` joined by colons: `vvenc:medium:qpa`."""
-    parts = variants_of("vvenc", variant, (*VARIANTS, "slower"))
+    parts = variants_of("vvenc", variant, VARIANTS)
     preset = _at_most_one(parts, PRESETS, "slower")
     offset = _at_most_one(parts, CHROMA_OFFSETS, "chroma0")
     return Vvenc(

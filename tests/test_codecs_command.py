@@ -403,6 +403,45 @@ def test_files_that_depend_on_the_point_are_part_of_the_key(write, tmp_path):
         _make(path)
 
 
+def test_a_folder_for_each_point_counts_as_well(write, tmp_path):
+    for value in (1, 2):
+        (tmp_path / f"{value}").mkdir()
+        (tmp_path / f"{value}" / "w.bin").write_bytes(b"old")
+    path = write(encode="cp {here}/{value}/w.bin {input} {output}", points=[1, 2])
+    before = key(path)
+    rewrite(tmp_path / "2" / "w.bin", b"new")
+    assert key(path) != before
+    path = write(encode="cp {here}/{value}/w.bin {input} {output}", points=[1, 2, 3])
+    with pytest.raises(CodecUnavailable, match=r"3/w\.bin is missing.* at quality 3"):
+        _make(path)
+
+
+def test_files_within_a_line_for_a_shell_are_part_of_the_key(write, tmp_path):
+    """But not those that it writes, which would be new at every run."""
+    line = "{here}/tool -m {here}/w-{value}.bin {input} {output} 2> {here}/log"
+    for name in ("tool", "w-1.bin", "w-2.bin", "log"):
+        (tmp_path / name).write_bytes(b"old")
+    path = write(encode=["sh", "-c", line], points=[1, 2])
+    seen = [key(path)]
+    for name in ("tool", "w-1.bin", "w-2.bin"):
+        rewrite(tmp_path / name, b"new")
+        seen.append(key(path))
+    assert len(set(seen)) == 4
+    rewrite(tmp_path / "log", b"new")
+    assert key(path) == seen[-1]
+
+
+def test_a_folder_whose_name_is_no_utf8(write, tmp_path):
+    """Its bytes are escaped in what is stored, not in what is run."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = write(encode="cp {input} {output} {value}", decode="cp {here}/w {input} {output}")
+    (folder / "w").write_bytes(b"")
+    codec = _make(path.rename(folder / path.name))
+    assert "caf\\xe9/w" in codec.settings["decode command"]
+    assert codec.settings["file digests"].endswith(", w e3b0c44298fc1c14")
+
+
 @pytest.mark.parametrize("value", ["inf", "nan"])
 def test_points_are_finite(write, value):
     path = write(points=None)

@@ -194,6 +194,26 @@ CODEC_LINE = len(CODEC_FILE.splitlines()) + 1
             rf"FileNotFoundError.*/no/such/weights' \(line {CODEC_LINE}\)",
         ),
         (CODEC_FILE + "\nPlain.settings = 3", "TypeError"),
+        (CODEC_FILE + "\nPlain.version = 3", "version is 3; expected a text"),
+        (CODEC_FILE + "\nPlain.label = b'x'", "label is b'x'; expected a text"),
+        (CODEC_FILE + "\nPlain.label = chr(0xdcff)", r"label '\\udcff' cannot be written in UTF-8"),
+        (CODEC_FILE + "\nPlain.version = chr(0xd800)", "version .* cannot be written in UTF-8"),
+        (CODEC_FILE + "\nPlain.device = None", "device is None; expected a text"),
+        (CODEC_FILE + "\nPlain.tuned_for = [3]", "tuned_for is 3; expected a text"),
+        (CODEC_FILE + "\nPlain.settings = {'x': float('nan')}", "settings are no plain text"),
+        (CODEC_FILE + "\nPlain.settings = {'x': chr(0xdcff)}", "settings are no plain text"),
+        (CODEC_FILE + "\nPlain.settings = {(1, 2): 'x'}", "settings are no plain text"),
+        (CODEC_FILE.replace('"level", 1', '"level", float("inf")'), "level inf is no finite"),
+        (CODEC_FILE.replace('"level", 1', '"level", float("nan")'), "level nan is no finite"),
+        (CODEC_FILE.replace('"level", 1', '"level", 10 ** 5000'), r"level is above 2\^53"),
+        (CODEC_FILE.replace('"level", 1', '"level", None'), "point None is neither"),
+        (CODEC_FILE.replace('"level", 1', '"level", [1]'), r"point \[1\] is neither"),
+        (CODEC_FILE.replace('"level", 1', '"level", chr(0xdcff)'), "cannot be written in UTF-8"),
+        (CODEC_FILE.replace('"level", 1', "3, 1"), "parameter is 3; expected a text"),
+        (
+            CODEC_FILE.replace('Point("level", 1),', 'Point("level", 1), Point("level", 1.0)'),
+            "occurs twice: level 1",
+        ),
     ],
 )
 def test_a_broken_python_file_costs_only_itself(tmp_path, text, hint):
@@ -216,6 +236,78 @@ def test_a_broken_python_file_is_a_row_of_its_own(tmp_path):
     assert "RuntimeError: no licence" in plan.unavailable[broken]
     with pytest.raises(registry.UnknownCodec, match="did you mean 'jpeg'"):
         make_plan([broken, "jpeeg"], dataset, Store(tmp_path), {})
+
+
+def _dataset(folder: Path) -> Dataset:
+    """A picture that is never opened, of 30 x 20 pixels."""
+    return Dataset("x", "x", (ImageRef("a", folder / "a.png", "0" * 64, 30, 20),), "x")
+
+
+@pytest.mark.parametrize(
+    ("method", "hint"),
+    [
+        ("seconds(self, pixels, point): return float('nan')", "estimates nan seconds at level 1"),
+        ("seconds(self, pixels, point): return float('inf')", "estimates inf seconds at level 1"),
+        ("seconds(self, pixels, point): return -1", "estimates -1.0 seconds at level 1"),
+        ("seconds(self, pixels, point): return 'soon'", "estimates 'soon' seconds at level 1"),
+        ("seconds(self, pixels, point): return [1]", r"estimates \[1\] seconds at level 1"),
+        ("seconds(self, pixels, point): return 1 / (pixels - 600)", "ZeroDivisionError"),
+        ("command(self, point): return 1 / 0", "ZeroDivisionError"),
+        ("command(self, point): return ['x']", r"command at level 1 is \['x'\]"),
+        ("command(self, point): return chr(0xdcff)", "command at level 1 .* in UTF-8"),
+    ],
+)
+def test_an_answer_that_is_none_costs_only_its_codec(tmp_path, method, hint):
+    """Also where it is bad for pictures of this run's size alone."""
+    path = tmp_path / "odd.py"
+    path.write_text(CODEC_FILE.replace("\n    def encode", f"\n    def {method}\n    def encode"))
+    plan = make_plan([str(path), "jpeg"], _dataset(tmp_path), Store(tmp_path), {})
+    assert {task.codec for task in plan.tasks} == {"jpeg"}
+    with pytest.raises(AssertionError, match=hint):
+        raise AssertionError(plan.unavailable[str(path)])
+
+
+def test_planning_asks_once(tmp_path):
+    """A codec cannot give another answer than the one that was checked."""
+    path = tmp_path / "moody.py"
+    moody = """
+    def seconds(self, pixels, point, asked=[]):
+        asked.append(point)
+        return 1 / (2 - len(asked))
+
+    def encode"""
+    path.write_text(CODEC_FILE.replace("\n    def encode", moody, 1))
+    plan = make_plan([str(path)], _dataset(tmp_path), Store(tmp_path), {})
+    assert plan.seconds == pytest.approx(1, abs=0.001)  # and what metrics take
+
+
+def test_two_files_of_one_name_are_not_one_codec(tmp_path):
+    """Though they say the same of themselves, each may load weights that lie beside it."""
+    paths = [tmp_path / name / "plain.py" for name in ("one", "other")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(CODEC_FILE)
+    with pytest.raises(CodecError, match="both named 'plain'"):
+        make_plan([str(path) for path in paths], _dataset(tmp_path), Store(tmp_path), {})
+    (tmp_path / "link.py").symlink_to(paths[0])
+    twice = [str(paths[0]), str(tmp_path / "link.py")]
+    plan = make_plan(twice, _dataset(tmp_path), Store(tmp_path), {})
+    assert plan.names == dict.fromkeys(twice, "plain")
+
+
+def test_variants_of_one_name_are_not_one_codec(tmp_path):
+    """A factory may forget the variant in the name; what it codes is filed apart all the same."""
+    path = tmp_path / "plain.py"
+    path.write_text(CODEC_FILE + "\nwith_name = codec\ndef codec(variant=None): return with_name()")
+    both = [str(path), f"{path}:fast"]
+    assert registry.create(both[0]).name == registry.create(both[1]).name
+    keys = {
+        make_plan([name], _dataset(tmp_path), Store(tmp_path), {}).tasks[0].blank.key
+        for name in both
+    }
+    assert len(keys) == 2
+    with pytest.raises(CodecError, match="both named 'plain'"):
+        make_plan(both, _dataset(tmp_path), Store(tmp_path), {})
 
 
 def test_what_a_factory_says_itself_is_kept(tmp_path):
@@ -345,6 +437,9 @@ def test_one_name_from_two_packages(install):
         ("jpeg:420", "jpeg"),
         ("jpeg:420:444", None),
         ("vvenc:slower", "vvenc"),
+        ("hevc:bt601", "hevc"),
+        ("bpg:bt601", "hevc"),
+        ("hevc:bt601:bt709", None),
     ],
 )
 def test_what_is_so_anyway_may_be_said(named, plain):
@@ -354,6 +449,7 @@ def test_what_is_so_anyway_may_be_said(named, plain):
     else:
         said, plainly = registry.create(named), registry.create(plain)
         assert (said.name, said.settings) == (plainly.name, plainly.settings)
+        assert registry.unaliased(named) == plainly.name
 
 
 def test_versions_tell_what_ran_by_its_content(tmp_path, monkeypatch):
