@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison, EqualRate
 from reports import wording
+from reports.marks import symbols
 from reports.wording import MetricText, clean, digits_of, metric_text
 
 BRIEF = 75
@@ -27,6 +28,10 @@ class RateLine:
     """Codec minus anchor with its 95 % interval."""
     rate_needed: str
     """Bits per pixel that the codec needs for the anchor's quality."""
+
+    def values(self) -> list[str]:
+        """In the order of `RATE_HEADINGS`."""
+        return list(astuple(self))
 
 
 def anchor_line(comparison: Comparison) -> str:
@@ -49,11 +54,12 @@ def cell_lines(cell: Cell | None) -> list[str]:
         return ["not compared"]
     verdict = cell.verdict
     if verdict.status is Status.UNAVAILABLE:
-        return [wording.bd_rate(verdict)]  # why: see `notes`
+        return [wording.bd_rate(verdict, symbols(verdict))]  # why: see `notes`
     remark = wording.shorten(wording.remark(verdict), BRIEF)
+    figure = wording.bd_rate(verdict, symbols(verdict))
     if not wording.is_defined(verdict):
-        return [wording.bd_rate(verdict), remark]
-    lines = [wording.bd_rate(verdict)]
+        return [figure, remark]
+    lines = [figure]
     if overlap := wording.overlap(verdict):
         lines.append(overlap)
     return [*lines, remark] if remark else lines
@@ -78,7 +84,7 @@ def rate_lines(comparison: Comparison, *, undefined_only: bool = True) -> list[R
             if undefined_only and wording.is_defined(cell.verdict):
                 continue
             for point in cell.equal_rate:
-                lines.append(rate_line(clean(row.label), metric_text(name), point))
+                lines.append(rate_line(clean(row.codec), metric_text(name), point))
     return [line for line in lines if line is not None]
 
 

@@ -1,4 +1,4 @@
-"""The verdicts as text to read: LaTeX, Markdown, a terminal.
+"""The verdicts as text to read: Markdown, a terminal.
 
 Names come from outside: each format escapes what would be an instruction in it.
 """
@@ -7,107 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import astuple
 from textwrap import wrap
 
-from bench.comparison import Cell, Comparison
-from reports import wording
+from bench.comparison import Comparison
 from reports.cells import (
     RATE_HEADINGS,
-    RateLine,
     anchor_line,
     cell_lines,
     metric_texts,
     notes,
     rate_lines,
 )
+from reports.marks import legend
 from reports.provenance import Provenance
 from reports.wording import clean
-
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "'": r"\textquotesingle{}",
-    "\N{EN DASH}": "--",
-    "…": r"\dots{}",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "\N{MINUS SIGN}": "$-$",
-    "[": "{[}",  # after \\ a bare bracket is an optional argument
-    "]": "{]}",
-}
-
-
-def latex_escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(LATEX_SPECIAL.get(character, character) for character in clean(text))
-
-
-def as_latex(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
-    """A `table` in booktabs style for each comparison; needs the packages named on top."""
-    parts = [r"% \usepackage{booktabs}, \usepackage[T1]{fontenc}, \usepackage{textcomp}", ""]
-    for comparison in comparisons:
-        head = [text.label for text in metric_texts(comparison)]
-        parts += [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{latex_escape(anchor_line(comparison))}.}}",
-            rf"\begin{{tabular}}{{l{'r' * len(head)}}}",
-            r"\toprule",
-            " & ".join(["Codec", *(latex_escape(text) for text in head)]) + r" \\",
-            r"\midrule",
-        ]
-        for row in comparison.rows:
-            cells = [_latex_cell(row.cells.get(name)) for name in comparison.results.metrics]
-            parts.append(" & ".join([latex_escape(row.label), *cells]) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}"]
-        parts += [r"\end{table}", ""]
-        if lines := rate_lines(comparison):
-            parts += _latex_rates(comparison, lines)
-    return "\n".join(parts)
-
-
-def _latex_cell(cell: Cell | None) -> str:
-    if cell is None or not wording.is_defined(cell.verdict):
-        return "--" if cell is None else latex_escape(wording.status(cell.verdict))
-    text = f"${wording.percent(wording.figures(cell.verdict)[0])}$"
-    limits = wording.interval(cell.verdict)
-    return f"{text} {{\\scriptsize $ {limits} $}}" if limits else text
-
-
-def _latex_rates(comparison: Comparison, lines: Sequence[RateLine]) -> list[str]:
-    anchor = latex_escape(wording.anchor_label(comparison))
-    return [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{Where BD-rate is undefined: quality at equal rate and rate at equal quality; "
-        rf"the anchor is {anchor}.}}",
-        r"\begin{tabular}{llrrrrr}",
-        r"\toprule",
-        " & ".join(latex_escape(text) for text in RATE_HEADINGS) + r" \\",
-        r"\midrule",
-        *(" & ".join(latex_escape(text) for text in _values(line)) + r" \\" for line in lines),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-        "",
-    ]
-
-
-def _values(line: RateLine) -> list[str]:
-    return list(astuple(line))
 
 
 def markdown_escape(text: str) -> str:
@@ -131,10 +44,12 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
             for row in comparison.rows
         ]
         blocks.append(_markdown_table(head, body))
+        if explained := legend(comparison):
+            blocks.append(markdown_escape(explained))
         blocks += [markdown_escape(note) for note in notes(comparison)]
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
-            blocks.append(_markdown_table(RATE_HEADINGS, [_values(line) for line in lines]))
+            blocks.append(_markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
     if provenance is not None and provenance.command:
         blocks.append(f"Measured by {markdown_escape(provenance.command)}.")
     return "\n\n".join(blocks) + "\n"
@@ -160,15 +75,19 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
             for row in comparison.rows
         ]
         blocks.append(f"{anchor_line(comparison)}\n\n{_columns(head, body)}")
+        if explained := legend(comparison):
+            blocks.append("\n".join(wrap(explained, LEGEND_WIDTH)))
         blocks += notes(comparison)
         if lines := rate_lines(comparison):
-            table = _columns(RATE_HEADINGS, [[[v] for v in _values(line)] for line in lines])
+            table = _columns(RATE_HEADINGS, [[[v] for v in line.values()] for line in lines])
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")
         for name, why in comparison.results.unavailable.items():
             blocks.append(f"{clean(name)}: unavailable: {clean(why)}")
     return "\n\n".join(blocks)
 
 
+LEGEND_WIDTH = 100
+"""Characters of a line of the legend in a terminal."""
 CELL_WIDTH = 30
 """Characters of a terminal column; longer remarks are broken."""
 

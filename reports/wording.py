@@ -90,13 +90,13 @@ def _bound(value: float) -> str:
     return f"{value:+.1g}" if text == "0.0" and abs(value) >= 0.001 else text
 
 
-def bd_rate(verdict: Verdict) -> str:
-    """`-12.3 % [-14.0, -10.5]`, or `undefined`, or `unavailable`."""
+def bd_rate(verdict: Verdict, marks: str = "") -> str:
+    """`-12.3 %† [-14.0, -10.5]`, or `undefined`, or `unavailable`; `marks` behind the figure."""
     if verdict.status is Status.UNAVAILABLE:
-        return "unavailable"
+        return f"unavailable{marks}"
     if not is_defined(verdict):
-        return "undefined"
-    return f"{percent(figures(verdict)[0])} % {interval(verdict)}".rstrip()
+        return f"undefined{marks}"
+    return f"{percent(figures(verdict)[0])} %{marks} {interval(verdict)}".rstrip()
 
 
 def status(verdict: Verdict) -> str:

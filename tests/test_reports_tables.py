@@ -9,13 +9,16 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from bench.bd import Status, Verdict
 from bench.store import MetricValue
 from reports import tables, wording
-from reports.text_tables import latex_escape, markdown_escape
+from reports.latex import latex_escape
+from reports.marks import OF_STATUS, symbols
+from reports.text_tables import markdown_escape
 from reports.wording import MetricText
 from tests.reports_cases import PROVENANCE, comparison, ladder, made_up, plain
 
@@ -116,13 +119,93 @@ def test_latex_rows_have_as_many_cells_as_columns():
     assert "$+100.0$" in text
 
 
+UNDEFINED = {
+    Status.UNAVAILABLE,
+    Status.INVALID,
+    Status.TOO_FEW,
+    Status.NO_OVERLAP,
+    Status.TOUCHING,
+}
+CODECS = ("rdonet-msssim:full", "minnen-mse", "hevc", "jpeg2000", "my-codec")
+
+
+def many(status: Status, metrics=("psnr", "ms-ssim", "lpips-alex", "lpips-vgg")):
+    """Five codecs, all of whose verdicts have one status and wide figures."""
+    rows = [row for name in (*CODECS, "vvenc") for row in ladder(name, metrics={"lpips-vgg": 0.1})]
+    compared = comparison(rows, metrics=metrics)
+    value = None if status in UNDEFINED else -123.4
+    verdicts = verdict(value, -130.2, -110.9, status, "as it is" if status != Status.OK else "")
+    return replace(
+        compared,
+        rows=tuple(
+            replace(row, cells={n: replace(c, verdict=verdicts) for n, c in row.cells.items()})
+            for row in compared.rows
+        ),
+    )
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status != Status.OK])
+def test_every_caveat_has_a_mark_that_each_format_explains(status):
+    mark = OF_STATUS[status]
+    compared = many(status)
+    for text in (tables.as_text([compared]), tables.as_markdown([compared])):
+        assert text.count(mark.symbol) == 5 * 4 + 1
+        assert mark.meaning[:40] in text
+    text = tables.as_latex([compared])
+    table = text[: text.index(r"\end{table")]
+    assert table.count(f"^{{{mark.latex}}}$") == 5 * 4 + 1
+    assert latex_escape(mark.meaning) in table
+    assert not [m for s, m in OF_STATUS.items() if s != status and m.meaning in table]
+
+
+def test_a_figure_with_two_caveats_has_two_marks():
+    crossing = verdict(5.0, status=Status.CROSSING, message="which is ahead depends on the rate")
+    crossing = replace(crossing, left_out="1 of 6 points of webp")
+    assert symbols(crossing) == "†¶∥"  # crossing, a part only, no interval
+    assert symbols(verdict(5.0, 4.0, 6.0)) == ""
+
+
+def test_marks_are_told_apart():
+    signs = [(mark.symbol, mark.latex, mark.meaning) for mark in OF_STATUS.values()]
+    assert all(len(set(column)) == len(signs) for column in zip(*signs, strict=True))
+    assert set(OF_STATUS) == set(Status) - {Status.OK}
+
+
+def test_nothing_is_explained_where_all_is_well():
+    for write in (tables.as_text, tables.as_markdown, tables.as_latex):
+        text = write([plain()])
+        assert not any(mark.meaning in text for mark in OF_STATUS.values())
+    assert r"\parbox" not in tables.as_latex([plain()])
+
+
+def test_latex_tables_go_across_both_columns_where_they_must():
+    wide = tables.as_latex([many(Status.CROSSING)])
+    assert r"\begin{table*}" in wide
+    assert r"\resizebox" not in wide
+    one = comparison([*ladder("jpeg", 2.0), *ladder("vvenc")], metrics=("psnr",))
+    assert r"\begin{table}" in tables.as_latex([one])
+    long = hostile("a codec whose name is longer than a paper is wide " * 3)
+    assert r"\resizebox{\linewidth}" in tables.as_latex([long])
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
-def test_latex_compiles(tmp_path):
+def test_latex_compiles_and_fits_a_paper_of_two_columns(tmp_path):
     name = "]]_^~$%&#{}\\`'\"<|> é \N{EN DASH} …"
-    table = tables.as_latex([hostile(name), apart()])
+    five = ("psnr", "psnr-y", "ms-ssim", "lpips-alex", "lpips-vgg")
+    table = tables.as_latex(
+        [
+            hostile(name),
+            apart(),
+            comparison([*ladder("jpeg", 2.0), *ladder("vvenc")], metrics=("psnr",)),
+            *(many(status) for status in (Status.OK, Status.CROSSING, Status.NO_OVERLAP)),
+            many(Status.NARROW, five),
+        ]
+    )
     (tmp_path / "table.tex").write_text(table, encoding="utf-8")
     (tmp_path / "main.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs}\usepackage[T1]{fontenc}\usepackage{textcomp}"
+        r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx,textcomp}"
+        r"\usepackage[T1]{fontenc}\setlength{\textwidth}{506pt}\setlength{\columnwidth}{241pt}"
+        r"\setlength{\columnsep}{24pt}\setlength{\oddsidemargin}{0pt}"
         r"\begin{document}\input{table.tex}\end{document}"
     )
     done = subprocess.run(
@@ -131,7 +214,9 @@ def test_latex_compiles(tmp_path):
         capture_output=True,
         timeout=60,
     )
-    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    assert "Overfull" not in log
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>", "![x](http://y)", "*b* `c`", "a\nb", "@all"])
@@ -254,4 +339,4 @@ def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
         assert text.count(reason.strip()) == 1
         above, _ = text.split(reason.strip())
         line = next(line for line in above.splitlines() if "undefined" in line or "0.0 %" in line)
-        assert line.rstrip(" |").endswith("unavailable")
+        assert line.rstrip(" |").endswith("unavailable" + OF_STATUS[Status.UNAVAILABLE].symbol)

@@ -1,0 +1,75 @@
+"""Marks beside the figures of a table, for what must be known of them, and what the marks mean.
+
+The same in every format.  A table explains only the marks that stand in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.bd import Status, Verdict
+from bench.comparison import Comparison
+from reports import wording
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A sign behind a figure, or behind the word that there is none."""
+
+    symbol: str
+    latex: str
+    """The same in TeX's mathematics."""
+    meaning: str
+
+
+_PARTIAL = Mark("¶", r"\P", "computed without some points or pictures, which have no value")
+_NO_INTERVAL = Mark(
+    "∥",
+    r"\|",
+    "no interval: one picture only, or undefined in more than 5 % of the resamples",
+)
+OF_STATUS = {
+    Status.NARROW: Mark("◊", r"\diamond", "less than half of the narrower quality range is shared"),
+    Status.CROSSING: Mark("†", r"\dagger", "the curves cross: who is ahead depends on the rate"),
+    Status.NOT_MONOTONE: Mark("‡", r"\ddagger", "points where more bits buy no quality"),
+    Status.FEW_POINTS: Mark("§", r"\S", "few points: the curve between them is a guess"),
+    Status.PARTIAL: _PARTIAL,
+    Status.NO_OVERLAP: Mark("ᵃ", "a", "the curves share no quality"),
+    Status.TOUCHING: Mark("ᵇ", "b", "the curves share a single quality"),
+    Status.TOO_FEW: Mark("ᶜ", "c", "not enough points for a curve"),
+    Status.INVALID: Mark("ᵈ", "d", "values are missing or not finite"),
+    Status.UNAVAILABLE: Mark("ᵉ", "e", "the metric could not be computed"),
+}
+"""Every status but `ok` has one."""
+
+
+def marks(verdict: Verdict) -> tuple[Mark, ...]:
+    """What stands behind the figure of a verdict; nothing where all is well."""
+    found = {OF_STATUS[verdict.status]: None} if verdict.status is not Status.OK else {}
+    if verdict.left_out:
+        found[_PARTIAL] = None
+    if wording.is_defined(verdict) and not wording.interval(verdict):
+        found[_NO_INTERVAL] = None
+    return tuple(found)
+
+
+def symbols(verdict: Verdict) -> str:
+    return "".join(mark.symbol for mark in marks(verdict))
+
+
+def used(comparison: Comparison) -> list[Mark]:
+    """The marks in a table of a comparison, in the order of the statuses."""
+    found: Iterable[Mark] = {
+        mark
+        for row in comparison.rows
+        for cell in row.cells.values()
+        for mark in marks(cell.verdict)
+    }
+    order = [*OF_STATUS.values(), _NO_INTERVAL]
+    return sorted(found, key=order.index)
+
+
+def legend(comparison: Comparison) -> str:
+    """`† the curves cross ...; ¶ computed without ...`: a line below the table, or nothing."""
+    return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in used(comparison))
