@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,14 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
         return 130
     except BrokenPipeError:
         return 141
+    except Exception:
+        traceback.print_exc()
+        print(
+            "error: a fault of codec-bench, shown above; what was measured is kept, and the same "
+            "command goes on from there (--no-report measures without a report)",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def run(options: argparse.Namespace) -> int:
@@ -330,7 +339,8 @@ def _status(outcome: Outcome, directory: Path, options: argparse.Namespace) -> i
     if problems:
         print(
             f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
-            "unavailable: the report gives the reasons; failed ones are tried again with --retry",
+            "unavailable: the report gives the reasons; what will not pass by itself is tried "
+            "again with --retry",
             file=sys.stderr,
         )
     if not options.no_report:

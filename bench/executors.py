@@ -34,6 +34,8 @@ class Done:
     task: Task
     measurement: Measurement
     busy: float
+    problem: str = ""
+    """Why an older measurement stays as it was, where it should have been timed again."""
 
 
 def run_tasks(
@@ -155,7 +157,9 @@ class _Lane:
             self.scorer.start()
 
     def measure(self, task: Task) -> Done:
-        """Encode, decode, score; or score a kept stream."""
+        """Encode, decode, score; or score a kept stream, or only time again."""
+        if task.timed is not None:
+            return self._time(task, task.timed)
         if not task.encode:
             return self._score_kept(task)
         m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
@@ -177,16 +181,28 @@ class _Lane:
             busy += decode.wall
             m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=self.converted)
         except CallFailed as error:
-            if task.timed is not None:
-                m = replace(task.timed, reason=f"not timed again: {error}")
-            else:
-                m = replace(m, status=error.status, reason=str(error), metrics={})
+            m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
-        if task.timed is not None and _alike(m, task.timed):
-            old = task.timed
-            return Done(task, replace(m, metrics=old.metrics, rescored=old.rescored), busy)
         scores, seconds = self._score(task, task.metrics)
         return Done(task, replace(m, metrics={**m.metrics, **scores}), busy + seconds)
+
+    def _time(self, task: Task, old: Measurement) -> Done:
+        """Only the timings anew; whatever happens, what was measured and its stream stay."""
+        stream = self.pixels.with_suffix(".bin")
+        busy = 0.0
+        try:
+            _, stream_digest, encode, _ = self.encoders.call(
+                (task.codec, task.point, task.image, stream, old.key), self._limit(task)
+            )
+            busy += encode.wall
+            if stream_digest != old.stream_digest:
+                raise CallFailed("failed", "the encoder writes another stream than before")
+            _, decode = self._decode(task)
+        except CallFailed as error:
+            return Done(task, old, busy, f"not timed again: {error}")
+        timed = replace(old, encode=encode, decode=decode, jobs=self.jobs)
+        timed = replace(timed, host=os.uname().nodename, time=_now())
+        return Done(task, timed, busy + decode.wall)
 
     def _score_kept(self, task: Task) -> Done:
         """New metrics for a stream measured earlier; coded anew only where it decodes to something
@@ -244,14 +260,6 @@ class _Lane:
     def kill(self) -> None:
         for each in (self.encoders, self.decoders, self.scorer):
             each.kill()
-
-
-def _alike(one: Measurement, other: Measurement) -> bool:
-    """Whether stream and reconstruction are the same."""
-    return (one.stream_digest, one.reconstruction_digest) == (
-        other.stream_digest,
-        other.reconstruction_digest,
-    )
 
 
 def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:

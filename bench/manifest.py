@@ -89,7 +89,13 @@ class Manifest:
     def write(self, directory: Path) -> None:
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
         # Names of files may hold bytes that are no UTF-8: JSON has escapes for them.
-        write_atomically(directory / "run.json", text.encode(errors="backslashreplace"))
+        try:
+            write_atomically(directory / "run.json", text.encode(errors="backslashreplace"))
+        except OSError as error:
+            raise StoreError(
+                f"{directory / 'run.json'} cannot be written ({error.strerror}): free some space, "
+                "then run the same command again"
+            ) from error
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

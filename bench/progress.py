@@ -105,8 +105,8 @@ class Progress:
         if m.status != "ok":
             self.failures += 1
             self._line(f"{m.status}: {m.codec} {m.point.label} on {m.image}: {m.reason}")
-        elif m.reason:
-            self._line(f"{m.codec} {m.point.label} on {m.image}: {m.reason}")
+        elif done.problem:
+            self._line(f"{m.codec} {m.point.label} on {m.image}: {done.problem}")
         if self.bar:
             self.bar.update(self.task, advance=1, left=self._left())
         elif time.monotonic() - self.last > LINE_EVERY or self.count == self.tasks:

@@ -103,8 +103,11 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
         )
         with progress:
             for done in measurements:
-                store.append(done.measurement)
-                failed += _failed(done.measurement, done.task.metrics)
+                if done.problem:
+                    failed += 1
+                else:
+                    store.append(done.measurement)
+                    failed += _failed(done.measurement, done.task.metrics)
                 busy += done.busy
                 progress.advance(done)
         manifest = replace(manifest, finished=_now())

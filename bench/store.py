@@ -170,16 +170,22 @@ class Store:
         """Add a line, in one write, starting afresh after a line that was cut short."""
         # A reason may name a file whose name is no UTF-8: JSON has escapes for such bytes.
         line = measurement.to_json().encode(errors="backslashreplace") + b"\n"
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line
-            written = os.write(descriptor, line)
-            if written != len(line):
-                raise StoreError(f"{self.path}: disk full? a line was cut short; free some space")
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    line = b"\n" + line
+                whole = os.write(descriptor, line) == len(line)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be written ({error.strerror}): free some space, then run the "
+                "same command again: it goes on where it stopped"
+            ) from error
+        if not whole:
+            raise StoreError(f"{self.path}: disk full? a line was cut short; free some space")
 
     def stream_path(self, key: str) -> Path:
         return self.directory / "streams" / f"{key}.bin"

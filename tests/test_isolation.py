@@ -26,6 +26,12 @@ from datasets.loading import load_image, read_ref
 MEDDLER = str(Path(__file__).parent / "toys" / "meddler.py")
 
 
+@pytest.fixture(autouse=True)
+def pillow_as_it_is(monkeypatch) -> None:
+    """A test that calls the meddler in its own process must not spoil those after it."""
+    monkeypatch.setattr(PillowImage.Image, "save", PillowImage.Image.save)
+
+
 @pytest.fixture
 def folder(tmp_path, photo) -> Path:
     folder = tmp_path / "images"

@@ -198,9 +198,9 @@ def test_no_network_is_said_once_with_the_way_out(places, monkeypatch):
     assert "BENCH_DATA=DIR" in reason()
 
 
-def test_a_wrong_data_folder_is_said(monkeypatch):
-    monkeypatch.setenv("BENCH_DATA", "/nonexistent")
-    assert "BENCH_DATA=/nonexistent is not a folder" in reason()
+def test_a_wrong_data_folder_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "none"))
+    assert f"BENCH_DATA={tmp_path / 'none'} is not a folder" in reason()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -385,8 +386,22 @@ def test_timings_are_taken_again_alone_and_scores_are_kept(folder, monkeypatch, 
         assert (row.status, row.metrics) == ("ok", old.metrics)
         assert row.jobs == (2 if row.value == 3 else 1)
         assert row.value == 3 or row.encode != old.encode
+    assert outcome.failed == 2
+    store = Store(folder.parent / "run")
+    assert all(store.read_stream(row) is not None for row in store)
     monkeypatch.delenv("TOY_ENCODE")
     assert len(measure(folder, jobs=1, retime=True).plan.tasks) == 2
+
+
+def test_a_disk_that_fills_up_is_a_plain_error(folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    measure(folder)
+    row = rows(folder)[0]
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError, match="free some space"):
+        Store(folder.parent / "run").append(row)
 
 
 def test_a_decoder_that_hangs_or_floods(folder, monkeypatch):
