@@ -296,8 +296,15 @@ def test_diagnostics_that_cannot_be_stored_cost_only_themselves(folder, monkeypa
         assert row.metric("psnr") > 10
 
 
-@pytest.mark.parametrize("how", ["settings", "seconds", "command"])
-def test_a_codec_that_cannot_be_planned_costs_only_itself(folder, monkeypatch, how):
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [
+        ("settings", "settings are no plain text"),
+        ("seconds", "cannot be planned"),
+        ("command", "cannot be planned"),
+    ],
+)
+def test_a_codec_that_cannot_be_planned_costs_only_itself(folder, monkeypatch, how, hint):
     monkeypatch.setenv("TOY_PLAN", how)
     outcome = measure(folder, codecs=("jpeg", TOY))
     assert how in outcome.plan.unavailable[TOY] or "planned" in outcome.plan.unavailable[TOY]
