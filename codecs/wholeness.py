@@ -54,7 +54,8 @@ def check_png_data(width: int, height: int, header: bytes, compressed: Iterator[
     try:
         for chunk in compressed:
             rest = chunk
-            while rest and got < wanted:
+            # Behind the stream's end zlib would copy all that follows, chunk by chunk.
+            while rest and got < wanted and not stream.eof:
                 got += len(stream.decompress(rest, _CHUNK))
                 rest = stream.unconsumed_tail
     except zlib.error as error:
