@@ -9,54 +9,49 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 import codecs.registry as registry
 from bench import metrics
 from bench.bd import Curve, bd_rate
+from bench.check_codecs import check_codecs, photograph
+from bench.finding import Finding
 from bench.metrics.weights import package_model
-from bench.processes import CallFailed, CodecWorkers
 from bench.settings import DEFAULT_CODECS
-from codecs.base import CodecError, CodecUnavailable, Image
-from datasets.base import DatasetError, ImageRef
-from datasets.cache import cache_folder, data_folder, file_digest
-
-CODEC_LIMIT = 300.0
-"""Seconds that a codec may take to encode or to decode the photograph."""
-LEAST_PSNR = 20.0
-"""dB: what any codec reaches in the middle of its ladder, and a wrong picture never does."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The outcome of one check: `ok`, `missing` (an optional part is not here) or `wrong`."""
-
-    name: str
-    status: str
-    detail: str
+from codecs.base import Image
+from datasets.base import DatasetError
+from datasets.cache import cache_folder, data_folder
 
 
 def run_checks(codecs: Sequence[str] = ()) -> int:
     """Print every finding as it is made; exit status 1 when something is wrong, 0 otherwise.
 
-    Names of codecs (or their files) restrict the check to them, and make what is missing wrong.
+    Names of codecs (or their files) restrict the check to them, look at them closely, and make
+    what is missing wrong.  What belongs to a codec is indented below its line.
     """
-    counts: Counter[str] = Counter()
-    for finding in coded_and_decoded(codecs, wanted=codecs) if codecs else _findings():
-        counts[finding.status] += 1
-        print(f"{finding.status:8}{finding.name}: {finding.detail}", flush=True)
+    found: list[Finding] = []
+    findings = check_codecs(codecs, wanted=codecs, closely=True) if codecs else _findings()
+    for finding in findings:
+        found.append(finding)
+        indent = "        " if finding.of else ""
+        print(f"{indent}{finding.status:8}{finding.name}: {finding.detail}", flush=True)
+    counts = _counts(found)
     print(f"\n{counts['ok']} ok, {counts['missing']} missing, {counts['wrong']} wrong")
     if counts["missing"]:
         print("What is missing is optional; its line says how to get it. All else works without.")
     if counts["wrong"] and not codecs:
         print("Do not trust what is wrong. `make clean && make check` installs everything anew.")
     return 1 if counts["wrong"] else 0
+
+
+def _counts(findings: Sequence[Finding]) -> Counter[str]:
+    """How many are ok, missing and wrong; a codec counts once, with the worst of its parts."""
+    spoiled = {f.of for f in findings if f.of and f.status == "wrong"}
+    whole = [f for f in findings if not f.of]
+    return Counter("wrong" if f.name in spoiled else f.status for f in whole)
 
 
 def _findings() -> Iterator[Finding]:
@@ -70,13 +65,6 @@ def _findings() -> Iterator[Finding]:
 
 def _verdict(name: str, holds: bool, detail: str) -> Finding:
     return Finding(name, "ok" if holds else "wrong", detail)
-
-
-def photograph() -> Image:
-    """A natural picture that comes with scikit-image, 256 x 240."""
-    from skimage import data
-
-    return np.ascontiguousarray(data.astronaut()[:240, 100:356])
 
 
 def psnr_known_answers() -> Iterator[Finding]:
@@ -157,78 +145,7 @@ def colour_round_trip() -> Iterator[Finding]:
 def codecs_decode_in_other_processes() -> Iterator[Finding]:
     """All codecs that have a name; those of the default run must be there."""
     names = [entry.name for entry in registry.available()]
-    yield from coded_and_decoded(names, wanted=DEFAULT_CODECS)
-
-
-def coded_and_decoded(names: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
-    """Encode in one process; decode in two that never saw the picture, to the same picture.
-
-    A codec of `wanted` that cannot run here is wrong, any other missing.
-    """
-    from PIL import Image as Pillow
-
-    workers = [CodecWorkers("encode"), CodecWorkers("decode"), CodecWorkers("decode")]
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            path = folder / "photograph.png"
-            image = photograph()
-            Pillow.fromarray(image).save(path)
-            height, width, _ = image.shape
-            ref = ImageRef(path.name, path, file_digest(path), width, height)
-            for name in names:
-                finding = _codec(name, ref, image, folder, workers)
-                if finding.status == "missing" and name in wanted:
-                    finding = replace(finding, status="wrong")
-                yield finding
-    finally:
-        for worker in workers:
-            worker.kill()
-
-
-def _codec(
-    name: str, ref: ImageRef, image: Image, folder: Path, workers: list[CodecWorkers]
-) -> Finding:
-    try:
-        return _coded(name, ref, image, folder, workers)
-    except CodecUnavailable as error:
-        return Finding(name, "missing", str(error))
-    except CallFailed as error:
-        return Finding(name, "missing" if error.status == "unavailable" else "wrong", str(error))
-    except CodecError as error:
-        return Finding(name, "wrong", str(error))
-    except Exception as error:  # somebody's broken codec must not hide the others
-        return Finding(name, "wrong", f"{type(error).__name__}: {error}")
-
-
-def _coded(
-    name: str, ref: ImageRef, image: Image, folder: Path, workers: list[CodecWorkers]
-) -> Finding:
-    encoder, *decoders = workers
-    stream, pixels = folder / "stream", folder / "pixels.npy"
-    codec = registry.create(name)
-    point = codec.points[len(codec.points) // 2]
-    encoder.call((name, point, ref, stream), CODEC_LIMIT)
-    digests = {decoder.call((name, stream, pixels), CODEC_LIMIT)[1] for decoder in decoders}
-    bpp = 8 * stream.stat().st_size / (ref.width * ref.height)
-    if len(digests) > 1:
-        return Finding(name, "wrong", "two processes decode the same file to two pictures")
-    decoded = np.load(pixels, allow_pickle=False)
-    if decoded.shape != image.shape:
-        return Finding(name, "wrong", _wrong_size(image, decoded))
-    psnr = _score("psnr", image, decoded)
-    detail = f"{point.label}: {bpp:.3f} bpp, {psnr:.2f} dB, decoded alike by two other processes"
-    if psnr < LEAST_PSNR:
-        detail += f", but to another picture (below {LEAST_PSNR:.0f} dB)"
-    return _verdict(name, psnr >= LEAST_PSNR, f"{detail}; {codec.version}")
-
-
-def _wrong_size(image: Image, decoded: Image) -> str:
-    (height, width), (rows, columns) = image.shape[:2], decoded.shape[:2]
-    text = f"decoded to {columns} x {rows} pixels instead of {width} x {height}"
-    if columns >= width and rows >= height:
-        text += ": the decoder must crop what the encoder padded"
-    return text
+    yield from check_codecs(names, wanted=DEFAULT_CODECS)
 
 
 def data_sets() -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from bench.plan import Task
 from bench.processes import CallFailed, CodecWorkers, Worker
 from bench.replay import is_reproduced, same_picture
 from bench.store import Measurement, MetricValue, Store, Timing
+from codecs.base import wrong_size
 
 SCORE_LIMIT = 1800.0
 """Seconds after which computing metrics is given up."""
@@ -242,9 +243,8 @@ class _Lane:
         shape, pixel_digest, timing, self.converted = self.decoders.call(
             (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
         )
-        if shape != (m.height, m.width, 3):
-            why = f"decoded to {shape}, not {(m.height, m.width, 3)}"
-            raise CallFailed("failed", why, answered=True)
+        if wrong := wrong_size(shape, m.width, m.height):
+            raise CallFailed("failed", wrong, answered=True)
         return pixel_digest, timing
 
     def _limit(self, task: Task) -> float:

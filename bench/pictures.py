@@ -16,7 +16,7 @@ from bench.executors import SCORE_LIMIT
 from bench.processes import CallFailed, CodecWorkers, Worker
 from bench.replay import is_reproduced, same_picture
 from bench.store import Measurement, MetricValue, Store
-from codecs.base import Image
+from codecs.base import Image, wrong_size
 from datasets.base import ImageRef
 
 Streams = Callable[[Measurement], Path | None]
@@ -67,8 +67,10 @@ class Decoders:
         try:
             name = self.names.get(m.codec, m.codec)
             shape, digest, *_ = lane.worker.call((name, stream, lane.pixels), LIMIT)
+            if wrong := wrong_size(shape, m.width, m.height):
+                return Decoded(m, None, wrong)
             exact = same_picture(m, digest)
-            if shape != (m.height, m.width, 3) or not (exact or _is_near(m, original, lane)):
+            if not (exact or _is_near(m, original, lane)):
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
             return Decoded(m, np.load(lane.pixels, allow_pickle=False), exact=exact)
         except CallFailed as error:

@@ -193,7 +193,7 @@ class Worker:
             connection, self.connection = self.connection, None
         if process is None or process.pid is None:
             return None
-        for pid in (*_session_members(process.pid), process.pid):
+        for pid in (*session_members(process.pid), process.pid):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         process.join()
@@ -213,7 +213,7 @@ def _context(arguments: tuple[Any, ...]) -> Context:
     return context
 
 
-def _session_members(session: int) -> list[int]:
+def session_members(session: int) -> list[int]:
     """Processes of the session that a worker leads (Linux)."""
     members = []
     for entry in Path("/proc").glob("[0-9]*/stat"):

@@ -65,10 +65,11 @@ def serve(
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send("ready")
         while True:
-            connection.send(_reply(handle, connection.recv(), role))
+            connection.send(reply(handle, connection.recv(), role))
 
 
-def _reply(handle: Callable[..., Any], request: tuple[Any, ...], role: str) -> tuple[str, Any]:
+def reply(handle: Callable[..., Any], request: tuple[Any, ...], role: str) -> tuple[str, Any]:
+    """What `handle` makes of a request, or why it could not: see `serve`."""
     try:
         return "ok", handle(*request)
     except CodecUnavailable as error:

@@ -116,3 +116,14 @@ def check_image(image: Image) -> None:
         raise ValueError(
             f"expected uint8[H, W, 3] with H, W >= 1, got {image.dtype}{list(image.shape)}"
         )
+
+
+def wrong_size(shape: tuple[int, ...], width: int, height: int) -> str:
+    """What is wrong where a picture of `width` x `height` pixels was decoded to `shape`, which is
+    (H, W, 3), and how it is mended; empty where nothing is."""
+    if tuple(shape) == (height, width, 3):
+        return ""
+    found = f"decoded to {shape[1]} x {shape[0]} pixels instead of {width} x {height}"
+    if shape[0] >= height and shape[1] >= width:
+        return f"{found}: the decoder must crop what the encoder padded"
+    return f"{found}: the stream must tell the decoder the size of the picture"

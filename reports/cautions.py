@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from bench.bd import Status
 from bench.comparison import Comparison
+from bench.plausible import unlikely_rates
 from bench.replay import TOLERANCE
 from reports.charts import Chart
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
-from reports.wording import clean, metric_text
+from reports.wording import clean, metric_text, unlikely_rate
 
 FEW_IMAGES = 12
 """Below this a bootstrap over images says little about other images."""
@@ -51,6 +52,11 @@ def _found(
         yield Caution(
             "This is a quick run: few images and a faster VVC preset.",
             "Run without --quick for figures to quote.",
+        )
+    for unlikely in unlikely_rates(results):
+        yield Caution(
+            unlikely_rate(unlikely),
+            "Check it alone, with the stream and nothing else: python -m bench check CODEC.",
         )
     if count < FEW_IMAGES:
         yield Caution(

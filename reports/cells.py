@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison, EqualRate
+from bench.plausible import unlikely_rates
 from reports import wording
 from reports.marks import symbols
 from reports.wording import MetricText, clean, digits_of, metric_text
@@ -66,14 +67,16 @@ def cell_lines(cell: Cell | None) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """The remarks that no cell holds whole, each once, with the metrics they are about."""
+    """The remarks that no cell holds whole, each once, with the metrics they are about; then rates
+    that cannot be true."""
     long: dict[str, dict[str, None]] = {}
     for row in comparison.rows:
         for name, cell in row.cells.items():
             text = wording.remark(cell.verdict)
             if len(text) > BRIEF or cell.verdict.status is Status.UNAVAILABLE:
                 long.setdefault(text, {})[metric_text(name).label] = None
-    return [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
+    remarks = [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
+    return remarks + [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
 
 
 def rate_lines(comparison: Comparison, *, undefined_only: bool = True) -> list[RateLine]:

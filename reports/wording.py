@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bench import metrics
 from bench.bd import Status, Verdict
 from bench.comparison import Comparison
+from bench.plausible import FEWEST_BPP, GOOD_PSNR, Unlikely
 from bench.quality import unit
 from bench.terminal import clean
 
@@ -182,3 +183,12 @@ def _amount(verdict: Verdict) -> str:
     span = f" [{', '.join(_bound(end).lstrip('+') for end in ends)}]" if ends else ""
     amount = percent(abs(value)).lstrip("+")
     return f"{amount} %{span} {'more' if value > 0 else 'fewer'}"
+
+
+def unlikely_rate(found: Unlikely) -> str:
+    """A sentence on a rate that cannot be true."""
+    return (
+        f"{clean(found.label)} at {clean(found.point)} reaches {found.psnr:.1f} dB with "
+        f"{found.bpp:.4f} bpp on average: below {FEWEST_BPP:g} bpp no codec is known to reach "
+        f"{GOOD_PSNR:.0f} dB on photographs, so something but the stream may hold the picture."
+    )

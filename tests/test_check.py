@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import check
-from bench.check import Finding
+from bench import check, sandbox
+from bench import check_codecs as check_codecs_module
+from bench.check_codecs import check_codecs
+from bench.finding import Finding
 from codecs import registry
 from codecs.base import CodecUnavailable
 from codecs.registry import Entry
@@ -49,7 +52,7 @@ BROKEN = (
     ("hang", "time.sleep(60)", "", "wrong", "encode took longer than 4 s"),
     ("gone", "raise CodecUnavailable('get the tool')", "", "missing", "get the tool"),
     ("ill", "", "raise KeyError('dec')", "wrong", "decode raised KeyError"),
-    ("moody", "", "image[0, 0, 0] = os.getpid() % 251", "wrong", "to two pictures"),
+    ("moody", "", "image[0, 0] = list(os.urandom(3))", "wrong", "to two pictures"),
     ("other", "", "image = 255 - image", "wrong", "but to another picture"),
     ("shape", "", "image = image[1:]", "wrong", "to 256 x 239 pixels instead of 256 x 240"),
     ("padded", "", "image = np.pad(image, ((0, 16), (0, 0), (0, 0)))", "wrong", "must crop"),
@@ -70,7 +73,7 @@ def test_one_broken_codec_does_not_hide_the_others(tmp_path, monkeypatch):
             text = CODEC.replace("ENCODE", encode or "pass").replace("DECODE", decode or "pass")
         (tmp_path / f"{name}.py").write_text(text)
     only(monkeypatch, *(str(tmp_path / f"{name}.py") for name, *_ in BROKEN))
-    monkeypatch.setattr(check, "CODEC_LIMIT", 4.0)
+    monkeypatch.setattr(check_codecs_module, "CODEC_LIMIT", 4.0)
     findings = list(check.codecs_decode_in_other_processes())
     assert [f.status for f in findings] == [status for _, _, _, status, _ in BROKEN]
     for finding, (*_, detail) in zip(findings, BROKEN, strict=True):
@@ -84,7 +87,7 @@ def test_nothing_is_left_running_when_the_check_itself_fails(monkeypatch):
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check, "_score", fail)
+    monkeypatch.setattr(check_codecs_module, "score", fail)
     with pytest.raises(KeyboardInterrupt):
         list(check.codecs_decode_in_other_processes())
     assert not multiprocessing.active_children()
@@ -181,7 +184,8 @@ def test_named_codecs_alone_are_checked(capsys, monkeypatch):
     toy = str(Path(__file__).parent / "toys" / "coarse.py")
     assert check.run_checks([toy, "jpeg"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in printed[:2]] == [f"ok      {toy}", "ok      jpeg"]
+    whole = [line.split(":")[0] for line in printed if not line.startswith(" ")]
+    assert whole[:2] == [f"ok      {toy}", "ok      jpeg"]
     assert printed[-1] == "2 ok, 0 missing, 0 wrong"
     monkeypatch.setenv("TOY_ENCODE", "not here")
     assert check.run_checks([toy, "jepg"]) == 1
@@ -202,3 +206,196 @@ def test_a_check_that_breaks_off_keeps_what_it_found(monkeypatch, capsys):
     assert first.startswith("ok      first")
     assert second == "wrong   breaks off: cannot be checked: ImportError: no module"
     assert third.startswith("ok      PSNR")
+
+
+CHEAT = """
+import os, tempfile
+import numpy as np
+from codecs.base import Codec, Point
+
+PLACE = PLACE_HERE
+
+class Cheat(Codec):
+    name, label, version, warm_up = "cheat", "Cheat", "1", False
+    points = (Point("level", 1),)
+
+    def encode(self, image, point):
+        np.save(PLACE, image)
+        return b"0123456789"
+
+    def decode(self, data):
+        return np.load(PLACE)
+
+def codec(variant=None):
+    return Cheat()
+"""
+CHEATING_TOOL = """
+import os, shutil, sys, tempfile
+from pathlib import Path
+role, source, target = sys.argv[1:4]
+place = PLACE_HERE
+if role == "encode":
+    shutil.copy(source, place)
+    Path(target).write_bytes(b"0123456789")
+else:
+    shutil.copy(place, target)
+"""
+PLACES = {
+    "temporary folder": ("os.path.join(tempfile.gettempdir(), 'leak.npy')", "TMPDIR/leak.npy"),
+    "home": ("os.path.expanduser('~/leak.npy')", "HOME/leak.npy"),
+    "working directory": ("os.path.abspath('leak.npy')", "the working directory/leak.npy"),
+    "fixed path": ("'/tmp/bench-leak-test.npy'", "/tmp/bench-leak-test.npy"),
+    "shared memory": ("'/dev/shm/bench-leak-test.npy'", "/dev/shm/bench-leak-test.npy"),
+    "beside the codec": ("os.path.join(HERE, 'leak.npy')", "Read-only file system"),
+}
+
+
+def needs_namespaces(place: str):
+    """Parameters for a place; those by absolute path only where namespaces rule them out."""
+    fixed = place in ("fixed path", "shared memory", "beside the codec")
+    marks = pytest.mark.skipif(
+        fixed and sandbox.best_kind() == "folders", reason="no namespaces on this system"
+    )
+    return pytest.param(*PLACES[place], marks=marks, id=place)
+
+
+@pytest.mark.parametrize(("place", "said"), [needs_namespaces(place) for place in PLACES])
+@pytest.mark.parametrize("kind", ["py", "toml"])
+def test_a_decoder_that_finds_the_picture_outside_the_stream_is_wrong(tmp_path, kind, place, said):
+    place = place.replace("HERE", repr(str(tmp_path)))
+    if kind == "py":
+        path = tmp_path / "cheat.py"
+        path.write_text(CHEAT.replace("PLACE_HERE", place))
+    else:
+        (tmp_path / "tool.py").write_text(CHEATING_TOOL.replace("PLACE_HERE", place))
+        path = tmp_path / "cheat.toml"
+        path.write_text(
+            f'name = "cheat"\nversion = "1"\nparameter = "level"\npoints = [1]\n'
+            f'encode = "{sys.executable} {{here}}/tool.py encode {{input}} {{output}} {{value}}"\n'
+            f'decode = "{sys.executable} {{here}}/tool.py decode {{input}} {{output}}"\n'
+        )
+    (finding,) = check_codecs([str(path)], wanted=[str(path)])
+    assert finding.status == "wrong"
+    if kind == "toml" and said.startswith("the working"):
+        # A command's folder is new for each command, sandbox or not.
+        assert "the stream and nothing else" in finding.detail
+        return
+    assert said in finding.detail
+    if "Read-only" not in said:
+        assert "it was given the stream and nothing else: what the encoder had left in" in (
+            finding.detail
+        )
+
+
+def test_a_rate_that_cannot_be_true_is_wrong(tmp_path):
+    """A decoder that has learned the photograph by heart needs no file of the encoder's."""
+    path = tmp_path / "heart.py"
+    path.write_text(
+        CHEAT.replace("PLACE_HERE", "''")
+        .replace("np.save(PLACE, image)", "pass")
+        .replace(
+            "return np.load(PLACE)",
+            "from skimage import data; return data.astronaut()[:240, 100:356].copy()",
+        )
+    )
+    (finding,) = check_codecs([str(path)], wanted=[str(path)])
+    assert finding.status == "wrong"
+    assert "0.001 bpp" in finding.detail
+    assert "cannot be true of a photograph: something but the stream (10 bytes)" in finding.detail
+
+
+def closer(
+    tmp_path, encode: str = "pass", decode: str = "pass", change: tuple[str, str] = ("", "")
+):
+    """The findings about a toy codec, by name; several of the ladder are joined."""
+    text = CODEC.replace("ENCODE", encode).replace("DECODE", decode)
+    text = text.replace('(Point("level", 1),)', "tuple(Point('level', v) for v in (1, 2, 3))")
+    text = text.replace(*change) if change[0] else text
+    path = tmp_path / "toy.py"
+    path.write_text(text)
+    found: dict[str, Finding] = {}
+    for finding in check_codecs([str(path)], wanted=[str(path)], closely=True):
+        assert finding.of in ("", str(path))
+        found[finding.name] = finding
+    return found
+
+
+COARSE = "image = image >> (5 - int(point.value)) << (5 - int(point.value))"
+
+
+def test_a_sound_codec_passes_the_closer_look(tmp_path):
+    found = closer(tmp_path, encode=COARSE)
+    assert {finding.status for finding in found.values()} == {"ok"}
+    assert {"ladder", "61 x 37", "1 x 1", "flat, 64 x 48", "wide, 1100 x 40"} < found.keys()
+    assert found["ladder"].detail.startswith("3 points, ")
+    assert "half a stream: an error" in found["damaged streams"].detail
+
+
+def test_a_decoder_that_forgets_to_crop_is_told_so(tmp_path):
+    pad = (
+        "image = np.pad(image, ((0, -len(image) % 16), (0, -image.shape[1] % 16), (0, 0)), 'edge')"
+    )
+    found = closer(tmp_path, encode=f"{COARSE}; {pad}")
+    assert found["61 x 37"].status == "wrong"
+    assert found["61 x 37"].detail == (
+        "decoded to 64 x 48 pixels instead of 61 x 37: "
+        "the decoder must crop what the encoder padded"
+    )
+    assert found["1 x 1"].status == "wrong"
+    assert found["ladder"].status == "ok"
+
+
+def test_points_that_change_nothing_are_wrong(tmp_path):
+    found = closer(tmp_path)
+    assert found["ladder"].status == "wrong"
+    assert found["ladder"].detail == "level 2 and level 3 give the same stream: is the value used?"
+
+
+def test_a_ladder_turned_round_is_wrong(tmp_path):
+    found = closer(tmp_path, encode=COARSE.replace("5 - int", "1 + int"))
+    assert found["ladder"].status == "wrong"
+    assert "the rate falls from" in found["ladder"].detail
+
+
+def test_more_bits_for_less_quality_are_wrong(tmp_path):
+    noise = "np.random.default_rng(0).integers(0, 1 << 2 * int(point.value), image.shape)"
+    found = closer(tmp_path, encode=f"image = np.clip(image + {noise}, 0, 255).astype(np.uint8)")
+    assert found["ladder"].status == "wrong"
+    assert "more bits and less quality between level 2 and level 3" in found["ladder"].detail
+
+
+def test_streams_that_differ_each_time_are_noted(tmp_path):
+    chance = "image = image.copy(); image[0, 0] = list(os.urandom(3))"
+    assert closer(tmp_path, encode=f"{COARSE}; {chance}")["encoded twice"].status == "note"
+
+
+def test_a_decoder_that_hangs_on_a_damaged_stream_is_wrong(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_codecs_module, "DAMAGED_LIMIT", 0.5)
+    hang = (
+        "image = np.frombuffer(zlib",
+        "time.sleep(60 * (len(data) < 9))\n        image = np.frombuffer(zlib",
+    )
+    found = closer(tmp_path, encode=COARSE, change=hang)
+    assert found["damaged streams"].status == "wrong"
+    assert "an empty stream keeps the decoder busy for more than" in found["damaged streams"].detail
+
+
+def test_a_slow_codec_is_not_looked_at_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_codecs_module, "CLOSE_LIMIT", 0.0)
+    found = closer(tmp_path, encode=COARSE)
+    assert found["ladder"].status == "note"
+    assert "3 of 3 points not checked" in found["ladder"].detail
+
+
+def test_parts_are_indented_and_a_codec_counts_once(tmp_path, capsys):
+    path = tmp_path / "toy.py"
+    path.write_text(
+        CODEC.replace("ENCODE", "pass")
+        .replace("DECODE", "pass")
+        .replace('(Point("level", 1),)', "(Point('level', 1), Point('level', 2))")
+    )
+    assert check.run_checks([str(path)]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"ok      {path}: level 2: ")
+    assert all(line.startswith(8 * " ") for line in printed[1:-2])
+    assert printed[-1] == "0 ok, 0 missing, 1 wrong"

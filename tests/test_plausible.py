@@ -1,0 +1,42 @@
+"""Rates that cannot be true carry a caution, in pages and in tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.plausible import unlikely_rates
+from bench.store import Measurement
+from reports.cells import notes
+from tests.reports_cases import comparison, ladder, made_up, written
+
+SENTENCE = "CHEAT at qp 50 reaches 36.0 dB with 0.0020 bpp on average"
+
+
+def flat_curve(codec: str, psnr: float, size: int) -> list[Measurement]:
+    """`size` bytes (of 8000 pixels) and more; 2 bytes are 0.002 bpp."""
+    return [
+        made_up(codec, image, order, metrics={"psnr": psnr + order}, bytes=size + order)
+        for image in ("a.png", "b.png", "c.png")
+        for order in range(4)
+    ]
+
+
+def test_a_decoder_with_next_to_no_bits_gets_a_caution(tmp_path):
+    results = comparison([*flat_curve("cheat", 36, 2), *ladder("vvenc")])
+    _, page = written(tmp_path, results)
+    assert SENTENCE in page.text
+    assert "python -m bench check CODEC" in page.text
+    assert any(SENTENCE in note for note in notes(results))
+
+
+def test_codecs_with_true_rates_get_none(tmp_path):
+    results = comparison([*ladder("jpeg", 2.0), *ladder("vvenc")])
+    assert unlikely_rates(results.results) == []
+    assert not any("on average" in note for note in notes(results))
+
+
+@pytest.mark.parametrize(("size", "cautioned"), [(20, False), (900, True)])
+def test_flat_pictures_may_take_next_to_no_bits(size, cautioned):
+    """20 bytes for 8000 pixels are 0.02 bpp: another codec finds the pictures easy, too."""
+    results = comparison([*flat_curve("cheat", 36, 2), *flat_curve("vvenc", 40, size)])
+    assert bool(unlikely_rates(results.results)) is cautioned
