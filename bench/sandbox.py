@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -75,9 +76,15 @@ class Sandbox:
     def end(self) -> None:
         """Kill all that runs in here, programs left in the background included."""
         for process in self.processes:
-            for pid in (*session_members(process.pid), process.pid):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            patience = time.monotonic() + 1  # a process that is killed takes a moment to be gone
+            while members := session_members(process.pid):
+                for pid in members:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                process.poll()
+                if time.monotonic() > patience:
+                    break
+                time.sleep(0.005)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with suppress(OSError):

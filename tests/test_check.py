@@ -11,11 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from bench import check, sandbox
 from bench import check_codecs as check_codecs_module
 from bench.check_codecs import check_codecs
 from bench.finding import Finding
+from bench.progress import Progress
+from bench.run import execute
+from bench.settings import Settings
+from bench.store import Store
 from codecs import registry
 from codecs.base import CodecUnavailable
 from codecs.registry import Entry
@@ -399,3 +404,24 @@ def test_parts_are_indented_and_a_codec_counts_once(tmp_path, capsys):
     assert printed[0].startswith(f"ok      {path}: level 2: ")
     assert all(line.startswith(8 * " ") for line in printed[1:-2])
     assert printed[-1] == "0 ok, 0 missing, 1 wrong"
+
+
+def test_a_run_says_the_same_of_a_picture_of_another_size(tmp_path, photo):
+    path = tmp_path / "toy.py"
+    pad = "image = np.pad(image, ((0, 16), (0, 0), (0, 0)))"
+    path.write_text(CODEC.replace("ENCODE", "pass").replace("DECODE", pad))
+    (tmp_path / "images").mkdir()
+    PillowImage.fromarray(photo[:37, :61]).save(tmp_path / "images" / "odd.png")
+    settings = Settings(
+        codecs=(str(path),),
+        dataset=str(tmp_path / "images"),
+        directory=tmp_path / "run",
+        metrics=("psnr",),
+        jobs=1,
+    )
+    execute(settings, Progress(quiet=True))
+    (measurement,) = Store(tmp_path / "run")
+    assert measurement.reason == (
+        "decoded to 61 x 53 pixels instead of 61 x 37: "
+        "the decoder must crop what the encoder padded"
+    )
