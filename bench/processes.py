@@ -214,12 +214,13 @@ def _context(arguments: tuple[Any, ...]) -> Context:
 
 
 def session_members(session: int) -> list[int]:
-    """Processes of the session that a worker leads (Linux)."""
+    """Processes of the session that a worker leads (Linux), without those that have ended."""
     members = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, IndexError, ValueError):
             # pid (name) state ppid pgrp session ...: the name may hold spaces and brackets.
-            if int(entry.read_text().rsplit(")", 1)[1].split()[3]) == session:
+            state, _, _, leader = entry.read_text().rsplit(")", 1)[1].split()[:4]
+            if int(leader) == session and state != "Z":
                 members.append(int(entry.parent.name))
     return members
 

@@ -84,7 +84,7 @@ class Sandbox:
                 process.poll()
                 if time.monotonic() > patience:
                     break
-                time.sleep(0.005)
+                time.sleep(0.01)
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     with suppress(OSError):
