@@ -425,3 +425,9 @@ def test_a_run_says_the_same_of_a_picture_of_another_size(tmp_path, photo):
         "decoded to 61 x 53 pixels instead of 61 x 37: "
         "the decoder must crop what the encoder padded"
     )
+
+
+def test_a_sound_codec_whose_rate_is_a_ratio_passes_the_closer_look():
+    """JPEG 2000 at a ratio of 480 has little but headers in the stream of a small picture."""
+    found = list(check_codecs(["jpeg2000"], wanted=["jpeg2000"], closely=True))
+    assert {finding.status for finding in found} == {"ok"}
