@@ -124,7 +124,7 @@ def test_what_is_said_of_rebuilt_codecs(tools):
     assert before.version == after.version
     assert before.settings != after.settings
     program.write_text(f"#!{sys.executable}\nprint('mycodec 2.5')\n")
-    command = re.search(r"^`(version = \[.*\])`", TEXT, re.MULTILINE)
+    command = re.search(r"`(version = \[.*\])`", TEXT)
     assert command is not None
     path.write_text(text.replace('version = "1.0"', command[1]))
     assert create(str(path)).version == "mycodec 2.5"
