@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench import common, metrics
 from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_quality, without
+from bench.own_points import OwnPoint, compare_at_own_points
 from bench.quality import on_scale, pooled
 from bench.results import CodecResult, Results
 from bench.statistics import bootstrap_bd, bootstrap_quality
@@ -43,6 +44,8 @@ class Cell:
     pooled: Verdict
     """The same from pooled figures: PSNR of the mean MSE, dB of the mean MS-SSIM, and so on."""
     equal_rate: tuple[EqualRate, ...]
+    own_points: tuple[OwnPoint, ...] = ()
+    """Where BD-rate is undefined: the comparison at the operating points themselves."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
         )
     from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD)
     verdict, from_pooled = (without(one, part.left_out) for one in (verdict, from_pooled))
-    return Cell(verdict, from_pooled, tuple(equal_rate))
+    own = () if verdict.value is not None else compare_at_own_points(grids[0], grids[1], rising)
+    return Cell(verdict, from_pooled, tuple(equal_rate), own)
 
 
 def _unavailable(codec: CodecResult, metric: str) -> str:

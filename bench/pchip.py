@@ -62,11 +62,13 @@ def integral(x: Array, y: Array, low: Array, high: Array) -> Array:
 
 
 def values(x: Array, y: Array, at: Array) -> Array:
-    """Each curve at the places `at`: [curves, P] x 2, [K] -> [curves, K]; NaN outside."""
+    """Each curve at the places `at`: [curves, P] x 2, [K] (or [curves, K]: places of its own) ->
+    [curves, K]; NaN outside."""
     d = slopes(x, y)
+    at = np.broadcast_to(at, (len(x), at.shape[-1]))
     rows = np.arange(len(x))[:, None]
     # The segment that holds each place; the last point belongs to the last segment.
-    k = np.clip((x[:, None, :] <= at[:, None]).sum(axis=2) - 1, 0, x.shape[1] - 2)
+    k = np.clip((x[:, None, :] <= at[:, :, None]).sum(axis=2) - 1, 0, x.shape[1] - 2)
     h = x[rows, k + 1] - x[rows, k]
     s = (at - x[rows, k]) / h
     rising = s * s * (3 - 2 * s)

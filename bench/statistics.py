@@ -59,7 +59,7 @@ def bootstrap_bd(
     weights = resamples(pair[0].shape[1], n, seed)
     anchor = mean_curves(pair[0], pair[1], weights, higher_is_better)
     test = mean_curves(pair[2], pair[3], weights, higher_is_better)
-    return _interval(100 * (10 ** bundle.relative_rate(anchor, test) - 1))
+    return interval(100 * (10 ** bundle.relative_rate(anchor, test) - 1))
 
 
 def bootstrap_quality(
@@ -88,7 +88,7 @@ def bootstrap_quality(
         for rate, quality in (pair[:2], pair[2:])
     )
     difference = sign * (test - anchor)
-    return [_interval(difference[:, index]) for index in range(len(at))]
+    return [interval(difference[:, index]) for index in range(len(at))]
 
 
 def _pair(*tables: ArrayLike) -> tuple[Array, Array, Array, Array]:
@@ -127,7 +127,7 @@ def mean_curves(rates: Array, quality: Array, weights: Array, higher_is_better: 
     return Bundle.of(weights @ rates.T, weights @ quality.T, higher_is_better=higher_is_better)
 
 
-def _interval(deltas: Array) -> Interval:
+def interval(deltas: Array) -> Interval:
     """The middle 95 % of the resamples' deltas; NaN stands for an undefined one."""
     n, undefined = len(deltas), int(np.isnan(deltas).sum())
     if undefined > TOLERATED * n:

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison, EqualRate
+from bench.own_points import OwnPoint
 from bench.plausible import unlikely_rates
 from reports import wording
 from reports.marks import symbols
@@ -28,7 +29,8 @@ class RateLine:
     difference: str
     """Codec minus anchor with its 95 % interval."""
     rate_needed: str
-    """Bits per pixel that the codec needs for the anchor's quality."""
+    """For the same quality: bits per pixel that the codec needs for the anchor's, or how many more
+    bits than the anchor it takes, with its 95 % interval."""
 
     def values(self) -> list[str]:
         """In the order of `RATE_HEADINGS`."""
@@ -79,43 +81,66 @@ def notes(comparison: Comparison) -> list[str]:
     return remarks + [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
 
 
-def rate_lines(comparison: Comparison, *, undefined_only: bool = True) -> list[RateLine]:
-    """Rate at equal quality and quality at equal rate, where BD-rate is undefined (or all)."""
-    lines = []
-    for row in comparison.rows:
-        for name, cell in row.cells.items():
-            if undefined_only and wording.is_defined(cell.verdict):
-                continue
-            for point in cell.equal_rate:
-                lines.append(rate_line(clean(row.codec), metric_text(name), point))
-    return [line for line in lines if line is not None]
+def rate_lines(comparison: Comparison) -> list[RateLine]:
+    """Rate at equal quality and quality at equal rate, where BD-rate is undefined."""
+    return [
+        own_point_line(clean(row.codec), metric_text(name), point)
+        for row in comparison.rows
+        for name, cell in row.cells.items()
+        for point in cell.own_points
+    ]
 
 
 def rate_line(codec: str, metric: MetricText, point: EqualRate) -> RateLine | None:
-    """None where neither curve reaches the rate."""
-    if math.isnan(point.anchor_quality) and math.isnan(point.quality):
-        return None
-    digits = digits_of(metric.name)
-
-    def shown(value: float) -> str:
-        return "out of range" if math.isnan(value) else wording.number(value, digits)
-
-    difference = point.quality - point.anchor_quality
-    text = "out of range"
-    if math.isfinite(difference):
-        text = f"{difference:+.{digits}f}"
-        if math.isfinite(point.low) and math.isfinite(point.high):
-            text += f" [{point.low:+.{digits}f}, {point.high:+.{digits}f}]"
+    """None where anchor and codec cannot be compared at the rate."""
     needed = point.rate_at_anchor_quality
+    if math.isnan(point.quality - point.anchor_quality) and math.isnan(needed):
+        return None
     return RateLine(
         codec=codec,
         metric=metric.heading,
         rate=f"{point.rate:g}",
-        anchor=shown(point.anchor_quality),
-        codec_value=shown(point.quality),
-        difference=text,
-        rate_needed=f"{needed:.3f}" if math.isfinite(needed) else "out of range",
+        anchor=_quality(metric, point.anchor_quality),
+        codec_value=_quality(metric, point.quality),
+        difference=_difference(metric, point),
+        rate_needed=f"{needed:.3f} bpp" if math.isfinite(needed) else OUT,
     )
+
+
+def own_point_line(codec: str, metric: MetricText, point: OwnPoint) -> RateLine:
+    change = OUT
+    if math.isfinite(point.rate_change):
+        change = f"{wording.percent(point.rate_change)} %"
+        if math.isfinite(point.rate_low) and math.isfinite(point.rate_high):
+            limits = (wording.percent(limit) for limit in (point.rate_low, point.rate_high))
+            change += f" [{', '.join(limits)}]"
+    return RateLine(
+        codec=codec,
+        metric=metric.heading,
+        rate=f"{point.rate:.3g}",
+        anchor=_quality(metric, point.anchor_quality),
+        codec_value=_quality(metric, point.quality),
+        difference=_difference(metric, point),
+        rate_needed=change,
+    )
+
+
+OUT = "out of range"
+
+
+def _quality(metric: MetricText, value: float) -> str:
+    return OUT if math.isnan(value) else wording.number(value, digits_of(metric.name))
+
+
+def _difference(metric: MetricText, point: EqualRate | OwnPoint) -> str:
+    digits = digits_of(metric.name)
+    difference = point.quality - point.anchor_quality
+    if not math.isfinite(difference):
+        return OUT
+    text = f"{difference:+.{digits}f}"
+    if math.isfinite(point.low) and math.isfinite(point.high):
+        text += f" [{point.low:+.{digits}f}, {point.high:+.{digits}f}]"
+    return text
 
 
 RATE_HEADINGS = (
@@ -125,5 +150,5 @@ RATE_HEADINGS = (
     "anchor",
     "codec's value",
     "difference [95 %]",
-    "bpp for the anchor's quality",
+    "at equal quality",
 )

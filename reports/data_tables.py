@@ -68,6 +68,7 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
                         "bd_rate_percent": asdict(cell.verdict),
                         "bd_rate_percent_pooled": asdict(cell.pooled),
                         "equal_rate": [asdict(point) for point in cell.equal_rate],
+                        "own_points": [asdict(point) for point in cell.own_points],
                     }
                     for name, cell in row.cells.items()
                 },
@@ -106,7 +107,8 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
     """One figure a line.  `quantity` is one of
 
     `bd_rate_percent` (mean curves), `bd_rate_percent_pooled`, `quality_difference` (codec minus
-    anchor at `at_bpp`) and `bpp_for_anchor_quality` (of the anchor's quality at `at_bpp`).
+    anchor at `at_bpp`), `bpp_for_anchor_quality` (of the anchor's quality at `at_bpp`) and, at
+    operating points where BD-rate is undefined, `rate_change_percent` (at equal quality).
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
@@ -146,6 +148,14 @@ def _csv_lines(metric: str, cell: Cell) -> list[dict[str, str]]:
         )
         needed = _csv_number(point.rate_at_anchor_quality, 5)
         lines.append(at | {"quantity": "bpp_for_anchor_quality", "value": needed})
+    for own in cell.own_points:
+        at = {"at_bpp": f"{own.rate:.5f}"}
+        for quantity, digits, figures in (
+            ("quality_difference", 4, (own.quality - own.anchor_quality, own.low, own.high)),
+            ("rate_change_percent", 3, (own.rate_change, own.rate_low, own.rate_high)),
+        ):
+            shown = [_csv_number(figure, digits) for figure in figures]
+            lines.append(at | {"quantity": quantity, **dict(zip(FIGURES, shown, strict=True))})
     return lines
 
 

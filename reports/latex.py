@@ -45,7 +45,7 @@ LATEX_SPECIAL = {
     "[": "{[}",  # after \\ a bare bracket is an optional argument
     "]": "{]}",
 }
-RATE_HEADINGS = ("Codec", "Metric", "bpp", "Anchor", "Codec's", "Difference [95 %]", "bpp needed")
+RATE_HEADINGS = ("Codec", "Metric", "bpp", "Anchor", "Codec's", "Difference [95 %]", "Rate [95 %]")
 PACKAGES = r"% \usepackage{booktabs,graphicx,textcomp}, \usepackage[T1]{fontenc}"
 
 
@@ -99,8 +99,8 @@ def _verdicts(comparison: Comparison) -> list[str]:
 def _rates(comparison: Comparison, lines: Sequence[RateLine]) -> list[str]:
     anchor = latex_escape(wording.anchor_label(comparison))
     caption = (
-        "Where BD-rate is undefined: quality at equal rate, and the rate (bpp) that the codec "
-        f"needs for the anchor's quality; the anchor is {anchor}"
+        "Where BD-rate is undefined, at operating points: quality at equal rate, and the change in "
+        f"rate at equal quality; the anchor is {anchor}"
     )
     body = [line.values() for line in lines]
     columns = zip(RATE_HEADINGS, *body, strict=True)

@@ -14,7 +14,7 @@ from bench.comparison import Cell, Comparison
 from bench.results import CodecResult
 from bench.store import Measurement, Timing
 from reports import svg, wording
-from reports.cells import RateLine, metric_texts, rate_line
+from reports.cells import RateLine, metric_texts, own_point_line, rate_line
 from reports.wording import MetricText, clean, metric_text, number
 
 POOLING_MATTERS = 0.5
@@ -115,12 +115,19 @@ def rate_tables(comparison: Comparison) -> list[RateTable]:
     tables = []
     for text in metric_texts(comparison):
         cells = [(row, row.cells[text.name]) for row in comparison.rows if text.name in row.cells]
-        lines = [rate_line(row.label, text, p) for row, cell in cells for p in cell.equal_rate]
-        kept = tuple(line for line in lines if line is not None)
+        kept = tuple(line for row, cell in cells for line in _rate_lines(row.label, text, cell))
         if kept:
             undefined = any(not wording.is_defined(cell.verdict) for _, cell in cells)
             tables.append(RateTable(text, kept, undefined))
     return tables
+
+
+def _rate_lines(label: str, metric: MetricText, cell: Cell) -> list[RateLine]:
+    """At operating points where BD-rate is undefined, else at given rates."""
+    if cell.own_points:
+        return [own_point_line(label, metric, point) for point in cell.own_points]
+    lines = [rate_line(label, metric, point) for point in cell.equal_rate]
+    return [line for line in lines if line is not None]
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def test_undefined_bd_rate_gives_way_to_rates(tmp_path):
     assert "no overlap" in cell
     opened = [a for t, a in page.tags if t == "details" and "open" in a]
     assert len(opened) == 2  # the table of LPIPS at given rates, and the anchor's settings
-    point = compared.rows[0].cells["lpips-alex"].equal_rate[2]
+    point = compared.rows[0].cells["lpips-alex"].own_points[2]
     assert f"{point.anchor_quality:.4f}" in page.text
     assert f"{point.quality:.4f}" in page.text
 

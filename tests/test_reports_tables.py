@@ -248,7 +248,7 @@ def test_text_is_aligned_and_silent():
 
 def test_rates_stand_in_for_an_undefined_bd_rate():
     compared = apart()
-    point = compared.rows[0].cells["lpips-alex"].equal_rate[2]
+    point = compared.rows[0].cells["lpips-alex"].own_points[2]
     for text in (tables.as_text([compared]), tables.as_markdown([compared])):
         assert "Where BD-rate is undefined" in text
         assert f"{point.anchor_quality:.4f}" in text
