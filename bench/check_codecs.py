@@ -18,6 +18,7 @@ import numpy as np
 import codecs.registry as registry
 from bench import metrics, plausible
 from bench.coders import Coder, Description, ProcessCoder, SandboxCoder
+from bench.common import listed
 from bench.finding import Finding
 from bench.processes import CallFailed
 from bench.sandbox import KINDS, best_kind
@@ -157,8 +158,7 @@ def _without(left: list[str]) -> str:
     """What a decoder had to do without, as the end of a sentence."""
     text = "; it was given the stream and nothing else"
     if left:
-        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        text += f": what the encoder had left in {', '.join(left[:3])}{more} was removed before"
+        text += f": what the encoder had left in {listed(left)} was removed before"
     return text
 
 

@@ -104,14 +104,14 @@ class SandboxCoder:
         self.process: subprocess.Popen[bytes] | None = None
 
     def describe(self, name: str, limit: float) -> Description:
-        raw = self._call(limit, "describe", _absolute(name))
+        raw = self._call(limit, "describe", registry.absolute(name))
         points = tuple(Point(parameter, value) for parameter, value in raw["points"])
         return Description(raw["version"], points, tuple(raw["tuned_for"]))
 
     def encode(self, name: str, image: Image, point: Point, limit: float) -> bytes:
         ref, stream = _picture(self.sandbox.exchange, image), self.sandbox.exchange / "stream"
         picture = [str(ref.path), ref.digest, ref.width, ref.height]
-        arguments = (_absolute(name), point.parameter, point.value, picture, str(stream))
+        arguments = (registry.absolute(name), point.parameter, point.value, picture, str(stream))
         self._call(limit, "encode", *arguments)
         return _regular(stream)
 
@@ -119,7 +119,7 @@ class SandboxCoder:
         stream, pixels = self.sandbox.exchange / "stream", self.sandbox.exchange / "pixels.npy"
         stream.write_bytes(data)
         pixels.unlink(missing_ok=True)
-        self._call(limit, "decode", _absolute(name), str(stream), str(pixels))
+        self._call(limit, "decode", registry.absolute(name), str(stream), str(pixels))
         return _pixels(pixels)
 
     def left(self) -> list[str]:
@@ -209,15 +209,6 @@ def needed_files(codec: str) -> list[Path]:
     return found
 
 
-def _absolute(name: str) -> str:
-    """The codec's name for a process that runs elsewhere."""
-    path = registry.file_of(name)
-    if path is None:
-        return name
-    _, suffix, variant = name.rpartition(f"{path.suffix}:")
-    return f"{path}:{variant}" if suffix else str(path)
-
-
 def _picture(folder: Path, image: Image) -> ImageRef:
     path = folder / "picture.png"
     PillowImage.fromarray(image).save(path)
@@ -240,7 +231,6 @@ def _regular(path: Path) -> bytes:
 
 def _pixels(path: Path) -> Image:
     """uint8[H, W, 3]."""
-
     try:
         image: Image = np.load(io.BytesIO(_regular(path)), allow_pickle=False)
     except ValueError as error:

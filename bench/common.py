@@ -52,7 +52,7 @@ class Part:
 def shared(codecs: Sequence[CodecResult], metric: str) -> Part:
     """The points and pictures on which all `codecs` have a rate and a finite `metric`."""
     grids = [np.isfinite(comparable(codec, metric)) for codec in codecs]
-    points, images = _whole([grid.copy() for grid in grids])
+    points, images = _whole(grids)
     left_out = [
         _points_left_out(codec, grid, kept, images, metric)
         for codec, grid, kept in zip(codecs, grids, points, strict=True)

@@ -141,7 +141,6 @@ class _Lane:
         self.jobs = jobs
         self.time_limit = time_limit
         self.first = first
-        self.converted: tuple[str, ...] = ()  # of the picture decoded last; see `Codec`
         self.encoders = CodecWorkers("encode", scratch=scratch)
         self.decoders = CodecWorkers("decode", scratch=scratch)
         self.scorer = Worker("score", first.metrics, scratch=scratch)
@@ -178,9 +177,9 @@ class _Lane:
                 encode=encode,
                 diagnostics=diagnostics,
             )
-            pixel_digest, decode = self._decode(task)
+            pixel_digest, decode, notes = self._decode(task)
             busy += decode.wall
-            m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=self.converted)
+            m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=notes)
         except CallFailed as error:
             m = replace(m, status=error.status, reason=str(error), metrics={})
             return Done(task, m, busy)
@@ -198,11 +197,17 @@ class _Lane:
             busy += encode.wall
             if stream_digest != old.stream_digest:
                 raise CallFailed("failed", "the encoder writes another stream than before")
-            _, decode = self._decode(task)
+            _, decode, _ = self._decode(task)
         except CallFailed as error:
             return Done(task, old, busy, f"not timed again: {error}")
-        timed = replace(old, encode=encode, decode=decode, jobs=self.jobs)
-        timed = replace(timed, host=os.uname().nodename, time=_now())
+        timed = replace(
+            old,
+            encode=encode,
+            decode=decode,
+            jobs=self.jobs,
+            host=os.uname().nodename,
+            time=_now(),
+        )
         return Done(task, timed, busy + decode.wall)
 
     def _score_kept(self, task: Task) -> Done:
@@ -210,7 +215,7 @@ class _Lane:
         that was not measured.  Whatever happens, what could be had stays."""
         m = task.blank
         try:
-            pixel_digest, decode = self._decode(task)
+            pixel_digest, decode, _ = self._decode(task)
         except CallFailed as error:
             why = f"the kept stream cannot be decoded: {error}"
             if error.answered:
@@ -237,15 +242,16 @@ class _Lane:
             return _unscored(task, f"{why}; again: {done.measurement.reason}", busy + done.busy)
         return replace(done, busy=done.busy + busy)
 
-    def _decode(self, task: Task) -> tuple[str, Timing]:
-        """Digest of the reconstruction, which then lies in `self.pixels`, and the time it took."""
+    def _decode(self, task: Task) -> tuple[str, Timing, tuple[str, ...]]:
+        """Digest of the reconstruction, which then lies in `self.pixels`, the time it took, and
+        what had to be converted: see `Codec.decoded_notes`."""
         m = task.blank
-        shape, pixel_digest, timing, self.converted = self.decoders.call(
+        shape, pixel_digest, timing, notes = self.decoders.call(
             (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
         )
         if wrong := wrong_size(shape, m.width, m.height):
             raise CallFailed("failed", wrong, answered=True)
-        return pixel_digest, timing
+        return pixel_digest, timing, notes
 
     def _limit(self, task: Task) -> float:
         return self.time_limit or 600 + 30 * task.estimate

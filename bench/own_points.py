@@ -8,13 +8,11 @@ quality that it reaches at the codec's rate.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench import bundle
-from bench.bundle import Bundle
 from bench.curve import Array
 from bench.statistics import interval, mean_curves, resamples
 
@@ -54,9 +52,9 @@ def compare_at_own_points(
     images = anchor[0].shape[1]
     whole = np.full((1, images), 1 / images)
     weights = resamples(images, n, seed) if images > 1 else whole
-    swapped = not _curve(anchor, whole, higher_is_better).usable[0]
+    swapped = not mean_curves(*anchor, whole, higher_is_better).usable[0]
     curve, points = (codec, anchor) if swapped else (anchor, codec)
-    if swapped and not _curve(curve, whole, higher_is_better).usable[0]:
+    if swapped and not mean_curves(*curve, whole, higher_is_better).usable[0]:
         return ()
     sign = (-1 if swapped else 1) * (1 if higher_is_better else -1)
     central = _read(curve, points, whole, higher_is_better)
@@ -87,14 +85,12 @@ def compare_at_own_points(
     return tuple(sorted(found, key=lambda point: point.rate))
 
 
-def _curve(grids: Grids, weights: Array, higher_is_better: bool) -> Bundle:
-    return mean_curves(*grids, weights, higher_is_better)
-
-
-def _read(curve: Grids, points: Grids, weights: Array, higher_is_better: bool) -> Sequence[Array]:
+def _read(
+    curve: Grids, points: Grids, weights: Array, higher_is_better: bool
+) -> tuple[Array, Array]:
     """Of every resample, [n, points] each: the points' quality above the curve (falling metrics
     negated), and log10 of their rate over the curve's."""
-    curves = _curve(curve, weights, higher_is_better)
+    curves = mean_curves(*curve, weights, higher_is_better)
     log_rate = np.log10(weights @ points[0].T)
     quality = (weights @ points[1].T) * (1 if higher_is_better else -1)
     return (

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import comparison
+from bench.common import listed
 from bench.comparison import Comparison
 from bench.manifest import Ladder, Manifest
 from bench.pictures import Streams, kept
@@ -54,10 +55,9 @@ def _require_equal_pictures(manifests: Mapping[str, Manifest]) -> None:
     for label, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
         only = [name for digest, name in held[label].items() if digest not in held[other]]
         if only:
-            more = f" and {len(only) - 3} more" if len(only) > 3 else ""
             raise UnequalPictures(
                 f"the runs were made on different pictures: only the run {label} has "
-                f"{', '.join(only[:3])}{more}; make both on the same data set"
+                f"{listed(only)}; make both on the same data set"
             )
 
 

@@ -48,21 +48,22 @@ def check_png(data: bytes) -> None:
     first letter marks a critical chunk; a damaged comment harms nobody.
     """
     at = 8
-    picture: list[bytes] = []
+    view = memoryview(data)
+    picture: list[memoryview] = []
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
         if end + 4 > len(data):
             break
         stated = int.from_bytes(data[end : end + 4], "big")
-        if kind[:1].isupper() and zlib.crc32(memoryview(data)[at + 4 : end]) != stated:
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end]) != stated:
             name = kind.decode("ascii", "backslashreplace")
             raise PictureRefused(f"is a damaged PNG: checksum error in its {name} chunk")
         if kind == b"IDAT":
-            picture.append(data[at + 8 : end])
+            picture.append(view[at + 8 : end])
         if kind == b"IEND":
             width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-            check_png_data(width, height, data[16:29], iter(picture))
+            check_png_data(width, height, data[16:29], picture)
             return
         at = end + 4
     raise PictureRefused("is a truncated PNG: it has no end")

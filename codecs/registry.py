@@ -28,6 +28,7 @@ from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
 __all__ = [
     "Entry",
     "UnknownCodec",
+    "absolute",
     "available",
     "check_name",
     "create",
@@ -272,6 +273,12 @@ def file_of(name: str) -> Path | None:
     """
     file = _as_file(name)
     return file[0].resolve() if file else None
+
+
+def absolute(name: str) -> str:
+    """The codec's name for a process that runs in another folder."""
+    file = _as_file(name)
+    return name if file is None else ":".join(filter(None, (str(file[0].resolve()), file[1])))
 
 
 def _existing(path: Path) -> Path:

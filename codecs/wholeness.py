@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from codecs.base import PictureRefused
 
 _DAMAGE = re.compile(r"Premature end|Corrupt JPEG data")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _START_OF_SCAN, _END = 0xDA, b"\xff\xd9"
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-_ADAM7_LAST = (0, 1, 1, 2)
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)),
+    *((1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row, and steps, of each pass (PNG, third edition, 8.1)."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _CHUNK = 1 << 18
 
@@ -36,7 +39,9 @@ def check_jpeg(data: bytes) -> None:
         # Anything else is Pillow's to judge.
 
 
-def check_png_data(width: int, height: int, header: bytes, compressed: Iterator[bytes]) -> None:
+def check_png_data(
+    width: int, height: int, header: bytes, compressed: Sequence[memoryview]
+) -> None:
     """Raise `PictureRefused` unless IDAT inflates to as many bytes as the header promises.
 
     `header` is the content of IHDR, `compressed` the contents of the IDAT chunks in order.
@@ -44,7 +49,7 @@ def check_png_data(width: int, height: int, header: bytes, compressed: Iterator[
     """
     depth, kind, interlaced = header[8], header[9], header[12]
     bits = depth * _CHANNELS.get(kind, 0)
-    passes = (*_ADAM7, _ADAM7_LAST) if interlaced else ((0, 0, 1, 1),)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     wanted = 0
     for x, y, step_x, step_y in passes:
         columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
@@ -53,14 +58,14 @@ def check_png_data(width: int, height: int, header: bytes, compressed: Iterator[
     stream, got = zlib.decompressobj(), 0
     try:
         for chunk in compressed:
-            rest = chunk
+            rest: bytes | memoryview = chunk
             # Behind the stream's end zlib would copy all that follows, chunk by chunk.
             while rest and got < wanted and not stream.eof:
                 got += len(stream.decompress(rest, _CHUNK))
                 rest = stream.unconsumed_tail
     except zlib.error as error:
         raise PictureRefused(f"is a damaged PNG: {error}") from error
-    while got < wanted and (left := stream.decompress(stream.unconsumed_tail, _CHUNK)):
+    while got < wanted and (left := stream.decompress(b"", _CHUNK)):
         got += len(left)
     if got < wanted:
         raise PictureRefused(

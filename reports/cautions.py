@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from bench.bd import Status
 from bench.comparison import Comparison
@@ -12,6 +13,8 @@ from reports.charts import Chart
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
 from reports.wording import clean, metric_text, unlikely_rate
+
+T = TypeVar("T", bound=Hashable)
 
 FEW_IMAGES = 12
 """Below this a bootstrap over images says little about other images."""
@@ -86,10 +89,7 @@ def _found(
         if failed
         else "Run the same command again: it goes on where it stopped."
     )
-    left_out: dict[tuple[str, ...], list[str]] = {}
-    for chart in charts:
-        left_out.setdefault(chart.left_out, []).append(chart.metric.label)
-    for images, labels in left_out.items():
+    for images, labels in _by(charts, lambda chart: [chart.left_out]):
         if images:
             yield Caution(
                 f"The curves of {', '.join(labels)} leave out {_images(len(images))} without a "
@@ -97,22 +97,14 @@ def _found(
                 f"{' ...' if len(images) > 6 else ''}.",
                 remedy,
             )
-    points: dict[str, list[str]] = {}
-    for chart in charts:
-        for name in chart.points_left_out:
-            points.setdefault(name, []).append(chart.metric.label)
-    for name, labels in points.items():
+    for name, labels in _by(charts, lambda chart: chart.points_left_out):
         yield Caution(
             f"The curves of {', '.join(labels)} leave out {name}: no finite value on some images.",
             remedy if failed else "Nothing is wrong where these points code without loss.",
         )
-    absent: dict[str, list[str]] = {}
-    for chart in charts:
-        for label in chart.absent:
-            absent.setdefault(label, []).append(chart.metric.label)
-    for label, metrics in absent.items():
+    for label, labels in _by(charts, lambda chart: chart.absent):
         yield Caution(
-            f"{label} has no curve of {', '.join(metrics)}: it has no finite value, or on too few "
+            f"{label} has no curve of {', '.join(labels)}: it has no finite value, or on too few "
             "images.",
             remedy,
         )
@@ -154,3 +146,14 @@ def _found(
 
 def _images(count: int) -> str:
     return f"{count} image{'s' if count != 1 else ''}"
+
+
+def _by(
+    charts: Sequence[Chart], lacking: Callable[[Chart], Iterable[T]]
+) -> Iterable[tuple[T, list[str]]]:
+    """What charts lack, each once, with the labels of the metrics that it is about."""
+    found: dict[T, list[str]] = {}
+    for chart in charts:
+        for each in lacking(chart):
+            found.setdefault(each, []).append(chart.metric.label)
+    return found.items()

@@ -96,32 +96,29 @@ def rate_line(codec: str, metric: MetricText, point: EqualRate) -> RateLine | No
     needed = point.rate_at_anchor_quality
     if math.isnan(point.quality - point.anchor_quality) and math.isnan(needed):
         return None
-    return RateLine(
-        codec=codec,
-        metric=metric.heading,
-        rate=f"{point.rate:g}",
-        anchor=_quality(metric, point.anchor_quality),
-        codec_value=_quality(metric, point.quality),
-        difference=_difference(metric, point),
-        rate_needed=f"{needed:.3f} bpp" if math.isfinite(needed) else OUT,
-    )
+    shown = f"{needed:.3f} bpp" if math.isfinite(needed) else OUT
+    return _line(codec, metric, point, f"{point.rate:g}", shown)
 
 
 def own_point_line(codec: str, metric: MetricText, point: OwnPoint) -> RateLine:
     change = OUT
     if math.isfinite(point.rate_change):
-        change = f"{wording.percent(point.rate_change)} %"
-        if math.isfinite(point.rate_low) and math.isfinite(point.rate_high):
-            limits = (wording.percent(limit) for limit in (point.rate_low, point.rate_high))
-            change += f" [{', '.join(limits)}]"
+        interval = wording.limits(point.rate_low, point.rate_high)
+        change = f"{wording.percent(point.rate_change)} % {interval}".rstrip()
+    return _line(codec, metric, point, f"{point.rate:.3g}", change)
+
+
+def _line(
+    codec: str, metric: MetricText, point: EqualRate | OwnPoint, rate: str, rate_needed: str
+) -> RateLine:
     return RateLine(
         codec=codec,
         metric=metric.heading,
-        rate=f"{point.rate:.3g}",
+        rate=rate,
         anchor=_quality(metric, point.anchor_quality),
         codec_value=_quality(metric, point.quality),
         difference=_difference(metric, point),
-        rate_needed=change,
+        rate_needed=rate_needed,
     )
 
 

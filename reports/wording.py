@@ -82,6 +82,11 @@ def is_defined(verdict: Verdict) -> bool:
 def interval(verdict: Verdict) -> str:
     """`[-14.0, -10.5]`, or nothing where no interval could be had."""
     _, low, high = figures(verdict)
+    return limits(low, high)
+
+
+def limits(low: float, high: float) -> str:
+    """The interval of a change in percent, `[-14.0, -10.5]`; nothing where there is none."""
     return f"[{_bound(low)}, {_bound(high)}]" if math.isfinite(high - low) else ""
 
 

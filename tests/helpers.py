@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.manifest import Ladder, Picture
+from bench.progress import Progress
 from bench.results import Results, collect
+from bench.run import Outcome, execute
+from bench.settings import Settings
 from bench.store import Measurement, MetricValue, Timing, measurement_key
 from codecs.base import Point
 
@@ -61,3 +65,11 @@ def collected(rows: Sequence[Measurement], **options: Any) -> Results:
         for (codec, version), found in points.items()
     ]
     return collect(rows, ladders, tuple(pictures.values()), **options)
+
+
+def run_alone(folder: Path, directory: Path, *codecs: str) -> Outcome:
+    """Measure codecs on a folder of pictures, PSNR alone, one thing at a time."""
+    settings = Settings(
+        codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
+    )
+    return execute(settings, Progress(quiet=True))

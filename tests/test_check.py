@@ -17,13 +17,11 @@ from bench import check, sandbox
 from bench import check_codecs as check_codecs_module
 from bench.check_codecs import check_codecs
 from bench.finding import Finding
-from bench.progress import Progress
-from bench.run import execute
-from bench.settings import Settings
 from bench.store import Store
 from codecs import registry
 from codecs.base import CodecUnavailable
 from codecs.registry import Entry
+from tests.helpers import run_alone
 
 CODEC = """
 import os, sys, time, zlib
@@ -412,14 +410,7 @@ def test_a_run_says_the_same_of_a_picture_of_another_size(tmp_path, photo):
     path.write_text(CODEC.replace("ENCODE", "pass").replace("DECODE", pad))
     (tmp_path / "images").mkdir()
     PillowImage.fromarray(photo[:37, :61]).save(tmp_path / "images" / "odd.png")
-    settings = Settings(
-        codecs=(str(path),),
-        dataset=str(tmp_path / "images"),
-        directory=tmp_path / "run",
-        metrics=("psnr",),
-        jobs=1,
-    )
-    execute(settings, Progress(quiet=True))
+    run_alone(tmp_path / "images", tmp_path / "run", str(path))
     (measurement,) = Store(tmp_path / "run")
     assert measurement.reason == (
         "decoded to 61 x 53 pixels instead of 61 x 37: "

@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench.progress import Progress
-from bench.run import execute
-from bench.settings import Settings
 from bench.store import Store, measurement_key
 from codecs import fingerprint, registry
 from codecs.base import BitstreamError, Codec, CodecError, CodecUnavailable, EncodeError, Point
 from tests.codecs_cases import psnr
 from tests.datasets_fixtures import encoded, png, png16
+from tests.helpers import run_alone
 
 TOOL = '''
 """Somebody's codec: JPEG through Pillow, and every way to fail."""
@@ -307,14 +305,7 @@ def test_what_was_converted_of_a_decoder_reaches_the_report(write, tmp_path):
     (tmp_path / "set").mkdir()
     PillowImage.new("RGB", (512, 128), "teal").save(tmp_path / "set" / "a.png")
     path = write_decoder(write, tmp_path / "deep.png", png16(DEEP))
-    settings = Settings(
-        codecs=(str(path),),
-        dataset=str(tmp_path / "set"),
-        directory=tmp_path / "run",
-        metrics=("psnr",),
-        jobs=1,
-    )
-    assert execute(settings, Progress(quiet=True)).failed == 0
+    assert run_alone(tmp_path / "set", tmp_path / "run", str(path)).failed == 0
     rows = list(Store(tmp_path / "run"))
     assert {row.notes for row in rows} == {("its 16 bits a channel were rounded to 8",)}
 

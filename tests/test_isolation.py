@@ -14,14 +14,12 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from bench.pictures import decoders
-from bench.progress import Progress
-from bench.run import execute
-from bench.settings import Settings
 from bench.store import Store
 from bench.worker import Encoder
 from codecs import registry
 from codecs.base import CodecUnavailable, Point
 from datasets.loading import load_image, read_ref
+from tests.helpers import run_alone
 
 MEDDLER = str(Path(__file__).parent / "toys" / "meddler.py")
 
@@ -43,10 +41,7 @@ def folder(tmp_path, photo) -> Path:
 def measured(folder: Path, *codecs: str) -> dict[tuple[str, Point], tuple[str | None, str | None]]:
     """What a run of one lane has of the built-in codecs: streams, reconstructions."""
     directory = folder.parent / f"run{len(codecs)}"
-    settings = Settings(
-        codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
-    )
-    assert execute(settings, Progress(quiet=True)).failed == 0
+    assert run_alone(folder, directory, *codecs).failed == 0
     return {
         (m.codec, m.point): (m.stream_digest, m.reconstruction_digest)
         for m in Store(directory)
