@@ -24,6 +24,7 @@ __all__ = [
     "Verdict",
     "bd_quality",
     "bd_rate",
+    "identical",
     "quality_at_rate",
     "rate_at_quality",
     "without",
@@ -34,8 +35,14 @@ NARROW = 0.5
 """Share of the narrower curve's range below which a figure says little about the codecs."""
 _TOUCH = 1e-9
 """Ranges that share (or miss) no more than this part of the whole span touch."""
-_AHEAD = 0.005
-"""A curve is ahead where it differs by more: share of the rate, or of the span of qualities."""
+_AHEAD, _CLEARLY_AHEAD = 0.005, 0.03
+"""Curves cross where each is ahead of the other somewhere, and one of them clearly: by more than
+these shares of the rate, or of the span of qualities.
+
+One encoder, measured at two sets of operating points, gives curves that differ by up to 2.6 % of
+the rate in both directions, for what lies between points is interpolated (WebP on six photographs,
+sets of six or seven points).  Who is ahead by less means nothing.
+"""
 
 
 class Status(StrEnum):
@@ -51,6 +58,8 @@ class Status(StrEnum):
     NARROW = "narrow overlap"
     FEW_POINTS = "few points"
     CROSSING = "crossing"
+    IDENTICAL = "identical"
+    """All that was measured is the same, whatever else there is to say of the curves."""
     PARTIAL = "partial"
     """All is well but that points or pictures had to be left out: `Verdict.left_out`."""
     OK = "ok"
@@ -94,6 +103,15 @@ def without(verdict: Verdict, left_out: str) -> Verdict:
     status = Status.PARTIAL if verdict.status is Status.OK else verdict.status
     message = "; ".join(filter(None, (verdict.message, f"left out: {left_out}")))
     return replace(verdict, status=status, message=message, left_out=left_out)
+
+
+def identical(verdict: Verdict) -> Verdict:
+    """The verdict on two codecs with the same measurements (undefined: the verdict as it is)."""
+    if verdict.value is None:
+        return verdict
+    same = "the same rate and score at every point and picture"
+    message = "; ".join(filter(None, (same, verdict.message)))
+    return replace(verdict, status=Status.IDENTICAL, message=message)
 
 
 def bd_rate(
@@ -212,10 +230,12 @@ def _mean_difference(
     )
     x = np.linspace(max(x_a[0], x_t[0]), min(x_a[-1], x_t[-1]), 101)
     difference = f_t(x) - f_a(x)
-    ahead = math.log10(1 + _AHEAD)
+    lead, lag = (float(np.max(sign * difference)) for sign in (1, -1))
+    some, clear = (math.log10(1 + share) for share in (_AHEAD, _CLEARLY_AHEAD))
     if at_equal == "rate":
-        ahead = _AHEAD * (max(y_a[-1], y_t[-1]) - min(y_a[0], y_t[0]))
-    return float(mean), bool(difference.max() > ahead and difference.min() < -ahead)
+        span = max(y_a[-1], y_t[-1]) - min(y_a[0], y_t[0])
+        some, clear = _AHEAD * span, _CLEARLY_AHEAD * span
+    return float(mean), min(lead, lag) > some and max(lead, lag) > clear
 
 
 def _doubts(

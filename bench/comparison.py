@@ -6,8 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bench import common, metrics
-from bench.bd import Curve, Status, Verdict, bd_rate, quality_at_rate, rate_at_quality, without
+from bench.bd import (
+    Curve,
+    Status,
+    Verdict,
+    bd_rate,
+    identical,
+    quality_at_rate,
+    rate_at_quality,
+    without,
+)
 from bench.own_points import OwnPoint, compare_at_own_points
 from bench.quality import on_scale, pooled
 from bench.results import CodecResult, Results
@@ -116,6 +127,8 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
             EqualRate(rate, at_anchor, at_codec, _nan(interval.low), _nan(interval.high), needed)
         )
     from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD)
+    if all(np.array_equal(*both) for both in zip(*plain, strict=True)):
+        verdict, from_pooled = identical(verdict), identical(from_pooled)
     verdict, from_pooled = (without(one, part.left_out) for one in (verdict, from_pooled))
     own = () if verdict.value is not None else compare_at_own_points(grids[0], grids[1], rising)
     return Cell(verdict, from_pooled, tuple(equal_rate), own)

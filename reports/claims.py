@@ -32,7 +32,8 @@ VTM, MINNEN_OVER_VTM, NEARLY = "vtm-18.0", 11.5, 3.0
 BORDER_ERROR = 1.25
 """Squared error at borders of blocks over that inside: more would be block artefacts."""
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
-"""BD-rates over a small part of the curves, without all points or of few: they decide nothing."""
+"""BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
+neither do those that leave out points or pictures."""
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
 
@@ -104,13 +105,17 @@ def _cell(compared: Compared, codecs: tuple[str, ...], metric: str) -> Cell | No
     return next((row.cells.get(metric) for row in rows if row.codec == test), None)
 
 
+def _is_doubtful(verdict: Verdict) -> bool:
+    return verdict.status in _DOUBTFUL or bool(verdict.left_out)
+
+
 def _within(verdict: Verdict, low: float, high: float) -> str:
     """Whether the interval of a BD-rate lies between two limits, in percent.
 
     Where curves cross, a mean does not tell which is ahead, but may tell that neither is by much.
     """
     value, first, last = wording.figures(verdict)
-    if not all(map(math.isfinite, (value, first, last))) or verdict.status in _DOUBTFUL:
+    if not all(map(math.isfinite, (value, first, last))) or _is_doubtful(verdict):
         return OPEN
     if verdict.status is Status.CROSSING and 0 in (low, high):
         return OPEN
@@ -224,7 +229,7 @@ def _against_vtm(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
         return Outcome(wording.shorten(wording.remark(verdict), 90), OPEN)
     figure = f"{verdict.value:+.1f} % bits at equal PSNR (published mean curve: no interval)"
     above = verdict.value - MINNEN_OVER_VTM
-    if above > NEARLY or verdict.status in _DOUBTFUL:
+    if above > NEARLY or _is_doubtful(verdict):
         return Outcome(figure, OPEN)
     return Outcome(figure, HOLDS if above >= -NEARLY else FAILS)
 

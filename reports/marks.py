@@ -31,7 +31,8 @@ _NO_INTERVAL = Mark(
 )
 OF_STATUS = {
     Status.NARROW: Mark("◊", r"\diamond", "less than half of the narrower quality range is shared"),
-    Status.CROSSING: Mark("†", r"\dagger", "the curves cross: who is ahead depends on the rate"),
+    Status.CROSSING: Mark("†", r"\dagger", "the curves cross: which is ahead depends on quality"),
+    Status.IDENTICAL: Mark("≡", r"\equiv", "identical: the same rate and score at every point"),
     Status.NOT_MONOTONE: Mark("‡", r"\ddagger", "points where more bits buy no quality"),
     Status.FEW_POINTS: Mark("§", r"\S", "few points: the curve between them is a guess"),
     Status.PARTIAL: _PARTIAL,

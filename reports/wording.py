@@ -149,7 +149,10 @@ def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str
             continue
         at = f"at equal {metric.label}"
         doubt = _doubt(verdict)
-        if is_level(verdict):
+        if verdict.status is Status.IDENTICAL:
+            clauses.append(f"is identical to {other} in rate and {metric.label}")
+            counting = False
+        elif is_level(verdict):
             aside = "; ".join(filter(None, (bd_rate(verdict), doubt)))
             clauses.append(f"cannot be told from {other} {at} ({aside})")
             counting = False

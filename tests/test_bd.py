@@ -163,6 +163,29 @@ def test_crossing(curve, higher_is_better):
     assert bd_rate(curve, within_noise, higher_is_better=higher_is_better).status is Status.OK
 
 
+def test_one_encoder_measured_at_other_points_does_not_cross_itself():
+    """WebP, method 6, means of six Kodak pictures at two sets of qualities."""
+    seven = Curve(
+        [0.2224, 0.3391, 0.4997, 0.7119, 0.9303, 1.5347, 2.8629],
+        [27.858, 29.336, 30.957, 32.769, 34.277, 37.616, 41.754],
+    )
+    six = Curve(
+        [0.2224, 0.3950, 0.6063, 0.8140, 1.2278, 2.8629],
+        [27.858, 29.929, 31.929, 33.522, 36.094, 41.754],
+    )
+    verdict = bd_rate(seven, six)
+    assert verdict.value == pytest.approx(0.2, abs=0.1)
+    assert (verdict.status, verdict.message) == (Status.OK, "")
+    assert bd_quality(seven, six).status is Status.OK
+
+
+@BOTH
+def test_curves_cross_where_one_is_clearly_and_the_other_a_little_ahead(curve, higher_is_better):
+    other = Curve(curve.rate * [0.993, 1.0, 1.0, 1.0, 1.05], curve.quality)
+    for anchor, test in ((curve, other), (other, curve)):
+        assert bd_rate(anchor, test, higher_is_better=higher_is_better).status is Status.CROSSING
+
+
 @BOTH
 def test_one_useless_point_is_left_out_and_said(curve, higher_is_better):
     worse = -1 if higher_is_better else 1

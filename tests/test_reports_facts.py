@@ -81,6 +81,16 @@ def test_a_figure_over_little_of_the_curves_decides_nothing():
     assert row.verdict == OPEN
 
 
+def test_what_leaves_out_pictures_decides_nothing():
+    rows = ladder("rdonet-msssim", 0.7)
+    for cut, verdict in ((rows, HOLDS), (rows[:-1], OPEN)):
+        results = comparison([*cut, *ladder("minnen")], anchor="minnen").results
+        found = claims.claim_rows([compare(results, c.name) for c in results.codecs])
+        row = about({row.text: row for row in found}, "than Minnen")
+        assert row.figure.startswith("-30.0 %")
+        assert row.verdict == verdict
+
+
 def test_where_curves_cross_neither_is_ahead_but_they_may_be_near():
     def crossing(name: str, gains: tuple[float, ...]):
         return [

@@ -159,7 +159,7 @@ def test_every_caveat_has_a_mark_that_each_format_explains(status):
 
 
 def test_a_figure_with_two_caveats_has_two_marks():
-    crossing = verdict(5.0, status=Status.CROSSING, message="which is ahead depends on the rate")
+    crossing = verdict(5.0, status=Status.CROSSING, message="which is ahead depends on quality")
     crossing = replace(crossing, left_out="1 of 6 points of webp")
     assert symbols(crossing) == "†¶∥"  # crossing, a part only, no interval
     assert symbols(verdict(5.0, 4.0, 6.0)) == ""
@@ -316,9 +316,42 @@ def test_a_bound_next_to_zero_shows_on_which_side_it_is():
 
 
 def test_a_doubtful_figure_keeps_its_doubt():
-    doubtful = verdict(5.0, 4.0, 6.0, Status.CROSSING, "which is ahead depends on the rate")
-    assert wording.remark(doubtful) == "crossing: which is ahead depends on the rate"
+    doubtful = verdict(5.0, 4.0, 6.0, Status.CROSSING, "which is ahead depends on quality")
+    assert wording.remark(doubtful) == "crossing: which is ahead depends on quality"
     assert wording.bd_rate(doubtful) == "+5.0 % [+4.0, +6.0]"
+
+
+def test_one_encoder_under_two_names_is_called_identical():
+    compared = comparison([*ladder("twin"), *ladder("vvenc")], metrics=("psnr",))
+    cell = compared.rows[0].cells["psnr"]
+    assert (cell.verdict.status, cell.pooled.status) == ("identical", "identical")
+    assert (cell.verdict.value, cell.verdict.low, cell.verdict.high) == (0, 0, 0)
+    assert "0.0 %≡ [0.0, 0.0]" in tables.as_text([compared])
+    said = wording.sentence([(PSNR, cell.verdict), (LPIPS, verdict(3.0, 2.0, 4.0))], "VVenC")
+    assert said == (
+        "is identical to VVenC in rate and PSNR, needs 3.0 % [2.0, 4.0] more bits than it at "
+        "equal LPIPS."
+    )
+
+
+def test_one_byte_more_is_not_identical():
+    rows = ladder("twin")
+    rows[0] = replace(rows[0], bytes=rows[0].bytes + 1)
+    compared = comparison([*rows, *ladder("vvenc")], metrics=("psnr",))
+    assert compared.rows[0].cells["psnr"].verdict.status is Status.OK
+
+
+def test_the_mark_and_the_remark_of_crossing_curves_say_the_same():
+    rows = [
+        made_up("jpeg", image, order, efficiency=0.8 + 0.1 * order)
+        for image in ("a.png", "b.png")
+        for order in range(5)
+    ]
+    anchor = ladder("vvenc", images=("a.png", "b.png"))
+    compared = comparison([*rows, *anchor], metrics=("psnr",))
+    found = compared.rows[0].cells["psnr"].verdict
+    assert found.status is Status.CROSSING
+    assert found.message in OF_STATUS[Status.CROSSING].meaning
 
 
 def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
