@@ -21,6 +21,7 @@ from bench.check_codecs import check_codecs, photograph
 from bench.finding import Finding
 from bench.metrics.weights import package_model
 from bench.settings import DEFAULT_CODECS
+from bench.terminal import clean
 from codecs.base import Image
 from datasets.base import DatasetError
 from datasets.cache import cache_folder, data_folder
@@ -37,7 +38,8 @@ def run_checks(codecs: Sequence[str] = ()) -> int:
     for finding in findings:
         found.append(finding)
         indent = "        " if finding.of else ""
-        print(f"{indent}{finding.status:8}{finding.name}: {finding.detail}", flush=True)
+        said = clean(f"{finding.name}: {finding.detail}")
+        print(f"{indent}{finding.status:8}{said}", flush=True)
     counts = _counts(found)
     print(f"\n{counts['ok']} ok, {counts['missing']} missing, {counts['wrong']} wrong")
     if counts["missing"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from bench.settings import (
     wanted_metrics,
 )
 from bench.store import Store, StoreError
-from bench.terminal import clean
+from bench.terminal import OutputLost, clean, say, show
 from codecs.base import CodecError
 from datasets.base import DatasetError
 
@@ -41,7 +40,7 @@ class UsageError(Exception):
     """The command cannot be carried out as given; the message says what to do."""
 
 
-EXPECTED = (UsageError, StoreError, run_pairs.UnequalPictures, CodecError, DatasetError)
+EXPECTED = (UsageError, OutputLost, StoreError, run_pairs.UnequalPictures, CodecError, DatasetError)
 
 
 def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -49,19 +48,19 @@ def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Name
     try:
         return command(options)
     except EXPECTED as error:
-        print(f"error: {clean(error)}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; nothing is lost: the same command goes on from here", file=sys.stderr)
+        say("")
+        say("stopped; nothing is lost: the same command goes on from here")
         return 130
     except BrokenPipeError:
         return 141
     except Exception:
         traceback.print_exc()
-        print(
+        say(
             "error: a fault of codec-bench, shown above; what was measured is kept, and the same "
-            "command goes on from there (--no-report measures without a report)",
-            file=sys.stderr,
+            "command goes on from there (--no-report measures without a report)"
         )
         return 1
 
@@ -81,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         if comparisons:
             from reports import tables
 
-            print(tables.as_text(comparisons[:1]))
+            show(tables.as_text(comparisons[:1]))
     return _status(outcome, settings.directory, options)
 
 
@@ -90,10 +89,11 @@ def compare(options: argparse.Namespace) -> int:
     if options.before or options.after:
         if not (options.before and options.after):
             raise UsageError("give both --before DIR and --after DIR")
+        _note_unknown_metrics(options.after)
         comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
         if not options.no_report:
             path = _write_pair_report(comparisons, options)
-            print(f"report: {path}", file=sys.stderr)
+            say(f"report: {path}")
         _print_tables(options, comparisons)
         return int(any(codec.failures for codec in comparisons[0].results.codecs))
     _part_metrics_from_codecs(options)
@@ -106,11 +106,11 @@ def compare(options: argparse.Namespace) -> int:
     settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
     outcome = execute(settings, Progress(quiet=options.quiet))
     main = apply_quick_name(anchor, settings)
-    comparisons = _comparisons(settings.directory, settings.codecs, main)
+    comparisons = _comparisons(settings.directory, settings.codecs, main, settings.metrics)
     if not comparisons:
         raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
     if not options.no_report:
-        # What else was measured in this directory stays in its report.
+        # What else was measured in this directory, by other metrics too, stays in its report.
         _write_report(settings.directory, _comparisons(settings.directory, None, main), options)
     _print_tables(options, comparisons)
     return _status(outcome, settings.directory, options)
@@ -124,7 +124,8 @@ def report(options: argparse.Namespace) -> int:
             f"the anchor {options.anchor} has no measurements in {options.run}: "
             "the report was left as it is"
         )
-    print(_write_report(options.run, comparisons, options))
+    _note_unknown_metrics(options.run)
+    show(clean(_write_report(options.run, comparisons, options)))
     return 0
 
 
@@ -204,11 +205,14 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
 
 
 def _comparisons(
-    directory: Path, codecs: Sequence[str] | None, anchor: str | None
+    directory: Path,
+    codecs: Sequence[str] | None,
+    anchor: str | None,
+    wanted: Sequence[str] | None = None,
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
-    `codecs` None: all that were ever run in this directory.  The anchor given is shown among them,
+    `codecs` and `wanted` metrics None: all that were ever run in this directory.  The anchor given is shown among them,
     named there or not; without one it is `vvenc` or what comes closest to it.  Empty when the
     anchor given, or everything, is unavailable.
     """
@@ -230,7 +234,7 @@ def _comparisons(
         Store(directory),
         [manifest.ladders[name] for name in own],
         manifest.pictures,
-        metrics=manifest.known_metrics,
+        metrics=[n for n in manifest.known_metrics if wanted is None or n in wanted],
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )
@@ -240,6 +244,11 @@ def _comparisons(
         return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
     return [comparison.compare(results, name) for name in (main, *others)]
+
+
+def _note_unknown_metrics(directory: Path) -> None:
+    if unknown := Manifest.read(directory).unknown_metrics:
+        say(f"left out, unknown to this version: {', '.join(unknown)}")
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:
@@ -278,7 +287,7 @@ def _pictures(
         comparisons[0].results,
         options.pictures,
         _jobs(options),
-        lambda text: print(text, file=sys.stderr),
+        say,
         streams,
     )
 
@@ -326,23 +335,22 @@ def _print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]
     for name, render in asked.items():
         target = getattr(options, name)
         if target == "-":
-            print(render(comparisons[:1]))
+            show(render(comparisons[:1]))
             to_standard_output = True
         elif target:
             Path(target).write_text(render(comparisons[:1]), encoding="utf-8")
     if not to_standard_output:
-        print(tables.as_text(comparisons[:1]))
+        show(tables.as_text(comparisons[:1]))
 
 
 def _status(outcome: Outcome, directory: Path, options: argparse.Namespace) -> int:
     problems = outcome.failed + len(outcome.plan.unavailable)
     if problems:
-        print(
+        say(
             f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
             "unavailable: the report gives the reasons; what will not pass by itself is tried "
-            "again with --retry",
-            file=sys.stderr,
+            "again with --retry"
         )
     if not options.no_report:
-        print(f"report: {directory / 'report.html'}", file=sys.stderr)
+        say(f"report: {directory / 'report.html'}")
     return 1 if problems else 0

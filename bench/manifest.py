@@ -77,6 +77,7 @@ class Manifest:
     """Codec's own name -> how it was last run here, in this command or an earlier one."""
     unavailable: Mapping[str, str]
     metrics: Mapping[str, str]
+    """Metric -> its version as last asked for here, in this command or an earlier one."""
     command: str
     """The last command; earlier ones may have made some of the measurements."""
     host: Mapping[str, str]
@@ -127,14 +128,14 @@ class Manifest:
             return None
 
     def after(self, earlier: Manifest) -> Manifest:
-        """This manifest with the codecs of an `earlier` one of the same directory.
+        """This manifest with the codecs and metrics of an `earlier` one of the same directory.
 
         Raises `StoreError` where that was made on another data set.  A folder stays the same set
-        when pictures come or go, and a set when it lies elsewhere.
+        when pictures come or go; one that lies elsewhere is the same set only where it holds the
+        same pictures, for what was measured on others would vanish from the report.
         """
         held, new = ({p.digest for p in m.pictures} for m in (earlier, self))
-        one_source = earlier.dataset_argument == self.dataset_argument
-        if not (one_source or held <= new or new <= held):
+        if held != new and earlier.dataset_argument != self.dataset_argument:
             raise StoreError(
                 f"this run directory holds {earlier.label} from {earlier.source}, not "
                 f"{self.label} from {self.source}: give another with --run DIR"
@@ -143,6 +144,7 @@ class Manifest:
             self,
             names={**self.names, **{k: v for k, v in earlier.names.items() if k not in self.names}},
             ladders={**earlier.ladders, **self.ladders},
+            metrics={**earlier.metrics, **self.metrics},
         )
 
     @property
@@ -164,8 +166,13 @@ class Manifest:
 
     @property
     def known_metrics(self) -> tuple[str, ...]:
-        """The metrics of the run, without those that this version does not know."""
-        return tuple(name for name in self.metrics if name in metrics.names())
+        """The metrics of the run in table order, without `unknown_metrics`."""
+        return tuple(name for name in metrics.names() if name in self.metrics)
+
+    @property
+    def unknown_metrics(self) -> tuple[str, ...]:
+        """Metrics that another version of the harness computed and this one does not know."""
+        return tuple(name for name in self.metrics if name not in metrics.names())
 
     def codec_named(self, typed: str) -> str:
         """The codec's own name for what a user types."""

@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from bench.terminal import ArgumentParser
+
 EXAMPLES = """\
 examples:
   python -m bench run                             a short run on the samples, with a report
@@ -17,7 +19,7 @@ examples:
 
 
 def bench_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m bench",
         description="Measure image codecs against VVC: real bytes, independent decoding, verdicts.",
         epilog=EXAMPLES,
@@ -49,7 +51,7 @@ def bench_parser() -> argparse.ArgumentParser:
 
 def compare_parser() -> argparse.ArgumentParser:
     """The command line of `python -m bench.compare`."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m bench.compare",
         description="Compare codecs with an anchor (the last one named), or two runs of a codec. "
         "Measures what is missing, prints one table, writes the report.",

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bench.terminal import clean
+from bench.terminal import clean, say
 
 if TYPE_CHECKING:
     from bench.executors import Done
@@ -55,6 +55,8 @@ class Progress:
         for name, version in manifest.metrics.items():
             if version.startswith("unavailable"):
                 self.say(f"  {name}: {version}")
+        for name in manifest.unknown_metrics:
+            self.say(f"  {name}: this version does not know this metric of the run: left out")
         if settings.jobs == 1 and plan.crowded:
             self.say(
                 f"  {plan.crowded} timings were taken with others side by side; "
@@ -76,8 +78,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         if not self.quiet:
-            indent = len(line) - len(line.lstrip(" "))
-            print(line[:indent] + clean(line[indent:]), file=self.stream, flush=True)
+            say(line, self.stream)
 
     def __enter__(self) -> Progress:
         self.start = self.last = time.monotonic()

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import io
 import os
 import re
 import sys
 import unicodedata
+from typing import NoReturn, TextIO
 
 _BREAKS = re.compile(r"[ \t\n\r\f\v]+")
+
+
+class OutputLost(Exception):
+    """Standard output cannot be written."""
+
+
+class _Lenient(io.TextIOWrapper):
+    """Loses what cannot be written: for all that others, libraries too, print on the way."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(text)
+        return len(text)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, whose errors repeat what was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(clean(message))
 
 
 def clean(text: object) -> str:
@@ -24,6 +47,30 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}:
         return f"\\u{{{ord(character):x}}}"
     return character
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """A line of text for people, to standard error unless told otherwise.
+
+    That it cannot be written (a full disk, a terminal that is gone) is no reason to stop working.
+    """
+    indent = len(line) - len(line.lstrip(" "))
+    with contextlib.suppress(OSError):
+        print(line[:indent] + clean(line[indent:]), file=stream or sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """What was asked for, to standard output.  Raises `OutputLost`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python fails once more on exit
+        raise OutputLost(
+            f"standard output cannot be written ({error.strerror}): what was measured is kept"
+        ) from error
 
 
 def prepare() -> None:
@@ -44,3 +91,6 @@ def prepare() -> None:
         elif isinstance(stream, io.TextIOWrapper):
             # A terminal of another encoding, or a name that has none.
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
+        raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        sys.stderr = _Lenient(raw, sys.stderr.encoding, "backslashreplace", write_through=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from bench.terminal import clean
 
 if TYPE_CHECKING:
     from bench.manifest import Manifest
@@ -63,4 +65,14 @@ def from_manifest(manifest: Manifest) -> Provenance:
         packages=manifest.packages,
         metrics=manifest.metrics,
         unavailable=manifest.unavailable,
+        cautions=tuple(_cautions(manifest)),
     )
+
+
+def _cautions(manifest: Manifest) -> Iterator[Caution]:
+    if unknown := manifest.unknown_metrics:
+        yield Caution(
+            f"Left out: {clean(', '.join(unknown))}, which the run holds values of and this version "
+            "of codec-bench does not know.",
+            "Write the report with the version that made the run.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -20,6 +21,7 @@ from PIL import Image as PillowImage
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
 from bench.manifest import Manifest
+from bench.progress import Progress
 from bench.store import Store
 from tests.conftest import ROOT
 
@@ -260,20 +262,47 @@ def test_a_report_shows_all_codecs_of_the_run_whatever_the_last_command_named(fo
     assert shown() == {"webp"}
 
 
+def test_a_report_shows_all_metrics_of_the_run_whatever_the_last_command_named(folder, capsys):
+    run = folder.parent / "runs" / "grows"
+    asked = ["--dataset", str(folder), "--quiet", "--run", str(run), "--no-pictures"]
+
+    def shown() -> list[str]:
+        lines = (run / "tables" / "verdicts.csv").read_text().splitlines()
+        return list(dict.fromkeys(row["metric"] for row in csv.DictReader(lines)))
+
+    assert bench_main.main(["run", "jpeg", "webp", *asked, "--metrics", "psnr,psnr-y"]) == 0
+    assert bench_main.main(["run", "jpeg", "webp", *asked, "--metrics", "psnr-y"]) == 0
+    assert shown() == ["psnr", "psnr-y"]
+    capsys.readouterr()
+    assert bench_main.main(["compare", "jpeg", "webp", *asked, "--metrics", "psnr-y"]) == 0
+    assert shown() == ["psnr", "psnr-y"]
+    assert "PSNR (dB)" not in capsys.readouterr().out  # the table is of what was asked for
+
+
 def test_a_run_directory_takes_no_other_data_set(folder, capsys):
     run = folder.parent / "runs" / "one"
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
     assert bench_main.main(["run", "jpeg", *where(folder), "--run", str(run), "--no-report"]) == 0
     held = (run / "run.json").read_bytes()
     capsys.readouterr()
-    other = folder.parent / "other"
-    other.mkdir()
+
+    def refuse() -> None:
+        assert bench_main.main(["run", "jpeg", *where(other), "--run", str(run)]) == 2
+        said = capsys.readouterr().err
+        assert str(other) in said
+        assert "--run" in said
+        assert (run / "run.json").read_bytes() == held
+
     noise = np.random.default_rng(5).integers(0, 255, (16, 16, 3), np.uint8)
     PillowImage.fromarray(noise).save(other / "noise.png")
-    assert bench_main.main(["run", "jpeg", *where(other), "--run", str(run)]) == 2
-    said = capsys.readouterr().err
-    assert str(other) in said
-    assert "--run" in said
-    assert (run / "run.json").read_bytes() == held
+    refuse()  # all of the run's pictures and another one
+    (other / "one.png").unlink()
+    refuse()  # some of them
+    (other / "noise.png").unlink()
+    refuse()
+    shutil.copy(folder / "one.png", other)
+    assert bench_main.main(["run", "jpeg", *where(other), "--run", str(run), "--no-report"]) == 0
 
 
 def test_metrics_are_told_from_codecs_and_found_in_any_spelling(folder):
@@ -307,6 +336,30 @@ def test_a_closed_standard_error_ends_no_run(folder):
     assert Store(folder.parent / "closed").damaged == 0
 
 
+@pytest.mark.parametrize("full", ["2>/dev/full", "2>/dev/full --no-report", ">/dev/full"])
+def test_a_full_disk_behind_an_output_stream_ends_no_run(folder, full):
+    run = folder.parent / "full"
+    asked = [sys.executable, "-m", "bench", "run", "jpeg", "--dataset", str(folder)]
+    asked += ["--metrics", "psnr", "--no-pictures", "--run", str(run)]
+    line = f"{shlex.join(asked)} {full}"
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert Manifest.read(run).finished
+    assert (run / "report.html").exists() == ("--no-report" not in full)
+    if full.startswith("2"):
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 2  # the table that was asked for is lost
+        assert "error: standard output cannot be written (No space left" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_line_of_progress_that_cannot_be_written_is_lost():
+    with open("/dev/full", "w") as full:
+        Progress(stream=full).say("3 of 7")
+        with contextlib.suppress(OSError):
+            full.close()
+
+
 def test_names_do_not_act_on_the_terminal(folder, capsys):
     (folder / "a\x1b[2Jb.png").write_bytes(b"no picture")
     where_to = ["--dataset", str(folder), "--metrics", "psnr", "--no-report"]
@@ -315,12 +368,30 @@ def test_names_do_not_act_on_the_terminal(folder, capsys):
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert "u{1b}" in said.err
+    run = str(folder.parent / "\x1b[2Jrun")
+    assert bench_main.main(["run", "jpeg", *where_to[:-1], "--no-pictures", "--run", run]) == 0
+    assert bench_main.main(["report", run, "--no-pictures"]) == 0
+    assert bench_main.main(["compare", "--before", run, "--after", run, "--no-pictures"]) == 0
+    for bad in (["run", "--jobs", "\x1b[2J"], ["\x1b[2J"], ["compare", "--csv", "\x1b.py"]):
+        with pytest.raises(SystemExit):
+            bench_main.main(bad)
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err
+    assert said.err.count("report: ") == 2
 
 
-def test_a_metric_that_this_version_does_not_know_costs_no_report(folder):
+def test_a_metric_that_this_version_does_not_know_costs_no_report_and_is_noted(folder, capsys):
     run = folder.parent / "runs" / "newer"
     assert bench_main.main(["run", TOY, "jpeg", *where(folder), "--run", str(run)]) == 0
     manifest = json.loads((run / "run.json").read_text())
     manifest["metrics"]["beauty"] = "1"
     (run / "run.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
     assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
+    assert "beauty" in capsys.readouterr().err
+    assert "Left out: beauty" in (run / "report.html").read_text()
+    assert bench_main.main(["compare", "--before", str(run), "--after", str(run)]) == 0
+    assert "beauty" in capsys.readouterr().err
+    loud = [option for option in where(folder) if option != "--quiet"]
+    assert bench_main.main(["run", "jpeg", *loud, "--run", str(run), "--no-report"]) == 0
+    assert "beauty" in capsys.readouterr().err
