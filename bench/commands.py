@@ -212,9 +212,9 @@ def _comparisons(
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
-    `codecs` and `wanted` metrics None: all that were ever run in this directory.  The anchor given is shown among them,
-    named there or not; without one it is `vvenc` or what comes closest to it.  Empty when the
-    anchor given, or everything, is unavailable.
+    `codecs` and `wanted` metrics None: all that were ever run in this directory.  The anchor given
+    is shown among them, named there or not; without one it is `vvenc` or what comes closest to it.
+    Empty when the anchor given, or everything, is unavailable.
     """
     manifest = Manifest.read(directory)
     typed = (*(manifest.codecs if codecs is None else codecs), *filter(None, [anchor]))

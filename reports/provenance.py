@@ -72,7 +72,7 @@ def from_manifest(manifest: Manifest) -> Provenance:
 def _cautions(manifest: Manifest) -> Iterator[Caution]:
     if unknown := manifest.unknown_metrics:
         yield Caution(
-            f"Left out: {clean(', '.join(unknown))}, which the run holds values of and this version "
-            "of codec-bench does not know.",
+            f"Left out: {clean(', '.join(unknown))}: values that the run holds, of metrics that "
+            "this version of codec-bench does not know.",
             "Write the report with the version that made the run.",
         )
