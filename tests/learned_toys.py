@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from codecs.learned import weights
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.network import CodecNetwork
 from codecs.minnen.codec import ARCHITECTURE, MinnenModel, export
 from codecs.minnen.network import Minnen
 
@@ -28,7 +28,7 @@ def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Ten
     return torch.sigmoid(x)
 
 
-def train(network: LatentCodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None:
+def train(network: CodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None:
     """A short training for rate + lambda_eff·MSE on `smooth_noise`."""
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     for _ in range(steps):

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from codecs.learned.context import ContextCoder, wavefronts
-from codecs.learned.density import GaussianDensity, MixtureDensity
-from codecs.learned.exact import from_grid, to_grid
+from codecs.learned.coders.context import ContextCoder, wavefronts
+from codecs.learned.coders.density import GaussianDensity, MixtureDensity
+from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
+from codecs.learned.coders.tables import ScaleTable
+from codecs.learned.exact.arithmetic import from_grid, to_grid
 from codecs.learned.layers import MaskedConv2d, conv
-from codecs.learned.rangecoding import SymbolDecoder, SymbolEncoder
-from codecs.learned.tables import ScaleTable
 
 SIDE, M = 5, 4
 SCALES = ScaleTable.build(0.11)

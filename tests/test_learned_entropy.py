@@ -8,23 +8,23 @@ import torch
 from scipy import integrate, special, stats
 
 from codecs.base import BitstreamError, EncodeError
-from codecs.learned.density import GaussianDensity, MixtureDensity
-from codecs.learned.entropy import (
-    FactorizedPrior,
+from codecs.learned.coders.density import GaussianDensity, MixtureDensity
+from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.coders.likelihood import (
+    FactorisedPrior,
     gaussian_likelihood,
     gaussian_mass,
     mixture_likelihood,
 )
-from codecs.learned.exact import LATENT_LIMIT
-from codecs.learned.hyperlatent import HyperlatentCoder
-from codecs.learned.rangecoding import SymbolDecoder, SymbolEncoder
-from codecs.learned.tables import (
+from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
+from codecs.learned.coders.tables import (
     TOTAL,
     ScaleTable,
     exponential,
     mixture_weights,
     normal_cumulative,
 )
+from codecs.learned.exact.arithmetic import LATENT_LIMIT
 
 
 def test_gaussian_mass_is_the_integral() -> None:
@@ -49,9 +49,9 @@ def test_mixture_of_one_is_the_gaussian_and_sums_to_one() -> None:
     assert total == pytest.approx(1, abs=401e-9)
 
 
-def random_prior(channels: int = 5) -> FactorizedPrior:
+def random_prior(channels: int = 5) -> FactorisedPrior:
     torch.manual_seed(1)
-    prior = FactorizedPrior(channels, init_scale=4.0)
+    prior = FactorisedPrior(channels, init_scale=4.0)
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -176,7 +176,7 @@ def test_extreme_parameters_are_coded(case) -> None:
 def test_hyperlatents_of_the_prior() -> None:
     prior = random_prior()
     prior.medians.copy_(torch.round(prior.medians * 4096) / 4096)  # no ties decided otherwise
-    coder = HyperlatentCoder(HyperlatentCoder.export(prior))
+    coder = FactorisedCoder(FactorisedCoder.export(prior))
     rng = np.random.default_rng(2)
     uniform = torch.from_numpy(rng.uniform(0.001, 0.999, (5, 4000)))
     low, high = prior.quantile(-30)[:, None], prior.quantile(30)[:, None]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codecs.learned import exact
-from codecs.learned.exact import (
+from codecs.learned.exact import arithmetic as exact
+from codecs.learned.exact.arithmetic import (
     ACTIVATION_LIMIT,
     ExactConv,
     ExactIGDN,

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from codecs.learned import limbs
-from codecs.learned.context import ContextCoder
-from codecs.learned.density import GaussianDensity
-from codecs.learned.exact import ACTIVATION_LIMIT, ExactConv, ExactUpConv
+from codecs.learned.coders.context import ContextCoder
+from codecs.learned.coders.density import GaussianDensity
+from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
+from codecs.learned.coders.tables import ScaleTable
+from codecs.learned.exact import limbs
+from codecs.learned.exact.arithmetic import ACTIVATION_LIMIT, ExactConv, ExactUpConv
+from codecs.learned.exact.limbs import IntegerMatrix, fast_int8, joined, limb_count, split
 from codecs.learned.layers import MaskedConv2d, conv, deconv
-from codecs.learned.limbs import IntegerMatrix, fast_int8, joined, limb_count, split
-from codecs.learned.rangecoding import SymbolDecoder, SymbolEncoder
-from codecs.learned.tables import ScaleTable
 
 needs_int8 = pytest.mark.skipif(not fast_int8(), reason="no fast 8-bit arithmetic here")
 

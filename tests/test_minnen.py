@@ -19,8 +19,8 @@ from torch import Tensor
 from codecs.base import BitstreamError, CodecUnavailable, EncodeError, Image, Point
 from codecs.learned import weights
 from codecs.learned.bands import in_bands
-from codecs.learned.entropy import gaussian_likelihood
-from codecs.learned.model import kmac_per_pixel
+from codecs.learned.coders.likelihood import gaussian_likelihood
+from codecs.learned.network import kmac_per_pixel
 from codecs.minnen.codec import ARCHITECTURE, MinnenCodec, MinnenModel, create, export
 from codecs.minnen.network import Minnen
 from codecs.naming import UnknownCodec

@@ -27,7 +27,7 @@ from pathlib import Path
 from codecs.base import BitstreamError
 from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS, Header
-from codecs.learned.rangecoding import SymbolEncoder
+from codecs.learned.coders.rangecoding import SymbolEncoder
 from codecs.minnen.codec import ARCHITECTURE, MAGIC, VERSION, MinnenModel, export
 from codecs.minnen.network import Minnen
 

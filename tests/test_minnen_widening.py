@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from codecs.learned.entropy import gaussian_likelihood
+from codecs.learned.coders.likelihood import gaussian_likelihood
 from codecs.learned.training import families
 from codecs.minnen.network import Minnen
 from codecs.minnen.widening import NEW_LATENTS_RMS, widen

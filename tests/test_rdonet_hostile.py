@@ -23,7 +23,7 @@ import resource, bench, numpy, torch
 from codecs.base import BitstreamError
 from codecs.learned import bitstream
 from codecs.learned.bitstream import MAX_BLOCKS, Header
-from codecs.learned.rangecoding import SymbolEncoder
+from codecs.learned.coders.rangecoding import SymbolEncoder
 from codecs.rdonet.exact import make_tables
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder

@@ -105,11 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> bool:
     import torch
 
+    from codecs.learned.ms_ssim import ms_ssim_scales
     from codecs.learned.training import families
     from codecs.learned.training.data import load_pictures
     from codecs.learned.training.errors import TrainingError
     from codecs.learned.training.loop import Trainer, seconds_per_step
-    from codecs.learned.training.losses import ms_ssim_scales
     from codecs.learned.training.memory import keep_freed_memory
     from codecs.learned.training.run import Run
     from codecs.learned.training.schedule import (

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from codecs.base import CodecUnavailable, Point
 from codecs.learned import eightbit
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.network import CodecNetwork
 
 TABLES = "tables."
 _MAX_FILE = 1 << 30
@@ -147,7 +147,7 @@ def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rounded(
-    network: LatentCodecNetwork, half: bool = False, eight_bit: bool = False
+    network: CodecNetwork, half: bool = False, eight_bit: bool = False
 ) -> dict[str, Tensor]:
     """Give the network the values that a file of fewer bits keeps; returns what to `save`.
 

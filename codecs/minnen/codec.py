@@ -26,22 +26,22 @@ from codecs.base import (
 from codecs.learned import bitstream, weights
 from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import BLOCK, Header
-from codecs.learned.context import ContextCoder
-from codecs.learned.density import GaussianDensity
-from codecs.learned.entropy import SCALE_FLOOR
-from codecs.learned.exact import LATENT_LIMIT, exact_layer, run_layers
-from codecs.learned.hyperlatent import HyperlatentCoder
-from codecs.learned.model import kmac_per_pixel
-from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
-from codecs.learned.tables import ScaleTable
+from codecs.learned.coders.context import ContextCoder
+from codecs.learned.coders.density import GaussianDensity
+from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.coders.likelihood import SCALE_FLOOR
+from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
+from codecs.learned.coders.tables import ScaleTable
+from codecs.learned.exact.arithmetic import LATENT_LIMIT, exact_layer, run_layers
+from codecs.learned.network import kmac_per_pixel
 from codecs.minnen.network import Minnen
 from codecs.naming import variants_of
 
 MAGIC = b"MN"
 VERSION = 1
 ARCHITECTURE = "minnen"
-WEIGHTS = Path(__file__).parent / "weights"
-SETS = {"minnen": WEIGHTS / "ms-ssim", "minnen-mse": WEIGHTS / "mse"}
+WEIGHTS = Path(__file__).parents[1] / "weights"
+SETS = {name: WEIGHTS / name for name in ("minnen", "minnen-mse")}
 """Folders of weights by codec."""
 _TRAINED_FOR = {"minnen": "", "minnen-mse": ", trained for MSE"}
 
@@ -61,7 +61,7 @@ def export(
     """
     stored = weights.rounded(network, half, eight_bit)
     scales = ScaleTable.build(SCALE_FLOOR)
-    tables = HyperlatentCoder.export(network.prior)
+    tables = FactorisedCoder.export(network.prior)
     named: dict[str, Any] = {f"z.{name}": table for name, table in tables.items()}
     named |= {"scales.thresholds": scales.thresholds, "scales.inverse": scales.inverse}
     card = {**card, "architecture": ARCHITECTURE, "config": network.config}
@@ -87,7 +87,7 @@ class MinnenModel:
             network = Minnen.from_config(loaded.card["config"])
             network.load_state_dict(loaded.parameters)
             tables = {key: loaded.table(f"z.{key}") for key in ("frequencies", "lows", "medians")}
-            self.z_coder = HyperlatentCoder(tables)
+            self.z_coder = FactorisedCoder(tables)
             scales = ScaleTable(
                 loaded.table("scales.thresholds").astype(np.int64),
                 loaded.table("scales.inverse").astype(np.int64),

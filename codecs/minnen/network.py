@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.entropy import FactorizedPrior, add_noise, gaussian_likelihood
+from codecs.learned.coders.likelihood import FactorisedPrior, add_noise, gaussian_likelihood
 from codecs.learned.layers import GDN, MaskedConv2d, conv, deconv
-from codecs.learned.model import ForwardOutput, LatentCodecNetwork
+from codecs.learned.network import CodecNetwork, ForwardOutput
 from codecs.learned.rows import RowStream
 
 LATENT_GAIN = 4.0
@@ -36,7 +36,7 @@ PRESETS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-class Minnen(LatentCodecNetwork):
+class Minnen(CodecNetwork):
     """N channels in the transforms' hidden layers and in z, M in y.
 
     `objective` does not change the network, but belongs to a rate point and so travels with its
@@ -70,7 +70,7 @@ class Minnen(LatentCodecNetwork):
             nn.LeakyReLU(),
             conv(M * 3 // 2, 2 * M, 3, 1),
         )
-        self.prior = FactorizedPrior(N)
+        self.prior = FactorisedPrior(N)
         self.context = MaskedConv2d(M, 2 * M)
         self.head = nn.Sequential(
             conv(4 * M, M * 10 // 3, 1, 1),
@@ -117,7 +117,7 @@ class Minnen(LatentCodecNetwork):
         return scales, means
 
     def forward(self, x: Tensor, mask: Any = None) -> ForwardOutput:
-        """See `LatentCodecNetwork`; there is no block partition, so `mask` must be `None`."""
+        """See `CodecNetwork`; there is no block partition, so `mask` must be `None`."""
         if mask is not None:
             raise ValueError("this network has no block partition")
         y = self.g_a(x)

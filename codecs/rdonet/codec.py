@@ -22,7 +22,7 @@ from codecs.base import (
 )
 from codecs.learned import bitstream, weights
 from codecs.learned.bands import single_thread
-from codecs.learned.model import kmac_per_pixel
+from codecs.learned.network import kmac_per_pixel
 from codecs.naming import UnknownCodec, suggestion
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
@@ -34,8 +34,8 @@ from codecs.rdonet.search import SearchResult
 from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder, pad, to_tensor
 
 ARCHITECTURE = "rdonet"
-WEIGHTS = Path(__file__).parent / "weights"
-SETS = {"rdonet": WEIGHTS / "perceptual", "rdonet-msssim": WEIGHTS / "ms-ssim"}
+WEIGHTS = Path(__file__).parents[1] / "weights"
+SETS = {name: WEIGHTS / name for name in ("rdonet", "rdonet-msssim")}
 """Folders of weights by codec."""
 _TRAINED_FOR = {"rdonet": "", "rdonet-msssim": " for MS-SSIM"}
 MODES = ("zero-pass", "one-pass", "full")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from codecs.learned.bands import in_bands
-from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
+from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
 from codecs.rdonet import backbone
 from codecs.rdonet.maskcoding import encode_masks
 from codecs.rdonet.masks import BLOCK, Masks

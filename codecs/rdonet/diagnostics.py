@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codecs.base import Image
-from codecs.learned.exact import from_grid
-from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
+from codecs.learned.exact.arithmetic import from_grid
+from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
 from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
 from codecs.rdonet.masks import CTU
 from codecs.rdonet.search import window_sums

@@ -17,9 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codecs.learned.context import ContextCoder
-from codecs.learned.density import MixtureDensity
-from codecs.learned.exact import (
+from codecs.learned.coders.context import ContextCoder
+from codecs.learned.coders.density import MixtureDensity
+from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
+from codecs.learned.coders.tables import ScaleTable
+from codecs.learned.exact.arithmetic import (
     ExactConv,
     ExactIGDN,
     ExactSubpixelConv,
@@ -27,9 +30,6 @@ from codecs.learned.exact import (
     latent_to_grid,
     run_layers,
 )
-from codecs.learned.hyperlatent import HyperlatentCoder
-from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
-from codecs.learned.tables import ScaleTable
 from codecs.rdonet.masks import LEVELS
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.unit import SCALE_FLOOR, LatentSpaceUnit
@@ -45,7 +45,7 @@ def make_tables(network: RDONet) -> dict[str, Any]:
         "scales.inverse": scales.inverse,
     }
     for level in LEVELS:
-        exported = HyperlatentCoder.export(network.unit(level).prior.prior)
+        exported = FactorisedCoder.export(network.unit(level).prior.prior)
         tables |= {f"z{level}.{name}": array for name, array in exported.items()}
     return tables
 
@@ -71,7 +71,7 @@ class ExactUnit:
         """`tables` as made by `make_tables`; malformed ones raise `ValueError`."""
         prior, what = unit.prior, f"level {level}"
         names = ("frequencies", "lows", "medians")
-        self.hyper_latents = HyperlatentCoder({k: tables[f"z{level}.{k}"] for k in names})
+        self.hyper_latents = FactorisedCoder({k: tables[f"z{level}.{k}"] for k in names})
         self._skip_z = prior.skip_z
         self._hyper: list[ExactConv | ExactSubpixelConv] = []
         for layer in prior.hyper_synthesis:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from codecs.learned import entropy
+from codecs.learned.coders import likelihood
 from codecs.learned.layers import (
     GDN,
     AttentionUnit,
@@ -166,7 +166,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
     # that is right for the scale that each latent has among zeros, and for a larger one.
     zeros = psi.new_zeros(1, len(mean_bias), 5, 5)
     scales, _ = trained.parameters_of(zeros, psi.expand(-1, -1, 5, 5))
-    low = scales[0, :, 2, 2].clamp_min(entropy.SCALE_FLOOR)
+    low = scales[0, :, 2, 2].clamp_min(likelihood.SCALE_FLOOR)
     high = 3 * low + 0.5
     factors = torch.logspace(-SPREAD, SPREAD, k, 2.0) if k > 1 else torch.ones(1)
     for component, factor in enumerate(factors):

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.model import ForwardOutput, LatentCodecNetwork
+from codecs.learned.network import CodecNetwork, ForwardOutput
 from codecs.rdonet import backbone
 from codecs.rdonet.initialisation import initialise
 from codecs.rdonet.masks import CTU, LEVELS, Masks, VarianceThresholds, variance_masks
@@ -60,7 +60,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class RDONet(LatentCodecNetwork):
+class RDONet(CodecNetwork):
     """See the module; `width` is N, `latents` are M₁, M₂ and M₃ (default: N each).
 
     `thresholds` (of the variance partition) and `objective` do not change the network, but belong
@@ -197,7 +197,7 @@ class RDONet(LatentCodecNetwork):
         return d, outputs
 
     def forward(self, x: Tensor, mask: Masks | None = None) -> ForwardOutput:
-        """See `LatentCodecNetwork`; without a mask, that of the variance thresholds is used."""
+        """See `CodecNetwork`; without a mask, that of the variance thresholds is used."""
         if mask is None:
             mask = variance_masks(x, self.thresholds)
         d, outputs = self.code(self.features(x), mask.to(x.device))

@@ -21,7 +21,7 @@ from codecs.base import BitstreamError, EncodeError, Image
 from codecs.learned import bitstream
 from codecs.learned.bands import in_bands
 from codecs.learned.bitstream import Header
-from codecs.learned.exact import from_grid
+from codecs.learned.exact.arithmetic import from_grid
 from codecs.rdonet import backbone
 from codecs.rdonet.cost import synthesise
 from codecs.rdonet.exact import Bools, ExactUnit, Level

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codecs.learned.entropy import FactorizedPrior, add_noise, mixture_likelihood
-from codecs.learned.exact import LATENT_LIMIT
+from codecs.learned.coders.likelihood import FactorisedPrior, add_noise, mixture_likelihood
+from codecs.learned.exact.arithmetic import LATENT_LIMIT
 from codecs.learned.layers import GDN, MaskedConv2d, conv, subpixel_conv
 
 SCALE_FLOOR = 0.04
@@ -82,7 +82,7 @@ class ConditionalHyperprior(nn.Module):
             nn.LeakyReLU(),
             conv(hyper, hyper, 3, 2),
         )
-        self.prior = FactorizedPrior(hyper)
+        self.prior = FactorisedPrior(hyper)
         self.hyper_synthesis = nn.Sequential(
             conv(hyper, hyper, 3, 1),
             nn.LeakyReLU(),

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from codecs.learned.ms_ssim import ms_ssim_scales
 from codecs.learned.training import families, logs
 from codecs.learned.training.checkpoint import write_atomically
-from codecs.learned.training.losses import ms_ssim_scales
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.state import Learner

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.entropy import FactorizedPrior
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.coders.likelihood import FactorisedPrior
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Family:
     """A kind of network; `masked` if its `forward` takes block partitions."""
 
     name: str
-    build: Callable[..., LatentCodecNetwork]
+    build: Callable[..., CodecNetwork]
     masked: bool
 
     def create(
         self, width: int, backbone: str = "cheng", latents: Sequence[int] = ()
-    ) -> LatentCodecNetwork:
+    ) -> CodecNetwork:
         """A freshly initialised network of `width` channels, and as many latents where `latents`
         (of each level) does not say otherwise; `backbone` is RDONet's.
 
@@ -71,7 +71,7 @@ def family(name: str) -> Family:
 
 
 def begin_with(
-    network: LatentCodecNetwork, trained: Mapping[str, Tensor], pictures: Callable[[], Tensor]
+    network: CodecNetwork, trained: Mapping[str, Tensor], pictures: Callable[[], Tensor]
 ) -> None:
     """Load weights of the same kind of network, or of a Minnen network with fewer latents, or what
     RDONet has in common with Minnen's.
@@ -143,13 +143,13 @@ def autocast_transforms(network: nn.Module, device: torch.device) -> None:
 def set_medians(network: nn.Module) -> None:
     """Put the rounding grids of hyper-latents on their medians: before evaluation and export."""
     for module in network.modules():
-        if isinstance(module, FactorizedPrior):
+        if isinstance(module, FactorisedPrior):
             module.set_medians()
 
 
 def export(
     name: str,
-    network: LatentCodecNetwork,
+    network: CodecNetwork,
     path: Path,
     card: Mapping[str, Any],
     eight_bit: bool = False,

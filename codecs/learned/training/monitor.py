@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training import validate
 from codecs.learned.training.logs import CsvLog
 from codecs.learned.training.run import Run
@@ -73,7 +73,7 @@ class Monitor:
         self,
         segment: Segment,
         progress: Progress,
-        network: LatentCodecNetwork,
+        network: CodecNetwork,
         thresholds: tuple[float, float] | None,
         final: bool,
     ) -> float:

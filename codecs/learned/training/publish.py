@@ -24,7 +24,7 @@ LOGS = ("train.csv", "valid.csv", "run.json")
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m codecs.learned.training.publish")
     p.add_argument("run", type=Path, help="folder of a training run")
-    p.add_argument("--into", type=Path, required=True, help="such as codecs/rdonet/weights")
+    p.add_argument("--into", type=Path, required=True, help="such as codecs/weights/rdonet")
     p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training import checkpoint
 from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
@@ -97,7 +97,7 @@ class Learner:
         self.network = network.to(device)
         if settings.crop % self.network.stride:
             raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
-        self.ema: LatentCodecNetwork = family.build(**self.network.config).to(device)
+        self.ema: CodecNetwork = family.build(**self.network.config).to(device)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False).eval()
         if settings.bf16:

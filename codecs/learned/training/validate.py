@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from codecs.base import Image
-from codecs.learned.model import LatentCodecNetwork
+from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training.checkpoint import write_atomically
 from codecs.learned.training.data import Pictures
-from codecs.learned.training.losses import ms_ssim, ms_ssim_scales
 
 JPEG_QUALITIES = (1, 3, 5, 8, 11, 15, 20, 27, 35, 45, 55, 65, 75, 83, 90)
 
@@ -44,9 +44,7 @@ def psnr(original: Image, decoded: Image) -> float:
 
 
 @torch.inference_mode()
-def reconstruct(
-    network: LatentCodecNetwork, picture: Image, device: torch.device
-) -> tuple[Image, float]:
+def reconstruct(network: CodecNetwork, picture: Image, device: torch.device) -> tuple[Image, float]:
     """The decoded 8-bit picture and its estimated bits; the network pads by replication.
 
     Mask bits of codecs with block partitions are not in the estimate (at most 0.0012 bpp).
@@ -67,7 +65,7 @@ def to_tensor(picture: Image) -> Tensor:
 
 
 def evaluate(
-    network: LatentCodecNetwork, pictures: Sequence[Image], device: torch.device
+    network: CodecNetwork, pictures: Sequence[Image], device: torch.device
 ) -> tuple[Score, list[Image]]:
     """Score of a network in evaluation mode, and the decoded pictures."""
     network.eval()

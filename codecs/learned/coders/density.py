@@ -1,6 +1,6 @@
 """From entropy parameters (activation integers) to coded symbols: Gaussian and Gaussian mixture.
 
-Both classes share an interface, used by `codecs.learned.context`:
+Both classes share an interface, used by `codecs.learned.coders.context`:
 
 * `parameters`: how many entropy parameters a latent has; θ has the shape [n, parameters · M];
 * `encode(encoder, latents, theta)`, `decode(decoder, theta)`: latents int32 [n, M];
@@ -19,9 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecs.base import BitstreamError
-from codecs.learned.exact import ACTIVATION_BITS, LATENT_LIMIT
-from codecs.learned.rangecoding import Int32s, Rows, SymbolDecoder, SymbolEncoder, escape_bits
-from codecs.learned.tables import (
+from codecs.learned.coders.rangecoding import (
+    Int32s,
+    Rows,
+    SymbolDecoder,
+    SymbolEncoder,
+    escape_bits,
+)
+from codecs.learned.coders.tables import (
     INVERSE_BITS,
     MEAN_BITS,
     TOTAL,
@@ -33,6 +38,7 @@ from codecs.learned.tables import (
     mixture_weights,
     with_escape,
 )
+from codecs.learned.exact.arithmetic import ACTIVATION_BITS, LATENT_LIMIT
 
 Theta = NDArray[np.float64]
 _TO_MEAN = ACTIVATION_BITS - MEAN_BITS

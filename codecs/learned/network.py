@@ -32,7 +32,7 @@ class ForwardOutput:
         return torch.stack(list(self.bits.values())).sum(0)
 
 
-class LatentCodecNetwork(nn.Module, ABC):
+class CodecNetwork(nn.Module, ABC):
     """An image codec as a trainable network: analysis, synthesis and entropy model.
 
     `forward` uses additive uniform noise while `self.training` is set and rounds otherwise.
@@ -65,7 +65,7 @@ class LatentCodecNetwork(nn.Module, ABC):
 
 
 @functools.lru_cache(maxsize=64)
-def kmac_per_pixel(network: LatentCodecNetwork) -> float:
+def kmac_per_pixel(network: CodecNetwork) -> float:
     """Thousand multiply-accumulates a pixel of `forward` on a picture of 256 x 256.
 
     That is analysis, entropy model and synthesis, each once and dense: what publications count.

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codecs.base import BitstreamError, EncodeError
-from codecs.learned.entropy import FactorizedPrior
-from codecs.learned.exact import ACTIVATION_BITS, ACTIVATION_LIMIT, LATENT_LIMIT
-from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder, escape_bits
-from codecs.learned.tables import check_factorized, factorized_tables
+from codecs.learned.coders.likelihood import FactorisedPrior
+from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder, escape_bits
+from codecs.learned.coders.tables import check_factorised, factorised_tables
+from codecs.learned.exact.arithmetic import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    LATENT_LIMIT,
+)
 
 
-class HyperlatentCoder:
+class FactorisedCoder:
     """Codes z symbols: integers round(z - median), one table per channel."""
 
     def __init__(self, tables: Mapping[str, NDArray[np.int32]]) -> None:
@@ -24,16 +28,16 @@ class HyperlatentCoder:
         self.frequencies, self.lows = tables["frequencies"], tables["lows"]
         self.medians = tables["medians"].astype(np.float64)
         self.channels = len(self.medians)
-        check_factorized(self.frequencies, self.lows, self.channels)
+        check_factorised(self.frequencies, self.lows, self.channels)
         if not (np.abs(self.medians) <= ACTIVATION_LIMIT).all():
             raise ValueError("a median of the hyper-latent is out of range")
         # Rows are padded with zeros to one length; a table ends where its zeros begin.
         self._rows = [row[: np.flatnonzero(row)[-1] + 1] for row in self.frequencies]
 
     @staticmethod
-    def export(prior: FactorizedPrior) -> dict[str, NDArray[np.int32]]:
+    def export(prior: FactorisedPrior) -> dict[str, NDArray[np.int32]]:
         """The integer tables of a trained prior."""
-        frequencies, lows = factorized_tables(prior)
+        frequencies, lows = factorised_tables(prior)
         medians = torch.round(prior.medians.double().cpu() * 2**ACTIVATION_BITS)
         return {
             "frequencies": frequencies,

@@ -21,11 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codecs.learned.density import GaussianDensity, MixtureDensity, Theta
-from codecs.learned.exact import ACTIVATION_LIMIT, ExactLinear, latent_to_grid, requantise
+from codecs.learned.coders.density import GaussianDensity, MixtureDensity, Theta
+from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
+from codecs.learned.exact.arithmetic import (
+    ACTIVATION_LIMIT,
+    ExactLinear,
+    latent_to_grid,
+    requantise,
+)
+from codecs.learned.exact.limbs import limb_count, split
 from codecs.learned.layers import MaskedConv2d
-from codecs.learned.limbs import limb_count, split
-from codecs.learned.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 
 _KERNEL, _REACH = 5, 2
 _TAPS = tuple((y, x) for y in range(3) for x in range(_KERNEL) if (y, x) < (_REACH, _REACH))

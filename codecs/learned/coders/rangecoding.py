@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecs.base import BitstreamError, EncodeError
-from codecs.learned.tables import TOTAL
+from codecs.learned.coders.tables import TOTAL
 
 _MAGNITUDE_BITS = 14
 """Escaped magnitudes (beyond the window) are below 2^14 - 1."""

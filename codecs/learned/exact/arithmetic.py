@@ -4,8 +4,8 @@ A decoder must reproduce the probability of every symbol to the last bit, or it 
 Floating-point sums depend on their order, hence on thread count, batch shape, library and device.
 Here weights and activations are integers stored in float64, and every product and partial sum
 stays below 2^53 in magnitude, where float64 holds integers exactly: all orders of summation give
-the same result.  So do 8-bit products, where they are faster (`codecs.learned.limbs`).  (Ballé,
-Johnston, Minnen, "Integer networks for data compression with latent-variable models", ICLR 2019,
+the same result.  So do 8-bit products, where they are faster (see `limbs`).  (Ballé, Johnston,
+Minnen, "Integer networks for data compression with latent-variable models", ICLR 2019,
 has the idea of integers.)
 
 Fixed point, throughout:
@@ -35,8 +35,8 @@ import torch
 from torch import Tensor, nn
 
 from codecs.base import CodecError
+from codecs.learned.exact.limbs import IntegerMatrix, limb_count, split
 from codecs.learned.layers import upsampling_phases
-from codecs.learned.limbs import IntegerMatrix, limb_count, split
 
 ACTIVATION_BITS = 12
 WEIGHT_BITS = 16

@@ -1,6 +1,6 @@
 """Probability models of latents, in floating point: for training and for estimated rates.
 
-`codecs.learned.tables` turns them into the integer tables that streams are coded with.
+`codecs.learned.coders.tables` turns them into the integer tables that streams are coded with.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def mixture_likelihood(values: Tensor, weights: Tensor, means: Tensor, scales: T
     return lower_bound((weights * mass).sum(1), LIKELIHOOD_FLOOR)
 
 
-class FactorizedPrior(nn.Module):
+class FactorisedPrior(nn.Module):
     """Fully factorised density per channel; Ballé et al., "Variational image compression with a
     scale hyperprior", ICLR 2018, appendix 6.1: c = f_K ∘ ... ∘ f_1, here K = 5 of widths 3.
 

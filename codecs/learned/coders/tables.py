@@ -7,7 +7,7 @@ exported and stored with them as integers.
 
 Frequencies have 24 bits (they sum to 2^24), the precision of the range coder, which gives every
 symbol at least frequency 1.  The last entry of each row is the escape symbol, for all values
-outside the row's window; see `codecs.learned.rangecoding`.
+outside the row's window; see `codecs.learned.coders.rangecoding`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from codecs.learned.entropy import FactorizedPrior
+from codecs.learned.coders.likelihood import FactorisedPrior
 
 Ints = NDArray[np.int64]
 
@@ -169,7 +169,7 @@ def with_escape(edges: NDArray[np.integer]) -> NDArray[np.float32]:
     return rows
 
 
-def factorized_tables(prior: FactorizedPrior) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def factorised_tables(prior: FactorisedPrior) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The prior as integers: frequencies [C, K] (zero-padded, escape *first*) and lows [C].
 
     Column 0 is the escape, column 1 + i is the value lows + i (relative to the median).  The
@@ -194,10 +194,10 @@ def factorized_tables(prior: FactorizedPrior) -> tuple[NDArray[np.int32], NDArra
     return table.numpy().astype(np.int32), low.numpy().astype(np.int32)
 
 
-def check_factorized(
+def check_factorised(
     frequencies: NDArray[np.int32], lows: NDArray[np.int32], channels: int
 ) -> None:
-    """Raise `ValueError` unless the arrays are what `factorized_tables` writes."""
+    """Raise `ValueError` unless the arrays are what `factorised_tables` writes."""
     ok = (
         frequencies.ndim == 2
         and frequencies.shape[0] == channels

@@ -1,0 +1,1 @@
+"""Entropy models as bricks: estimated bits for training, integer tables, encoding, decoding."""

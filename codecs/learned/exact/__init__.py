@@ -1,0 +1,1 @@
+"""Integer arithmetic whose results are equal on every machine: what decoding rests on."""
