@@ -7,6 +7,7 @@ name are looked at closely: the ladder, odd sizes, damaged streams.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -138,7 +139,9 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
         yield Finding(name, "wrong", "two processes decode the same file to two pictures")
         return
     psnr = score(image, one)
-    detail = f"{point.label}: {bpp:.3f} bpp, {psnr:.2f} dB, decoded alike by two other processes"
+    detail = (
+        f"{point.label}: {bpp:.3f} bpp, {_decibels(psnr)}, decoded alike by two other processes"
+    )
     how = f"; isolated: {KINDS[best_kind()]}" if isolated else ""
     if psnr < LEAST_PSNR:
         detail += f", but to another picture (below {LEAST_PSNR:.0f} dB){without}"
@@ -221,7 +224,7 @@ def _size(
     if wrong := wrong_size(decoded.shape, picture.shape[1], picture.shape[0]):
         return Finding(key, "wrong", wrong)
     psnr = score(picture, decoded)
-    detail = f"{len(stream)} bytes, {psnr:.2f} dB"
+    detail = f"{len(stream)} bytes, {_decibels(psnr)}"
     # A single pixel is all chroma and rounding: its size alone is asked for.
     if psnr < LEAST_PSNR and picture.size > 3:
         return Finding(key, "wrong", f"{detail}: another picture (below {LEAST_PSNR:.0f} dB)")
@@ -258,11 +261,15 @@ def _ladder(
     faults = list(_falls(points[: len(rates)], streams, rates, qualities))
     yield from (Finding("ladder", "wrong", fault) for fault in faults)
     if rates and not faults:
-        detail = (
-            f"{len(rates)} points, {rates[0]:.3f} to {rates[-1]:.3f} bpp, "
-            f"{qualities[0]:.2f} to {qualities[-1]:.2f} dB on {crop.shape[1]} x {crop.shape[0]}"
-        )
-        yield Finding("ladder", "ok", f"{detail}: both rise from point to point")
+        size = f"on {crop.shape[1]} x {crop.shape[0]}"
+        detail = f"one point, {rates[0]:.3f} bpp, {_decibels(qualities[0])} {size}"
+        if len(rates) > 1:
+            detail = (
+                f"{len(rates)} points, {rates[0]:.3f} to {rates[-1]:.3f} bpp, "
+                f"{qualities[0]:.2f} to {_decibels(qualities[-1])} {size}: "
+                "both rise from point to point"
+            )
+        yield Finding("ladder", "ok", detail)
     missing = len(about.points) - len(rates) - sum(p.label in refused for p in about.points)
     if missing:
         detail = f"{missing} of {len(about.points)} points not checked: {name} is too slow for more"
@@ -316,7 +323,11 @@ def _damaged(name: str, opener: Opener, coded: _Coded) -> Finding:
     return Finding("damaged streams", "ok", ", ".join(outcomes))
 
 
+def _decibels(psnr: float) -> str:
+    return "without loss" if math.isinf(psnr) else f"{psnr:.2f} dB"
+
+
 def score(reference: Image, decoded: Image) -> float:
-    """PSNR in dB."""
+    """PSNR in dB; infinite without loss."""
     metric = metrics.create("psnr")
     return metric.score(metric.prepare(reference), decoded)

@@ -239,7 +239,8 @@ def _comparisons(
         unavailable=manifest.unavailable,
     )
     names = tuple(codec.name for codec in results.codecs)
-    main = manifest.codec_named(anchor) if anchor else _default_anchor(names)
+    lossy = tuple(codec.name for codec in results.codecs if not codec.is_lossless)
+    main = manifest.codec_named(anchor) if anchor else _default_anchor(lossy or names)
     if main not in names:
         return []
     others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
@@ -252,7 +253,7 @@ def _note_unknown_metrics(directory: Path) -> None:
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:
-    """VVenC *slower* where it was measured, else another VVC, else the last codec."""
+    """VVenC *slower* where it was measured, else another VVC, else the last codec of `names`."""
     vvc = [name for name in names if name.split(":")[0] == "vvenc"]
     return "vvenc" if "vvenc" in vvc else next(iter((*vvc, *names[-1:])), None)
 

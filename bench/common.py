@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.metrics.base import INFINITE
 from bench.quality import on_scale
 from bench.results import CodecResult, Grid
 
 Mask = NDArray[np.bool_]
-INFINITE = "infinite"
 _SHOWN = 3
 """Names in a message before the rest is counted."""
 
@@ -117,7 +117,7 @@ def _cause(codec: CodecResult, metric: str, point: int, image: int) -> str:
     if score is None or (math.isnan(value) and not score.reason):
         return "not measured"
     if math.isnan(value):
-        return INFINITE if score.reason.startswith(INFINITE) else score.reason
+        return INFINITE if score.is_infinite else score.reason
     if math.isfinite(m.bpp) and np.isfinite(on_scale(metric, np.array(value))):
         return ""
     return INFINITE

@@ -79,7 +79,8 @@ class Comparison:
     anchor: str
     """A codec's name; for two runs, a phrase: each codec is compared with its own earlier run."""
     rows: tuple[Row, ...]
-    """In the order of `results.codecs`, the anchor left out."""
+    """In the order of `results.codecs`, without the anchor and without codecs that lose nothing,
+    which `bench.lossless` compares by size."""
 
 
 def compare(results: Results, anchor: str) -> Comparison:
@@ -93,6 +94,8 @@ def compare_pairs(results: Results, anchor: str, pairs: Sequence[tuple[str, str]
     rows = []
     for name, against in pairs:
         codec, reference = results.codec(name), results.codec(against)
+        if codec.is_lossless or reference.is_lossless:
+            continue
         cells = {metric: _cell(reference, codec, metric) for metric in results.metrics}
         rows.append(Row(codec.name, codec.label, cells, reference.name))
     return Comparison(results, anchor, tuple(rows))

@@ -56,6 +56,18 @@ class CodecResult:
         """Encode or decode time (`what`) of each measurement by `clock` (cpu or wall)."""
         return self.grid(lambda m: getattr(getattr(m, what), clock, math.nan))
 
+    @cached_property
+    def lossless(self) -> NDArray[np.bool_]:
+        """Points that gave back every picture measured to the last bit, bool[points]."""
+        kept = self.grid(lambda m: float(m.is_lossless))
+        return np.asarray((kept == 1).any(axis=1) & ~(kept == 0).any(axis=1))
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether all points measured are: such a codec has a size and no quality to compare."""
+        measured = np.isfinite(self.bpp).any(axis=1)
+        return bool(measured.any() and self.lossless[measured].all())
+
     @property
     def failures(self) -> tuple[Measurement, ...]:
         return tuple(m for m in self.measurements.values() if m.status != "ok")

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from bench.metrics.base import INFINITE
 from codecs.base import Codec, Point
 from datasets.base import ImageRef
 
@@ -49,6 +50,11 @@ class MetricValue:
     value: float | None
     version: str
     reason: str = ""
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether it is infinite, which JSON cannot hold."""
+        return self.value is None and self.reason.startswith(INFINITE)
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,14 @@ class Measurement:
     @property
     def point(self) -> Point:
         return Point(self.parameter, self.value)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the picture came back to the last bit: PSNR over R, G and B is infinite.
+
+        False where PSNR was not measured.
+        """
+        return self.status == "ok" and "psnr" in self.metrics and self.metrics["psnr"].is_infinite
 
     def metric(self, name: str) -> float:
         """Value of a metric; NaN where it was not measured."""

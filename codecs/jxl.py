@@ -1,4 +1,5 @@
-"""JPEG XL by the libjxl inside FFmpeg: lossy, VarDCT, XYB, a bare codestream without container."""
+"""JPEG XL by the libjxl inside FFmpeg, a bare codestream without container: VarDCT and XYB, or
+without loss."""
 
 from __future__ import annotations
 
@@ -24,12 +25,13 @@ SIGNATURE = b"\xff\x0a"
 
 
 def codec(variant: str | None = None) -> Codec:
-    """`jxl`, or with another effort than 7: `jxl:effort-9`."""
-    parts = variants_of("jxl", variant, EFFORTS)
-    if len(parts) > 1:
+    """`jxl`, or with another effort than 7: `jxl:effort-9`; `jxl:lossless`, with any effort."""
+    parts = variants_of("jxl", variant, (*EFFORTS, "lossless"))
+    efforts = parts - {"lossless"}
+    if len(efforts) > 1:
         raise UnknownCodec("jxl takes one effort")
-    effort = int(next(iter(parts), "effort-7").removeprefix("effort-"))
-    return Jxl(effort)
+    effort = int(next(iter(efforts), "effort-7").removeprefix("effort-"))
+    return Jxl(effort, lossless="lossless" in parts)
 
 
 class Jxl(Codec):
@@ -43,15 +45,19 @@ class Jxl(Codec):
     warm_up = False
     points = ladder("distance", (9.5, 7.0, 5.0, 3.5, 2.2, 1.4, 0.9))
 
-    def __init__(self, effort: int) -> None:
+    def __init__(self, effort: int, *, lossless: bool = False) -> None:
         ffmpeg.require_encoder("libjxl")
         self._effort = effort
+        if lossless:
+            self.points = ladder("distance", (0,))
+        self._lossless = lossless
         self.name = "jxl" if effort == 7 else f"jxl:effort-{effort}"
-        self.label = f"JPEG XL (libjxl, effort {effort})"
+        self.name += ":lossless" if lossless else ""
+        self.label = f"JPEG XL{', lossless' if lossless else ''} (libjxl, effort {effort})"
         self.version = f"libjxl; {ffmpeg.version()}"
         self.settings: Mapping[str, str] = {
             "encoder": "libjxl in FFmpeg",
-            "mode": "VarDCT, XYB",
+            "mode": "lossless, RGB" if lossless else "VarDCT, XYB",
             "effort": str(effort),
             "container": "none (bare codestream)",
         }
@@ -79,11 +85,13 @@ class Jxl(Codec):
         return " ".join(["ffmpeg", *ffmpeg.QUIET, *self._arguments("W", "H", point)])
 
     def seconds(self, pixels: int, point: Point) -> float:
-        return 0.1 + pixels * (6e-7 if self._effort <= 7 else 6e-6)
+        per_pixel = 4e-6 if self._lossless else 6e-7
+        return 0.1 + pixels * (per_pixel if self._effort <= 7 else 10 * per_pixel)
 
     def _arguments(self, width: int | str, height: int | str, point: Point) -> list[str]:
-        # Distance 0 would be lossless, another codec.
-        distance = number(point, "distance", 0.01, 15)
+        # Distance 0 is lossless, another codec.
+        low, high = (0, 0) if self._lossless else (0.01, 15)
+        distance = number(point, "distance", low, high)
         out = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "1"]
         out += ["-i", "in.rgb", "-frames:v", "1", "-c:v", "libjxl", "-threads", "1"]
         out += ["-effort", str(self._effort), "-distance", f"{distance:g}"]

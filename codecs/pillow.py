@@ -1,4 +1,4 @@
-"""JPEG, JPEG 2000, WebP and AVIF by the libraries inside Pillow."""
+"""JPEG, JPEG 2000, WebP, AVIF and PNG by the libraries inside Pillow."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Format:
     files: tuple[str, ...]
     """What it is made of: beginnings of names of Pillow's own modules and of its libraries."""
     points: tuple[Point, ...]
+    """Their parameter is an argument of Pillow's `save`, but for `ratio`."""
     limits: tuple[float, float]
     """Smallest and largest value of the parameter."""
     longest_side: int
@@ -142,8 +143,8 @@ class PillowCodec(Codec):
         if form.parameter == "ratio":
             value = number(point, "ratio", low, high)
             return {**form.options, "quality_layers": [value]}
-        value = integer(point, "quality", int(low), int(high))
-        return {**form.options, "quality": value}
+        value = integer(point, form.parameter, int(low), int(high))
+        return {**form.options, form.parameter: value}
 
 
 def jpeg(variant: str | None = None) -> Codec:
@@ -207,22 +208,46 @@ def jpeg2000(variant: str | None = None) -> Codec:
 
 
 def webp(variant: str | None = None) -> Codec:
-    """`webp`: lossy, method 6 (the slowest).  Pillow does not offer sharp down-sampling."""
-    variants_of("webp", variant, ())
+    """`webp`: lossy, method 6 (the slowest).  Pillow does not offer sharp down-sampling.
+
+    `webp:lossless` is another coder, whose quality is how hard it tries.
+    """
+    lossless = "lossless" in variants_of("webp", variant, ("lossless",))
+    settings = {"mode": "lossy", "method": "6", "chroma": "4:2:0"}
     return PillowCodec(
         Format(
-            name="webp",
-            label="WebP",
+            name="webp:lossless" if lossless else "webp",
+            label="WebP, lossless" if lossless else "WebP",
             pillow="WEBP",
             feature="webp",
             library="libwebp",
             files=("_webp.", "libwebp", "libsharpyuv-"),
-            points=ladder("quality", (0, 1, 4, 15, 45, 70, 85)),
+            points=ladder("quality", (100,) if lossless else (0, 1, 4, 15, 45, 70, 85)),
             limits=(0, 100),
             longest_side=16383,
-            seconds_per_pixel=2e-7,
-            settings={"mode": "lossy", "method": "6", "chroma": "4:2:0"},
-            options={"method": 6},
+            seconds_per_pixel=3e-5 if lossless else 2e-7,
+            settings={"mode": "lossless", "method": "6"} if lossless else settings,
+            options={"method": 6, **({"lossless": True} if lossless else {})},
+        )
+    )
+
+
+def png(variant: str | None = None) -> Codec:
+    """`png`: without loss, the highest level of zlib, filters as libpng's heuristic has them."""
+    variants_of("png", variant, ())
+    return PillowCodec(
+        Format(
+            name="png",
+            label="PNG",
+            pillow="PNG",
+            feature="zlib",
+            library="zlib",
+            files=("_imaging.",),
+            points=ladder("compress_level", (9,)),
+            limits=(0, 9),
+            longest_side=(1 << 31) - 1,
+            seconds_per_pixel=1e-6,
+            settings={"mode": "lossless", "filters": "adaptive"},
         )
     )
 

@@ -67,7 +67,14 @@ BUILT_IN = (
         defaults=("420",),
     ),
     Entry("jpeg2000", (), (), "JPEG 2000, 9/7 wavelet (OpenJPEG)", "codecs.pillow:jpeg2000"),
-    Entry("webp", (), (), "WebP, lossy, method 6 (libwebp)", "codecs.pillow:webp"),
+    Entry(
+        "webp",
+        ("lossless",),
+        (),
+        "WebP, lossy, method 6 (libwebp); or without loss",
+        "codecs.pillow:webp",
+    ),
+    Entry("png", (), (), "PNG, without loss, level 9 (zlib)", "codecs.pillow:png"),
     Entry(
         "avif",
         ("420", "444", "speed-2", "speed-4", "speed-6", "psnr", "ssim", "iq"),
@@ -78,9 +85,9 @@ BUILT_IN = (
     ),
     Entry(
         "jxl",
-        tuple(f"effort-{effort}" for effort in range(3, 10)),
+        (*(f"effort-{effort}" for effort in range(3, 10)), "lossless"),
         (),
-        "JPEG XL, VarDCT, effort 7 (libjxl)",
+        "JPEG XL, VarDCT, effort 7 (libjxl); or without loss",
         "codecs.jxl:codec",
         defaults=("effort-7",),
     ),

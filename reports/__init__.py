@@ -56,14 +56,18 @@ def write_report(
 
 
 def _all_anchors(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The first comparison, then one with each other codec as the anchor."""
+    """The first comparison, then one with each other codec as the anchor that can be one."""
     from bench.comparison import compare
 
     if not comparisons:
         return []
     known = {one.anchor: one for one in comparisons}
     results = comparisons[0].results
-    rest = [codec.name for codec in results.codecs if codec.name != comparisons[0].anchor]
+    rest = [
+        codec.name
+        for codec in results.codecs
+        if codec.name != comparisons[0].anchor and not codec.is_lossless
+    ]
     return [comparisons[0], *(known.get(name) or compare(results, name) for name in rest)]
 
 

@@ -10,6 +10,7 @@ from bench.comparison import Comparison
 from bench.plausible import unlikely_rates
 from bench.replay import TOLERANCE
 from reports.charts import Chart
+from reports.lossless import lossless_caution
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
 from reports.wording import clean, metric_text, unlikely_rate
@@ -56,6 +57,8 @@ def _found(
             "This is a quick run: few images and a faster VVC preset.",
             "Run without --quick for figures to quote.",
         )
+    if lossless := lossless_caution(comparison):
+        yield lossless
     for unlikely in unlikely_rates(results):
         yield Caution(
             unlikely_rate(unlikely),

@@ -10,6 +10,7 @@ from bench.comparison import Cell, Comparison, EqualRate
 from bench.own_points import OwnPoint
 from bench.plausible import unlikely_rates
 from reports import wording
+from reports.lossless import lossless_caution
 from reports.marks import symbols
 from reports.wording import MetricText, clean, digits_of, metric_text
 
@@ -69,8 +70,8 @@ def cell_lines(cell: Cell | None) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """The remarks that no cell holds whole, each once, with the metrics they are about; then rates
-    that cannot be true."""
+    """The remarks that no cell holds whole, each once, with the metrics they are about; codecs that
+    are compared elsewhere; rates that cannot be true."""
     long: dict[str, dict[str, None]] = {}
     for row in comparison.rows:
         for name, cell in row.cells.items():
@@ -78,6 +79,8 @@ def notes(comparison: Comparison) -> list[str]:
             if len(text) > BRIEF or cell.verdict.status is Status.UNAVAILABLE:
                 long.setdefault(text, {})[metric_text(name).label] = None
     remarks = [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
+    if lossless := lossless_caution(comparison):
+        remarks.append(f"{lossless.message} {lossless.remedy}")
     return remarks + [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
 
 

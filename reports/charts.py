@@ -70,7 +70,7 @@ class Chart:
     points_left_out: tuple[str, ...]
     """Points without a finite value on some images, as without loss: `webp quality 100`."""
     absent: tuple[str, ...]
-    """Labels of codecs without a curve."""
+    """Labels of codecs without a curve, though not all of their points are without loss."""
     pooling_gap: tuple[float, float] | None
     """Smallest and largest amount by which the mean lies above the pooled figure."""
 
@@ -108,7 +108,8 @@ def drawn_together(codecs: Sequence[CodecResult], metric: str) -> tuple[list[Cod
 def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
     results = comparison.results
     places = styles(comparison)
-    compared, part = drawn_together(results.codecs, name)
+    lossy = [codec for codec in results.codecs if not codec.is_lossless]
+    compared, part = drawn_together(lossy, name)
     images = part.images if compared else np.zeros(len(results.images), dtype=np.bool_)
     series = tuple(
         Series(codec.name, clean(codec.label), places[codec.name], points)
@@ -130,7 +131,7 @@ def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
         points_left_out=tuple(
             f"{clean(name)} {common.listed(points)}" for name, points in without.items() if points
         ),
-        absent=tuple(clean(c.label) for c in results.codecs if c.name not in drawn),
+        absent=tuple(clean(c.label) for c in lossy if c.name not in drawn),
         pooling_gap=(min(gaps), max(gaps)) if gaps else None,
     )
 

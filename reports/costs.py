@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.results import CodecResult, Results
-from bench.store import Measurement, Timing
+from bench.store import Measurement
 from reports.decisions import number
 from reports.wording import NOT_MEASURED, clean
 
@@ -42,28 +42,30 @@ def costs(results: Results) -> list[Cost]:
 
 def _cost(codec: CodecResult) -> Cost:
     good = [m for m in codec.measurements.values() if m.status == "ok"]
-    jobs = sorted({m.jobs for m in good})
     return Cost(
         codec=codec.name,
         label=codec.label,
         encode=_quartiles([m.encode.wall for m in good if m.encode]),
         decode=_quartiles([m.decode.wall for m in good if m.decode]),
-        encode_speed=_speed([(m, m.encode) for m in good]),
-        decode_speed=_speed([(m, m.decode) for m in good]),
+        encode_speed=speed(good, "encode"),
+        decode_speed=speed(good, "decode"),
         kmac=_median([_fact(m, "kmac_per_pixel") for m in good]),
         model_bytes=_median([_fact(m, "bytes") for m in good]),
         device=clean(codec.device),
-        company=_company(jobs),
+        company=company(good),
     )
 
 
-def _speed(rows: Sequence[tuple[Measurement, Timing | None]]) -> float:
-    """Megapixels a second."""
+def speed(measurements: Sequence[Measurement], what: str) -> float:
+    """Megapixels a second of `encode` or `decode` (`what`): the median; NaN without times."""
+    rows = [(m, getattr(m, what)) for m in measurements]
     timed = [(m, timing.wall) for m, timing in rows if timing and timing.wall > 0]
     return _median([m.width * m.height / 1e6 / wall for m, wall in timed])
 
 
-def _company(jobs: Sequence[int]) -> str:
+def company(measurements: Sequence[Measurement]) -> str:
+    """Beside how many others they were timed: `alone`, `2 or 4 side by side`."""
+    jobs = sorted({m.jobs for m in measurements})
     if not jobs:
         return NOT_MEASURED
     return "alone" if jobs == [1] else f"{' or '.join(map(str, jobs))} side by side"

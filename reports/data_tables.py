@@ -15,8 +15,10 @@ from typing import Any
 
 from bench.bd import Verdict
 from bench.comparison import Cell, Comparison
+from bench.lossless import LosslessPoint, compare_lossless
 from reports import wording
 from reports.cells import metric_texts
+from reports.costs import speed
 from reports.provenance import Provenance
 from reports.wording import clean
 
@@ -29,6 +31,23 @@ def as_json(comparisons: Sequence[Comparison], provenance: Provenance | None = N
         "schema": SCHEMA,
         "comparisons": [_comparison_object(one) for one in comparisons],
     }
+    if lossless := compare_lossless(comparisons[0].results):
+        document["lossless"] = {
+            "images": lossless.images,
+            "left_out": lossless.left_out,
+            "smallest": lossless.smallest.codec.name,
+            "rows": [
+                {
+                    "codec": point.codec.name,
+                    "label": point.codec.label,
+                    "point": point.point,
+                    **_lossless_figures(point),
+                    "low": point.low,
+                    "high": point.high,
+                }
+                for point in lossless.points
+            ],
+        }
     if provenance is not None:
         document["provenance"] = asdict(provenance)
     return json.dumps(_finite(document), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
@@ -78,6 +97,17 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _lossless_figures(point: LosslessPoint) -> dict[str, float]:
+    """What the table of lossless codecs says of one; `low` and `high` are of its last quantity."""
+    return {
+        "bpp": point.bpp,
+        "encode_megapixels_per_second": speed(point.measurements, "encode"),
+        "decode_megapixels_per_second": speed(point.measurements, "decode"),
+        "percent_of_raw": point.percent_of_raw,
+        "percent_larger_than_smallest": point.percent_larger,
+    }
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -109,6 +139,9 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
     `bd_rate_percent` (mean curves), `bd_rate_percent_pooled`, `quality_difference` (codec minus
     anchor at `at_bpp`), `bpp_for_anchor_quality` (of the anchor's quality at `at_bpp`) and, at
     operating points where BD-rate is undefined, `rate_change_percent` (at equal quality).
+
+    Points without loss have no anchor and no metric: `lossless_bpp`, `lossless_percent_of_raw`,
+    `lossless_percent_larger_than_smallest` (of these points), `lossless_encode_megapixels_...`.
     """
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
@@ -124,6 +157,21 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
                 }
                 for line in _csv_lines(name, cell):
                     writer.writerow(head | line)
+    lossless = compare_lossless(comparisons[0].results)
+    for point in lossless.points if lossless else ():
+        for quantity, figure in _lossless_figures(point).items():
+            line = {
+                "codec": _csv_text(point.codec.name),
+                "label": _csv_text(point.codec.label),
+                "quantity": f"lossless_{quantity}",
+                "at_bpp": f"{point.bpp:.5f}",
+                "value": _csv_number(figure, 5 if quantity == "bpp" else 3),
+                "message": _csv_text(point.point),
+            }
+            if quantity == "percent_larger_than_smallest":
+                line["low"] = _csv_number(point.low, 3)
+                line["high"] = _csv_number(point.high, 3)
+            writer.writerow(line)
     return out.getvalue()
 
 

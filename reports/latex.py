@@ -11,6 +11,7 @@ from bench.bd import Verdict
 from bench.comparison import Cell, Comparison
 from reports import wording
 from reports.cells import RateLine, anchor_line, metric_texts, rate_lines
+from reports.lossless import lossless_text
 from reports.marks import Mark, marks, used
 from reports.provenance import Provenance
 from reports.wording import clean
@@ -57,10 +58,16 @@ def latex_escape(text: str) -> str:
 def as_latex(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
     """A table in booktabs style for each comparison; needs the packages named on top."""
     parts = [PACKAGES, ""]
+    lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
-        parts += _verdicts(comparison)
+        if comparison.rows or not lossless:
+            parts += _verdicts(comparison)
         if lines := rate_lines(comparison):
             parts += _rates(comparison, lines)
+    if lossless:
+        caption = latex_escape(f"{lossless.title}. {lossless.note}".removesuffix("."))
+        left = 1 + ("point" in lossless.headings)
+        parts += _plain(caption, left, lossless.headings, lossless.rows)
     return "\n".join(parts)
 
 
@@ -102,12 +109,20 @@ def _rates(comparison: Comparison, lines: Sequence[RateLine]) -> list[str]:
         "Where BD-rate is undefined, at operating points: quality at equal rate, and the change in "
         f"rate at equal quality; the anchor is {anchor}"
     )
-    body = [line.values() for line in lines]
-    columns = zip(RATE_HEADINGS, *body, strict=True)
+    return _plain(caption, 2, RATE_HEADINGS, [line.values() for line in lines])
+
+
+def _plain(
+    caption: str, left: int, headings: Sequence[str], body: Sequence[Sequence[str]]
+) -> list[str]:
+    """A table of texts that are not yet LaTeX, as the caption is; the first `left` columns hold
+    names, the others figures."""
+    columns = zip(headings, *body, strict=True)
     width = _table_width([max(_width(text, NORMAL) for text in column) for column in columns])
     rows = [[latex_escape(text) for text in row] for row in body]
-    heads = [latex_escape(text) for text in RATE_HEADINGS]
-    return _table(caption, "llrrrrr", heads, rows, width, ())
+    heads = [latex_escape(text) for text in headings]
+    aligned = "l" * left + "r" * (len(headings) - left)
+    return _table(caption, aligned, heads, rows, width, ())
 
 
 def _table(

@@ -36,6 +36,7 @@ from reports.cautions import find_cautions
 from reports.cells import anchor_line, metric_texts
 from reports.charts import Chart, styles
 from reports.literature import Published
+from reports.lossless import lossless_text
 from reports.pictures import Gallery
 from reports.provenance import Provenance
 from reports.scales import MINUS
@@ -45,6 +46,7 @@ _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 SECTIONS = {
     "changes": "What changed",
     "verdict": "Verdict",
+    "lossless": "Lossless codecs",
     "curves": "Curves",
     "rates": "At given rates",
     "wins": "Image by image",
@@ -89,8 +91,10 @@ def render(
     by_image = wins.win_table(main, document["pairs"], document["step"], gallery)
     decided = decisions.summaries(main.results)
     rates = views.rate_tables(main)
+    lossless = lossless_text(main.results)
     present = {
         "changes": bool(provenance.before),
+        "lossless": lossless is not None,
         "rates": bool(rates),
         "wins": by_image is not None,
         "look": bool(gallery.pictures),
@@ -108,6 +112,7 @@ def render(
             subtitle=anchor_line(main),
             metrics=metric_texts(main),
             rows=views.verdict_rows(main),
+            lossless=lossless,
             anchors=[wording.anchor_label(one) for one in anchors or comparisons],
             codec_looks=_looks(main),
             charts=[_chart(chart, place) for place, chart in enumerate(charts)],

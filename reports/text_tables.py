@@ -6,7 +6,7 @@ Names come from outside: each format escapes what would be an instruction in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from bench.comparison import Comparison
@@ -18,6 +18,7 @@ from reports.cells import (
     notes,
     rate_lines,
 )
+from reports.lossless import lossless_text
 from reports.marks import legend
 from reports.provenance import Provenance
 from reports.wording import clean
@@ -35,21 +36,27 @@ def markdown_escape(text: str) -> str:
 def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
     """Tables to paste into a review."""
     blocks = []
+    lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
         metrics = comparison.results.metrics
-        blocks.append(f"**{markdown_escape(anchor_line(comparison))}**")
         head = ["codec", *(text.heading for text in metric_texts(comparison))]
         body = [
             [row.label, *("; ".join(cell_lines(row.cells.get(name))) for name in metrics)]
             for row in comparison.rows
         ]
-        blocks.append(_markdown_table(head, body))
+        if body or not lossless:
+            blocks.append(f"**{markdown_escape(anchor_line(comparison))}**")
+            blocks.append(_markdown_table(head, body))
         if explained := legend(comparison):
             blocks.append(markdown_escape(explained))
         blocks += [markdown_escape(note) for note in notes(comparison)]
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
             blocks.append(_markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
+    if lossless:
+        blocks.append(f"**{markdown_escape(lossless.title)}**")
+        blocks.append(_markdown_table(lossless.headings, lossless.rows))
+        blocks.append(markdown_escape(lossless.note))
     if provenance is not None and provenance.command:
         blocks.append(f"Measured by {markdown_escape(provenance.command)}.")
     return "\n\n".join(blocks) + "\n"
@@ -67,6 +74,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = None) -> str:
     """Aligned columns for a terminal."""
     blocks = []
+    lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
         metrics = comparison.results.metrics
         head = ["", *(text.heading for text in metric_texts(comparison))]
@@ -74,15 +82,19 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
             [[clean(row.codec)], *(cell_lines(row.cells.get(name)) for name in metrics)]
             for row in comparison.rows
         ]
-        blocks.append(f"{anchor_line(comparison)}\n\n{_columns(head, body)}")
+        if body or not lossless:
+            blocks.append(f"{anchor_line(comparison)}\n\n{_columns(head, body)}")
         if explained := legend(comparison):
             blocks.append("\n".join(wrap(explained, LEGEND_WIDTH)))
         blocks += notes(comparison)
         if lines := rate_lines(comparison):
-            table = _columns(RATE_HEADINGS, [[[v] for v in line.values()] for line in lines])
+            table = _columns(RATE_HEADINGS, _cells(line.values() for line in lines))
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")
         for name, why in comparison.results.unavailable.items():
             blocks.append(f"{clean(name)}: unavailable: {clean(why)}")
+    if lossless:
+        table = _columns(lossless.headings, _cells(lossless.rows))
+        blocks += [f"{lossless.title}\n\n{table}", "\n".join(wrap(lossless.note, LEGEND_WIDTH))]
     return "\n\n".join(blocks)
 
 
@@ -90,6 +102,11 @@ LEGEND_WIDTH = 100
 """Characters of a line of the legend in a terminal."""
 CELL_WIDTH = 30
 """Characters of a terminal column; longer remarks are broken."""
+
+
+def _cells(rows: Iterable[Sequence[str]]) -> list[list[list[str]]]:
+    """Rows of cells of one line each."""
+    return [[[cell] for cell in row] for row in rows]
 
 
 def _columns(head: Sequence[str], body: Sequence[Sequence[Sequence[str]]]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.bd import Status
 from bench.comparison import Cell, Comparison
+from bench.metrics.base import INFINITE
 from bench.results import CodecResult
 from bench.store import Measurement, Timing
 from reports import svg, wording
@@ -206,7 +207,9 @@ def _image_row(m: Measurement, metrics: Sequence[str]) -> ImageRow:
 def _value(m: Measurement, metric: str) -> str:
     score = m.metrics.get(metric)
     if score is None or score.value is None:
-        return "unavailable" if score and score.reason else wording.NOT_MEASURED
+        if score is None or not score.reason:
+            return wording.NOT_MEASURED
+        return INFINITE if score.is_infinite else "unavailable"
     return number(score.value, 3 if metric.startswith("psnr") else 4)
 
 
@@ -247,7 +250,7 @@ def _metric_failures(comparison: Comparison) -> Iterator[Failure]:
     for codec in comparison.results.codecs:
         for m in codec.measurements.values():
             for name, score in m.metrics.items():
-                if score.value is None:
+                if score.value is None and not score.is_infinite:
                     reasons[name, score.reason] += 1
     for (name, reason), count in reasons.items():
         where = f"{count} measurement{'s' if count > 1 else ''}"

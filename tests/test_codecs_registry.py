@@ -77,6 +77,7 @@ LEARNED = ("rdonet", "minnen")
 def test_every_listed_name_can_be_made(name):
     registry.check_name(name)
     learned = name.startswith(LEARNED)
+    single = name == "png" or "lossless" in name
     try:
         codec = registry.create(name)
     except CodecUnavailable as missing:
@@ -84,7 +85,7 @@ def test_every_listed_name_can_be_made(name):
             pytest.skip(str(missing))
         raise
     assert registry.create(codec.name).name == codec.name
-    assert len(codec.points) >= (1 if learned else 6)
+    assert len(codec.points) >= (1 if learned or single else 6)
 
 
 def test_a_library_that_does_not_load_is_a_missing_one(monkeypatch):
@@ -113,7 +114,7 @@ def test_bpg_is_hevc():
         ("vvenc:mediun", "did you mean 'medium'"),
         ("vvenc:qpa:qpa", "twice"),
         ("vvenc:", "unknown variant ''"),
-        ("webp:sharp", "has no variants"),
+        ("jpeg2000:sharp", "has no variants"),
         ("qqqqqq", "there is: jpeg"),
         ("", "unknown codec ''"),
         ("<script>alert(1)</script>", "unknown codec"),

@@ -100,9 +100,12 @@ def test_an_undisturbed_comparison_leaves_out_nothing():
 
 
 def test_a_codec_without_any_finite_value_is_undefined_and_told_why():
-    verdict, _ = against_whole({(i, o): infinite(i, o) for i in IMAGES for o in range(6)})
+    small = {"psnr": MetricValue(None, "1", "the picture is too small")}
+    verdict, _ = against_whole(
+        {(i, o): replace(infinite(i, o), metrics=small) for i in IMAGES for o in range(6)}
+    )
     assert verdict.value is None
-    assert verdict.message == "test has no finite value on any picture: infinite"
+    assert verdict.message == "test has no finite value on any picture: the picture is too small"
     assert verdict.status is Status.INVALID
 
 

@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from codecs.base import Image
 
+INFINITE = "infinite"
+"""How the reason of a score begins that is infinite, as PSNR of identical pictures is."""
+
 
 class MetricUnavailable(Exception):
     """The metric cannot be computed here (missing weights) or for this picture (too small)."""

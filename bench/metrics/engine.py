@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.metrics import registry
-from bench.metrics.base import Metric, MetricUnavailable
+from bench.metrics.base import INFINITE, Metric, MetricUnavailable
 from codecs.base import Image, check_image
 
 
@@ -89,7 +89,7 @@ class MetricsEngine:
             return Score(None, metric.version if value.lasting else "", value.reason)
         if math.isnan(value):
             return Score(None, metric.version, f"{metric.label} is not a number here")
-        reason = "infinite: the pictures are identical" if math.isinf(value) else ""
+        reason = f"{INFINITE}: the pictures are identical" if math.isinf(value) else ""
         return Score(value, metric.version, reason)
 
 
