@@ -59,7 +59,7 @@ BROKEN = (
     ("other", "", "image = 255 - image", "wrong", "but to another picture"),
     ("shape", "", "image = image[1:]", "wrong", "to 256 x 239 pixels instead of 256 x 240"),
     ("padded", "", "image = np.pad(image, ((0, 16), (0, 0), (0, 0)))", "wrong", "must crop"),
-    ("last", "", "", "ok", "dB, decoded alike by two other processes; 1"),
+    ("last", "", "", "ok", "without loss, decoded alike by two other processes; 1"),
 )
 
 
