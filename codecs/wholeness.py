@@ -2,7 +2,8 @@
 
 JPEG is decoded once more by libjpeg-turbo in its strict mode, which stops at the first warning.
 Warnings differ: data that is missing or cannot be right is damage; stray bytes between header
-segments, zeros as padding before the end, previews behind it are what cameras write.
+segments, odd metadata, zeros as padding before the end, previews behind it are what cameras write.
+What cameras write is taken out beforehand, for it would hide damage behind it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from codecs.base import PictureRefused
 
 _DAMAGE = re.compile(r"Premature end|Corrupt JPEG data")
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_START_OF_SCAN, _END = 0xDA, b"\xff\xd9"
+_START, _START_OF_SCAN, _END = 0xD8, 0xDA, 0xD9
+_METADATA = frozenset((*range(0xE0, 0xF0), 0xFE))
+"""Application segments and comments: nothing of the coefficients depends on them."""
+_SEQUENTIAL = frozenset((0xC0, 0xC1))
+_WHOLE_SPECTRUM = bytes((0, 63, 0))
+"""The only selection that a sequential scan has (T.81, B.2.3); libjpeg warns of others."""
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""Within a scan, or behind it: neither an escaped byte nor a restart marker."""
 _ADAM7 = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)),
     *((1, 0, 2, 2), (0, 1, 1, 2)),
@@ -29,7 +37,7 @@ def check_jpeg(data: bytes) -> None:
     """Raise `PictureRefused` for a JPEG whose picture is cut short or damaged."""
     import simplejpeg
 
-    clean = _without_stray_bytes(data)
+    clean = _bare(data)
     try:
         simplejpeg.decode_jpeg(clean, colorspace="RGB", strict=True)
     except ValueError as error:
@@ -73,26 +81,43 @@ def check_png_data(
         )
 
 
-def _without_stray_bytes(data: bytes) -> bytes:
-    """The file without what stands between header segments and belongs to none."""
-    parts, at = [data[:2]], 2
+def _bare(data: bytes) -> bytes:
+    """The file from its start to its own end, without metadata and without what stands between
+    header segments and belongs to none.
+
+    Raises `PictureRefused` where it stops before its end: of a progressive one that lacks its last
+    scans libjpeg says nothing.
+    """
+    parts, at, sequential = [data[:2]], 2, False
     while (start := data.find(b"\xff", at)) >= 0 and start + 4 <= len(data):
         kind = data[start + 1]
         if kind in (0x00, 0xFF):
             at = start + 1
-        elif kind == _START_OF_SCAN:
-            return b"".join((*parts, data[start:]))
-        else:
-            end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+            continue
+        at = end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        sequential = sequential or kind in _SEQUENTIAL
+        if kind == _START_OF_SCAN:
+            head = data[start:end]
+            parts.append(head[:-3] + _WHOLE_SPECTRUM if sequential else head)
+            return b"".join((*parts, data[end : _end(data, end)]))
+        if kind not in _METADATA:
             parts.append(data[start:end])
-            at = end
     return data
+
+
+def _end(data: bytes, at: int) -> int:
+    """Behind the end marker that belongs to the scan whose data begins at `at`."""
+    while found := _MARKER.search(data, at):
+        kind = found[0][1]
+        if kind == _END:
+            return found.end()
+        if kind == _START:  # of a preview
+            break
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    raise PictureRefused("is a damaged JPEG: it stops before its end; copy or export it again")
 
 
 def _is_padding(said: str, data: bytes) -> bool:
     """Whether the stray bytes before the end are zeros that a camera put there."""
     found = _PADDING.search(said)
-    if not found:
-        return False
-    end = data.rfind(_END)
-    return not data[max(0, end - int(found[1])) : end].strip(b"\0\xff")
+    return bool(found) and not data[-2 - int(found[1]) : -2].strip(b"\0\xff")

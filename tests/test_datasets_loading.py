@@ -396,7 +396,11 @@ def test_a_jpeg_that_lacks_a_part_is_refused(photo, options):
     decode_image(whole)
     scan = whole.index(b"\xff\xda")
     half = (scan + len(whole)) // 2
+    last = whole.rindex(b"\xff\xda")
     damaged = {
+        "cut by its end": whole[:-2],
+        "cut by its last scan": whole[:last],
+        "cut by its last scan, with a preview": whole[:last] + whole,
         "cut": whole[:half],
         "cut, with an end": whole[:half] + b"\xff\xd9",
         "zeros at its end": whole[:half] + bytes(len(whole) - half),
@@ -421,8 +425,28 @@ def test_what_cameras_add_is_no_damage(photo):
         whole + b"\xff\xd8 a preview",
         whole[:table] + bytes(5) + whole[table:],
         whole[:-2] + bytes(30) + whole[-2:],
+        whole[:-2] + bytes(30) + whole[-2:] + whole,
+        *(whole.replace(harmless, odd, 1) for harmless, odd in ODD.items()),
     ):
+        assert kept != whole
         assert np.array_equal(decode_image(kept)[0], pixels)
+
+
+ODD = {
+    b"JFIF\0\1\1": b"JFIF\0\7\1",  # an unknown revision
+    b"\xff\xdb": b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7\xff\xdb",  # an unknown transform
+    b"\0\x3f\0": b"\0\0\0",  # a scan of the DC alone, which sequential ones are not
+}
+"""What libjpeg warns of, and decodes all the same."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_harmless_warning_hides_no_damage_behind_it(photo, odd):
+    whole = jpeg_of(photo)
+    assert odd in whole
+    data = whole[: 2 * len(whole) // 3].replace(odd, ODD[odd], 1) + b"\xff\xd9"
+    with pytest.raises(ImageRefused, match="damaged"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
