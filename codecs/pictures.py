@@ -32,12 +32,13 @@ import warnings
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from codecs import deep
 from codecs.base import MAX_PIXELS, Image, PictureRefused
 from codecs.headers import bits_per_channel, check_png
 from codecs.profiles import to_srgb
-from codecs.wholeness import check_jpeg
+from codecs.wholeness import check_jpeg, check_tiff
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
 
@@ -104,6 +105,8 @@ def _check_header(data: bytes, image: PillowImage.Image, most_bits: int) -> int:
         check_png(data)
     elif image.format in ("JPEG", "MPO"):
         check_jpeg(data)
+    elif isinstance(image, TiffImageFile):
+        check_tiff(data, image.tag_v2, image.width * image.height)
     bits = bits_per_channel(data, image)
     if bits > most_bits:
         raise PictureRefused(

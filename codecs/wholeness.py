@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from codecs.base import PictureRefused
 
@@ -31,6 +32,13 @@ _ADAM7 = (
 """First column and row, and steps, of each pass (PNG, third edition, 8.1)."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _CHUNK = 1 << 18
+_COMPRESSION, _JPEG_TABLES = 259, 347
+_PARTS = ((273, 279), (324, 325))
+"""Tags of the offsets and byte counts of strips, and of tiles."""
+_JPEG, _DEFLATE = 7, frozenset((8, 32946))
+_MOST_OF_A_PIXEL = 64
+"""Bytes that a pixel may take with padding of tiles: a strip that inflates to more is not read on.
+"""
 
 
 def check_jpeg(data: bytes) -> None:
@@ -63,22 +71,54 @@ def check_png_data(
         columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
         if columns > 0 and rows > 0:
             wanted += rows * (1 + -(-columns * bits // 8))
-    stream, got = zlib.decompressobj(), 0
     try:
-        for chunk in compressed:
-            rest: bytes | memoryview = chunk
-            # Behind the stream's end zlib would copy all that follows, chunk by chunk.
-            while rest and got < wanted and not stream.eof:
-                got += len(stream.decompress(rest, _CHUNK))
-                rest = stream.unconsumed_tail
+        got, _ = _inflate(compressed, wanted)
     except zlib.error as error:
         raise PictureRefused(f"is a damaged PNG: {error}") from error
-    while got < wanted and (left := stream.decompress(b"", _CHUNK)):
-        got += len(left)
     if got < wanted:
         raise PictureRefused(
             f"is a damaged PNG: {got:,} of {wanted:,} bytes of its picture are there"
         )
+
+
+def check_tiff(data: bytes, tags: Mapping[int, Any], pixels: int) -> None:
+    """Raise `PictureRefused` where a strip or tile is cut short or damaged (Deflate, JPEG).
+
+    TIFF 6.0, and technical note 2 on JPEG: the tables that strips share stand in a tag.  Libtiff
+    stops at the last row that it needs, and fills up what is missing of a JPEG.
+    """
+    kind, tables = tags.get(_COMPRESSION), bytes(tags.get(_JPEG_TABLES, b""))
+    for starts, sizes in _PARTS:
+        for start, size in zip(tags.get(starts, ()), tags.get(sizes, ()), strict=False):
+            part = data[start : start + size]
+            if kind == _JPEG:
+                check_jpeg(tables[:-2] + part[2:] if tables else part)
+            elif kind in _DEFLATE:
+                _check_deflated(part, _MOST_OF_A_PIXEL * pixels)
+
+
+def _check_deflated(part: bytes, most: int) -> None:
+    why = "its data stops before its end"
+    try:
+        got, whole = _inflate([memoryview(part)], most)
+    except zlib.error as error:
+        got, whole, why = 0, False, str(error)
+    if not whole and got < most:
+        raise PictureRefused(f"is a damaged TIFF: {why}; copy or export it again")
+
+
+def _inflate(compressed: Sequence[memoryview], most: int) -> tuple[int, bool]:
+    """How many bytes come out, of about `most`, and whether the stream came to its end."""
+    stream, got = zlib.decompressobj(), 0
+    for chunk in compressed:
+        rest: bytes | memoryview = chunk
+        # Behind the stream's end zlib would copy all that follows, chunk by chunk.
+        while rest and got < most and not stream.eof:
+            got += len(stream.decompress(rest, _CHUNK))
+            rest = stream.unconsumed_tail
+    while got < most and (left := stream.decompress(b"", _CHUNK)):
+        got += len(left)
+    return got, stream.eof
 
 
 def _bare(data: bytes) -> bytes:

@@ -449,6 +449,21 @@ def test_a_harmless_warning_hides_no_damage_behind_it(photo, odd):
         decode_image(data)
 
 
+@pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "jpeg"])
+def test_a_tiff_of_which_a_strip_is_damaged_is_refused(photo, compression):
+    data = encoded(photo, "TIFF", compression=compression)
+    decode_image(data)
+    with PillowImage.open(io.BytesIO(data)) as image:
+        start, size = image.tag_v2[273][0], image.tag_v2[279][0]
+    half = start + size // 2
+    for damaged in (
+        data[:half] + bytes(start + size - half) + data[start + size :],
+        data[:half] + data[start + size :] + bytes(start + size - half),
+    ):
+        with pytest.raises(ImageRefused, match="damaged"):
+            decode_image(damaged)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
 def test_a_png_with_too_few_rows_is_refused(photo, mode):
     """Whole chunks, right checksums, but the picture ends early."""
