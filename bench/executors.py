@@ -158,10 +158,15 @@ class _Lane:
 
     def measure(self, task: Task) -> Done:
         """Encode, decode, score; or score a kept stream, or only time again."""
+        if not task.encode:
+            done = self._score_kept(task)
+            # What was coded anew on the way has its timings; scores outlive a failure to time.
+            if task.timed is None or done.measurement.jobs == self.jobs:
+                return done
+            timed = self._time(task, done.measurement)
+            return replace(done if timed.problem else timed, busy=done.busy + timed.busy)
         if task.timed is not None:
             return self._time(task, task.timed)
-        if not task.encode:
-            return self._score_kept(task)
         m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
         stream = self.store.stream_path(m.key)
         busy = 0.0

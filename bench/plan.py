@@ -36,7 +36,7 @@ class Task:
     afresh: Task | None = None
     """What to do instead when the kept stream turns out to be no good."""
     timed: Measurement | None = None
-    """What was measured before, where only its timings are to be taken again."""
+    """What was measured before, where its timings are to be taken again."""
 
     @property
     def point(self) -> Point:
@@ -109,7 +109,7 @@ def make_plan(
                     continue
                 stale = tuple(n for n, v in metrics.items() if not _fresh(old, n, v))
                 reusable = old is not None and old.status == "ok"
-                again = reusable and not stale and old is not None and old.jobs != jobs
+                again = reusable and old is not None and old.jobs != jobs
                 if reusable and not stale and not (again and retime):
                     done, crowded = done + 1, crowded + again
                     continue
@@ -117,10 +117,12 @@ def make_plan(
                 blank = _blank(answers, point, image, dataset.name, metrics)
                 wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
                 seconds = answers.seconds[pixels, point] + pixels * _scoring(wanted)
-                task = Task(typed, blank, image, wanted, seconds, timed=old if again else None)
+                timed = old if again and retime else None
+                # With a score missing and its stream too, all is measured: timings come with it.
+                task = Task(typed, blank, image, wanted, seconds, timed=None if stale else timed)
                 if reusable and stale and old and store.read_stream(old) is not None:
-                    seconds = pixels * _scoring(stale)
-                    task = Task(typed, old, image, stale, seconds, encode=False, afresh=task)
+                    seconds = pixels * _scoring(stale) + (seconds if timed else 0)
+                    task = Task(typed, old, image, stale, seconds, False, task, timed)
                 per_image[image.name].append(task)
     shuffle = random.Random(seed)
     groups = [group for group in per_image.values() if group]

@@ -6,7 +6,6 @@ This is what verdicts are computed from and what reports draw.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.manifest import Ladder, Picture
 from bench.store import Measurement
+from datasets.base import natural
 
 Grid = NDArray[np.float64]
 """float64[points, images]; NaN where a value is missing."""
@@ -72,12 +72,6 @@ class CodecResult:
     def failures(self) -> tuple[Measurement, ...]:
         return tuple(m for m in self.measurements.values() if m.status != "ok")
 
-    @cached_property
-    def incomplete_images(self) -> tuple[str, ...]:
-        """Images on which at least one operating point has no stream."""
-        missing = np.flatnonzero(np.isnan(self.bpp).any(axis=0))
-        return tuple(self.images[column] for column in missing)
-
 
 @dataclass(frozen=True)
 class Results:
@@ -116,7 +110,7 @@ def collect(
     Cells without a measurement stay empty.  A codec without any is `unavailable`.
     """
     rows = {m.key: m for m in measurements}
-    ordered = sorted(pictures, key=lambda picture: _natural(picture.name))
+    ordered = sorted(pictures, key=lambda picture: natural(picture.name))
     reasons = dict(unavailable or {})
     codecs = []
     for ladder in ladders:
@@ -156,8 +150,3 @@ def _codec_result(
         images=tuple(picture.name for picture in pictures),
         measurements=cells,
     )
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts `kodim9` before `kodim10`."""
-    return [(0, int(t), "") if t.isdecimal() else (1, 0, t) for t in re.split(r"(\d+)", name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import metrics as metrics_package
+from codecs.naming import suggestion
 from datasets.registry import available
 
 DEFAULT_CODECS = (
@@ -75,10 +75,7 @@ def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
     asked = [part.strip().lower() for name in names for part in name.split(",") if part.strip()]
     for name in asked:
         if name not in known:
-            near = [k for k in known if k.startswith(name)]
-            near = near or difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"unknown metric {name!r}: {hint}")
+            raise ValueError(f"unknown metric {name!r}{suggestion(name, known)}")
     if not asked:
         raise ValueError(f"--metrics names no metric: there are {', '.join(known)}")
     return tuple(name for name in known if name in asked)

@@ -31,11 +31,11 @@ def check_spelling(name: str) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'vvenc'?` where a known word is close, else what there is."""
+    """`; did you mean 'vvenc'?` where known words begin so or one is close, else what there is."""
     known = list(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    begun = [each for each in known if word and each.startswith(word)]
+    if close := begun or difflib.get_close_matches(word, known, n=1):
+        return f"; did you mean {' or '.join(map(repr, close))}?"
     return f"; there is: {', '.join(known)}" if known else ""
 
 

@@ -160,4 +160,4 @@ def _end(data: bytes, at: int) -> int:
 def _is_padding(said: str, data: bytes) -> bool:
     """Whether the stray bytes before the end are zeros that a camera put there."""
     found = _PADDING.search(said)
-    return bool(found) and not data[-2 - int(found[1]) : -2].strip(b"\0\xff")
+    return found is not None and not data[-2 - int(found[1]) : -2].strip(b"\0\xff")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +63,12 @@ class Dataset:
 def shown_name(path: Path) -> str:
     """A file's name as text that can be written anywhere: bytes that are no UTF-8 are escaped."""
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def natural(name: str) -> tuple[list[str | int], str]:
+    """Sort key of names of pictures: `img2` before `img10`, whatever the case.
+
+    Text and numbers alternate, so keys always compare.
+    """
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

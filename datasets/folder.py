@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from codecs.pictures import FORMATS
-from datasets.base import Dataset, DatasetError, ImageRef, ImageRefused, shown_name
+from datasets.base import Dataset, DatasetError, ImageRef, ImageRefused, natural, shown_name
 from datasets.loading import SUFFIXES, read_ref
 
 _FOREIGN_SUFFIXES = frozenset(
@@ -52,7 +51,7 @@ def list_pictures(folder: Path) -> list[Path]:
         paths = [path for path in folder.iterdir() if _looks_like_picture(path)]
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
-    return sorted(paths, key=_natural)
+    return sorted(paths, key=lambda path: natural(path.name))
 
 
 def read_images(
@@ -79,9 +78,3 @@ def _looks_like_picture(path: Path) -> bool:
     if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES | _FOREIGN_SUFFIXES:
         return False
     return not path.is_dir()  # a link to nowhere stays: it is refused with its reason
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key: `img2` before `img10`.  Text and numbers alternate, so keys always compare."""
-    parts = re.split(r"([0-9]+)", path.name.lower())
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name

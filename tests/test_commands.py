@@ -316,7 +316,7 @@ def test_metrics_are_told_from_codecs_and_found_in_any_spelling(folder):
 
 def test_a_metric_of_two_kinds_is_asked_about(folder, capsys):
     assert bench_main.main(["run", "jpeg", "--dataset", str(folder), "--metrics", "lpips"]) == 2
-    assert "lpips-alex or lpips-vgg?" in capsys.readouterr().err
+    assert "'lpips-alex' or 'lpips-vgg'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", ["bench.run", "bench.check"])

@@ -272,7 +272,7 @@ def test_the_table_of_metrics():
     assert [metrics.info(n).higher_is_better for n in ("psnr", "lpips-vgg")] == [True, False]
     assert metrics.info("psnr") == metrics.MetricInfo("psnr", "PSNR", "dB", True)
     for ask in (metrics.info, metrics.create, lambda name: MetricsEngine([name])):
-        with pytest.raises(KeyError, match="did you mean ms-ssim"):
+        with pytest.raises(KeyError, match="did you mean 'ms-ssim'"):
             ask("msssim")
 
 

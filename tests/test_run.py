@@ -400,6 +400,18 @@ def test_timings_are_taken_again_alone_and_scores_are_kept(folder, monkeypatch, 
     assert len(measure(folder, jobs=1, retime=True).plan.tasks) == 2
 
 
+def test_one_run_both_scores_and_times_again(folder):
+    measure(folder, jobs=2)
+    before = {row.key: row for row in rows(folder)}
+    assert measure(folder, metrics=("psnr", "psnr-y"), jobs=1, retime=True).failed == 0
+    for row in rows(folder):
+        old = before[row.key]
+        assert (row.jobs, row.metrics["psnr"]) == (1, old.metrics["psnr"])
+        assert row.encode != old.encode
+        assert row.metric("psnr-y") > 10
+    assert not measure(folder, metrics=("psnr", "psnr-y"), jobs=1, retime=True).plan.tasks
+
+
 def test_a_disk_that_fills_up_is_a_plain_error(folder, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -5,7 +5,6 @@ To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from bench.metrics.base import Metric, MetricUnavailable
 from bench.metrics.lpips import LpipsAlex, LpipsVgg
 from bench.metrics.ms_ssim import MsSsim
 from bench.metrics.psnr import Psnr, PsnrLuma
+from codecs.naming import suggestion
 
 _CLASSES: dict[str, type[Metric]] = {
     metric.name: metric for metric in (Psnr, PsnrLuma, MsSsim, LpipsAlex, LpipsVgg)
@@ -67,6 +67,4 @@ def _class(name: str) -> type[Metric]:
     try:
         return _CLASSES[name]
     except KeyError:
-        near = difflib.get_close_matches(name, _CLASSES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_CLASSES)}"
-        raise KeyError(f"unknown metric {name!r}: {hint}") from None
+        raise KeyError(f"unknown metric {name!r}{suggestion(name, _CLASSES)}") from None
