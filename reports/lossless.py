@@ -85,12 +85,13 @@ def lossless_text(results: Results) -> LosslessText | None:
 
 def lossless_caution(comparison: Comparison) -> Caution | None:
     """Where to look for the codecs that no table of verdicts has, as they lose nothing."""
-    names = [codec.name for codec in comparison.results.codecs if codec.is_lossless]
+    codecs = comparison.results.codecs
+    names = [codec.name for codec in codecs if codec.is_lossless]
     if not names:
         return None
     one = len(names) == 1
     message = f"{clean(', '.join(names))} {'codes' if one else 'code'} without loss"
-    if comparison.anchor in names:
+    if comparison.anchor in names and len(names) < len(codecs):
         return Caution(
             f"{message}: {clean(comparison.anchor)} has no quality at which others could be held "
             "against it.",

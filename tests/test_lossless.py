@@ -197,6 +197,13 @@ def test_a_lossless_anchor_is_told_of_and_leaves_no_empty_table(tmp_path):
     assert "Only the anchor was measured" not in page.text
 
 
+def test_where_all_codecs_are_lossless_no_other_anchor_is_asked_for():
+    compared = comparison([*lossless("flate"), *lossless("squeeze")], anchor="flate")
+    text = words(tables.as_text([compared]))
+    assert "--anchor" not in text
+    assert "Compare them by size" in text
+
+
 @pytest.fixture
 def folder(tmp_path, photo):
     path = tmp_path / "pictures"
