@@ -21,6 +21,7 @@ _START, _START_OF_SCAN, _END = 0xD8, 0xDA, 0xD9
 _METADATA = frozenset((*range(0xE0, 0xF0), 0xFE))
 """Application segments and comments: nothing of the coefficients depends on them."""
 _SEQUENTIAL = frozenset((0xC0, 0xC1))
+_SHORTEST_SCAN_HEADER = 8
 _WHOLE_SPECTRUM = bytes((0, 63, 0))
 """The only selection that a sequential scan has (T.81, B.2.3); libjpeg warns of others."""
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -125,8 +126,8 @@ def _bare(data: bytes) -> bytes:
     """The file from its start to its own end, without metadata and without what stands between
     header segments and belongs to none.
 
-    Raises `PictureRefused` where it stops before its end: of a progressive one that lacks its last
-    scans libjpeg says nothing.
+    Raises `PictureRefused` where it stops before its end, or is progressive and lacks its last
+    scans, of which libjpeg says nothing.
     """
     parts, at, sequential = [data[:2]], 2, False
     while (start := data.find(b"\xff", at)) >= 0 and start + 4 <= len(data):
@@ -136,17 +137,21 @@ def _bare(data: bytes) -> bytes:
             continue
         at = end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
         sequential = sequential or kind in _SEQUENTIAL
-        if kind == _START_OF_SCAN:
-            head = data[start:end]
+        if kind == _START_OF_SCAN and end - start - 2 >= _SHORTEST_SCAN_HEADER:
+            head, scans = data[start:end], [data[start:end]]
+            behind = _end(data, end, scans)
+            if not sequential and _is_unrefined(scans):
+                raise PictureRefused("is a damaged JPEG: it lacks its last scans; export it again")
             parts.append(head[:-3] + _WHOLE_SPECTRUM if sequential else head)
-            return b"".join((*parts, data[end : _end(data, end)]))
+            return b"".join((*parts, data[end:behind]))
         if kind not in _METADATA:
             parts.append(data[start:end])
     return data
 
 
-def _end(data: bytes, at: int) -> int:
-    """Behind the end marker that belongs to the scan whose data begins at `at`."""
+def _end(data: bytes, at: int, scans: list[bytes]) -> int:
+    """Behind the end marker that belongs to the scan whose data begins at `at`; the headers of
+    scans on the way go to `scans`."""
     while found := _MARKER.search(data, at):
         kind = found[0][1]
         if kind == _END:
@@ -154,7 +159,21 @@ def _end(data: bytes, at: int) -> int:
         if kind == _START:  # of a preview
             break
         at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        if kind == _START_OF_SCAN and at - found.end() >= _SHORTEST_SCAN_HEADER:
+            scans.append(data[found.start() : at])
     raise PictureRefused("is a damaged JPEG: it stops before its end; copy or export it again")
+
+
+def _is_unrefined(scans: Sequence[bytes]) -> bool:
+    """Whether a coefficient was sent without its last bits (T.81, G.1.1.1.2)."""
+    bits_left: dict[tuple[int, int], int] = {}
+    for head in scans:
+        components = head[5 : 5 + 2 * head[4] : 2]
+        first, last, approximation = head[-3:]
+        for component in components:
+            for coefficient in range(first, min(last, 63) + 1):
+                bits_left[component, coefficient] = approximation & 15
+    return any(bits_left.values())
 
 
 def _is_padding(said: str, data: bytes) -> bool:

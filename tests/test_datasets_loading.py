@@ -402,6 +402,7 @@ def test_a_jpeg_that_lacks_a_part_is_refused(photo, options):
         "cut by its end": whole[:-2],
         "cut by its last scan": whole[:last],
         "cut by its last scan, with a preview": whole[:last] + whole,
+        "cut by its last scan, with an end": whole[:last] + b"\xff\xd9",
         "cut": whole[:half],
         "cut, with an end": whole[:half] + b"\xff\xd9",
         "zeros at its end": whole[:half] + bytes(len(whole) - half),
