@@ -52,7 +52,7 @@ OUT     ?= checkpoints/$(NETWORK)
 train: $(VENV)/ready
 	@test -n "$(TRAIN_DATA)" -a -n "$(VALID_DATA)" || { echo "name two folders of photographs: \
 	make train NETWORK=$(NETWORK) TRAIN_DATA=DIR VALID_DATA=DIR" >&2; exit 1; }
-	$(PY) -m codecs.learned.train $(NETWORK) --data $(TRAIN_DATA) --valid $(VALID_DATA) --out $(OUT) $(TRAIN)
+	$(PY) -m codecs.train $(NETWORK) --data $(TRAIN_DATA) --valid $(VALID_DATA) --out $(OUT) $(TRAIN)
 
 check: $(VENV)/ready
 	$(PY) -m bench check

@@ -1,4 +1,4 @@
-"""Speed and memory of `codecs.minnen` beside CompressAI's mbt2018: same weights, one thread.
+"""Speed and memory of `minnen` beside CompressAI's mbt2018: same weights, one thread.
 
     python -m bench.perf_learned                   768 x 512
     python -m bench.perf_learned --large           2048 x 1365 as well: minutes in CompressAI
@@ -104,7 +104,7 @@ def how_to_compare() -> str:
 
 
 def converted(state: Mapping[str, Any]) -> dict[str, Any]:
-    """CompressAI's state dict under the names of `codecs.minnen.network.Minnen`."""
+    """CompressAI's state dict under the names of `codecs.minnen.Minnen`."""
     out = {}
     for name, value in state.items():
         if name.endswith(("pedestal", "bound", "mask", "target", "scale_table")) or "._" in name:
@@ -208,7 +208,7 @@ def _network() -> Any:
     """Random weights whose latent has a standard deviation of 0.4 and densities to match."""
     import torch
 
-    from codecs.minnen.network import Minnen
+    from codecs.minnen import Minnen
 
     torch.manual_seed(0)
     network = Minnen(CHANNELS, CHANNELS).eval()
@@ -226,18 +226,20 @@ def _ours() -> Callable[[Any], dict[str, float]]:
     import torch
 
     from codecs.learned import weights
-    from codecs.minnen.codec import ARCHITECTURE, MinnenModel, export
+    from codecs.learned.codec import load_model
+    from codecs.learned.transform import TransformModel
+    from codecs.minnen import Minnen
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "weights.safetensors")
-        export(_network(), path, {})
-        model = MinnenModel(weights.load(path, ARCHITECTURE))
+        weights.export(_network(), path, {})
+        model = load_model(path, Minnen, TransformModel)
 
     def code(x: Any) -> dict[str, float]:
         image = (x[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        encode, data = _seconds(lambda: model.compress(image))
-        entropy, (header, y) = _seconds(lambda: model.decode_latents(data))
-        synthesis, _ = _seconds(lambda: model.synthesise(header, y))
+        encode, data = _seconds(lambda: model.encode(image))
+        entropy, decoded = _seconds(lambda: model.decode_symbols(data))
+        synthesis, _ = _seconds(lambda: model.synthesise(*decoded))
         return _figures(encode, entropy + synthesis, entropy, len(data))
 
     return code

@@ -18,12 +18,16 @@ import importlib
 import importlib.metadata
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codecs import foreign
 from codecs.base import Codec, CodecError, CodecUnavailable
+from codecs.builtin import BUILT_IN, Entry
 from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
+
+if TYPE_CHECKING:
+    from codecs.learned.network import CodecNetwork
 
 __all__ = [
     "Entry",
@@ -34,126 +38,12 @@ __all__ = [
     "create",
     "file_of",
     "is_foreign_code",
+    "network",
+    "trainable",
     "unaliased",
 ]
 
 GROUP = "bench.codecs"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A codec that can be named."""
-
-    name: str
-    variants: tuple[str, ...]
-    """Joined to the name by colons; several where they do not exclude each other."""
-    aliases: tuple[str, ...]
-    summary: str
-    target: str
-    """`module:function` of the factory."""
-    problem: str = ""
-    """Why an entry point cannot be used."""
-    defaults: tuple[str, ...] = ()
-    """Variants that say what is so anyway: the codec's own name leaves them out."""
-
-
-BUILT_IN = (
-    Entry(
-        "jpeg",
-        ("420", "444", "optimised"),
-        (),
-        "JPEG 4:2:0, standard tables (libjpeg-turbo)",
-        "codecs.pillow:jpeg",
-        defaults=("420",),
-    ),
-    Entry("jpeg2000", (), (), "JPEG 2000, 9/7 wavelet (OpenJPEG)", "codecs.pillow:jpeg2000"),
-    Entry(
-        "webp",
-        ("lossless",),
-        (),
-        "WebP, lossy, method 6 (libwebp); or without loss",
-        "codecs.pillow:webp",
-    ),
-    Entry("png", (), (), "PNG, without loss, level 9 (zlib)", "codecs.pillow:png"),
-    Entry(
-        "avif",
-        ("420", "444", "speed-2", "speed-4", "speed-6", "psnr", "ssim", "iq"),
-        (),
-        "AVIF 4:4:4, speed 6, tune psnr (libaom)",
-        "codecs.pillow:avif",
-        defaults=("444", "speed-6", "psnr"),
-    ),
-    Entry(
-        "jxl",
-        (*(f"effort-{effort}" for effort in range(3, 10)), "lossless"),
-        (),
-        "JPEG XL, VarDCT, effort 7 (libjxl); or without loss",
-        "codecs.jxl:codec",
-        defaults=("effort-7",),
-    ),
-    Entry(
-        "hevc",
-        ("bt601", "bt709"),
-        ("bpg",),
-        "HEVC intra 4:4:4 8 bit (x265; the coder inside BPG)",
-        "codecs.hevc:codec",
-        defaults=("bt601",),
-    ),
-    Entry(
-        "vvenc",
-        ("faster", "fast", "medium", "slow", "slower", "qpa", "chroma-3", "chroma-6", "vvencapp"),
-        (),
-        "VVC by VVenC, preset slower, one intra frame, 4:2:0 10 bit, perceptual QPA off",
-        "codecs.vvc:codec",
-        defaults=("slower",),
-    ),
-    Entry(
-        "rdonet",
-        ("zero-pass", "one-pass", "full"),
-        (),
-        "RDONet, learned with LPIPS; block sizes by variance (zero-pass)",
-        "codecs.rdonet.codec:create",
-        defaults=("zero-pass",),
-    ),
-    Entry(
-        "rdonet-msssim",
-        ("zero-pass", "one-pass", "full"),
-        (),
-        "RDONet, learned for MSE and MS-SSIM; block sizes by variance (zero-pass)",
-        "codecs.rdonet.codec:create_msssim",
-        defaults=("zero-pass",),
-    ),
-    Entry(
-        "minnen",
-        ("bfloat16",),
-        (),
-        "Minnen et al. 2018, learned for MSE and MS-SSIM; joint autoregressive and "
-        "hierarchical priors",
-        "codecs.minnen.codec:create",
-    ),
-    Entry(
-        "minnen-mse",
-        ("bfloat16",),
-        (),
-        "Minnen et al. 2018, learned for MSE",
-        "codecs.minnen.codec:create_mse",
-    ),
-    Entry(
-        "compressai",
-        (
-            "mbt2018",
-            "mbt2018-mean",
-            "bmshj2018-hyperprior",
-            "bmshj2018-factorized",
-            "cheng2020-anchor",
-            "cheng2020-attn",
-            "ms-ssim",
-        ),
-        (),
-        "CompressAI's pretrained models, mbt2018 (optional package)",
-        "codecs.compressai_models:create",
-    ),
-)
 
 
 def available() -> list[Entry]:
@@ -210,6 +100,21 @@ def create(name: str) -> Codec:
     with foreign.reasons(name):  # of the libraries that it imports
         imported = importlib.import_module(module)
     return foreign.factory(imported, function)(variant)
+
+
+def trainable() -> list[str]:
+    """The codecs whose networks can be trained here."""
+    return [entry.name for entry in BUILT_IN if entry.network]
+
+
+def network(name: str) -> type[CodecNetwork]:
+    """The class of the network behind a codec of `trainable`; raises `UnknownCodec`."""
+    for entry in BUILT_IN:
+        if entry.name == name and entry.network:
+            module, _, attribute = entry.network.partition(":")
+            found: type[CodecNetwork] = getattr(importlib.import_module(module), attribute)
+            return found
+    raise UnknownCodec(f"no network {name!r} to train{suggestion(name, trainable())}")
 
 
 def _find(name: str) -> tuple[Entry, str | None]:

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from codecs.learned import weights
+from codecs.learned.codec import LearnedCodec, load_model
 from codecs.learned.network import CodecNetwork
-from codecs.minnen.codec import ARCHITECTURE, MinnenModel, export
-from codecs.minnen.network import Minnen
+from codecs.learned.transform import TransformModel
+from codecs.minnen import Minnen
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
@@ -57,9 +58,17 @@ def trained_minnen(seed: int = 0) -> Minnen:
 def minnen_file(folder: Path, seed: int = 0, value: float = 0.01) -> Path:
     """A weights file of `trained_minnen`."""
     path = folder / f"toy{seed}.safetensors"
-    export(trained_minnen(seed), path, {"point": {"parameter": "lambda", "value": value}})
+    weights.export(trained_minnen(seed), path, {"point": {"parameter": "lambda", "value": value}})
     return path
 
 
-def minnen_model(folder: Path, **options: str) -> MinnenModel:
-    return MinnenModel(weights.load(minnen_file(folder), ARCHITECTURE), **options)
+def load_minnen(path: Path, variant: str = "", device: str = "cpu") -> TransformModel:
+    return load_model(path, Minnen, TransformModel, variant, device)
+
+
+def minnen_model(folder: Path, variant: str = "", device: str = "cpu") -> TransformModel:
+    return load_minnen(minnen_file(folder), variant, device)
+
+
+def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
+    return LearnedCodec("minnen", "Minnen 2018", Minnen, TransformModel, variant, folder)

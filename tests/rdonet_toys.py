@@ -10,17 +10,26 @@ import skimage.data
 import torch
 
 from codecs.base import Image
-from codecs.learned import weights
-from codecs.rdonet.codec import ARCHITECTURE, RDONetModel
+from codecs.learned.codec import LearnedCodec, load_model
+from codecs.rdonet.codec import RDONetModel
+from codecs.rdonet.network import RDONet
 
 TOY = Path(__file__).parent / "data" / "rdonet-toy" / "toy.safetensors"
 """N = 7, trained on small crops of photographs for Λ = 12; see its card."""
 
 
 @functools.cache
-def toy() -> RDONetModel:
+def toy(mode: str = "") -> RDONetModel:
     """Shared, so not to be changed."""
-    return RDONetModel(weights.load(TOY, ARCHITECTURE))
+    return load_rdonet(TOY, mode)
+
+
+def load_rdonet(path: Path, mode: str = "") -> RDONetModel:
+    return load_model(path, RDONet, RDONetModel, mode)
+
+
+def rdonet_codec(folder: Path, mode: str | None = None) -> LearnedCodec:
+    return LearnedCodec("rdonet", "RDONet", RDONet, RDONetModel, mode, folder)
 
 
 @functools.cache

@@ -32,7 +32,8 @@ def layers(parameters: int, phi: int = 2 * M) -> tuple[MaskedConv2d, list[nn.Con
 def coder(kind: str) -> ContextCoder:
     density = GaussianDensity(SCALES) if kind == "gaussian" else MixtureDensity(SCALES)
     context, head = layers(density.parameters)
-    return ContextCoder(context, head, density, SIDE)
+    chain = [head[0], nn.LeakyReLU(), head[1], nn.LeakyReLU(), head[2]]
+    return ContextCoder(context, chain, density, SIDE)
 
 
 def case(height: int, width: int, share: float | None, seed: int = 0):

@@ -9,9 +9,8 @@ from scipy import integrate, special, stats
 
 from codecs.base import BitstreamError, EncodeError
 from codecs.learned.coders.density import GaussianDensity, MixtureDensity
-from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.coders.factorised import FactorisedCoder, FactorisedPrior
 from codecs.learned.coders.likelihood import (
-    FactorisedPrior,
     gaussian_likelihood,
     gaussian_mass,
     mixture_likelihood,

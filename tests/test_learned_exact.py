@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.exact import arithmetic as exact
+from codecs.learned.coders.context import ContextCoder
+from codecs.learned.coders.density import GaussianDensity
+from codecs.learned.coders.tables import ScaleTable
+from codecs.learned.exact import chain as exact
 from codecs.learned.exact.arithmetic import (
     ACTIVATION_LIMIT,
     ExactConv,
@@ -15,13 +18,19 @@ from codecs.learned.exact.arithmetic import (
     ExactSubpixelConv,
     ExactUpConv,
     InexactError,
-    exact_layer,
     from_grid,
     requantise,
-    run_layers,
     to_grid,
 )
-from codecs.learned.layers import GDN, conv, deconv, subpixel_conv
+from codecs.learned.exact.chain import ExactChain, exact_layer
+from codecs.learned.layers import (
+    GDN,
+    MaskedConv2d,
+    StridedConv1x1,
+    conv,
+    deconv,
+    subpixel_conv,
+)
 
 # Activations are rounded to 2^-12, weights to 2^-16.
 TOLERANCE = 2e-3
@@ -55,11 +64,9 @@ def reference(module: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2), (6, 9)])
 def test_layer_is_the_float_layer(module: nn.Module, size: tuple[int, int]) -> None:
     x = picture(*size, 6)
-    layer = exact_layer(module)
+    layer = exact_layer(module, "a layer")
     expected = reference(module, x)
     assert (from_grid(layer(x)) - expected).abs().max() < TOLERANCE
-    leaky = nn.functional.leaky_relu(expected)
-    assert (from_grid(layer(x, leaky=True)) - leaky).abs().max() < TOLERANCE
 
 
 def test_linear_and_its_parts() -> None:
@@ -150,32 +157,60 @@ def test_requantise_rounds_half_up_and_clamps() -> None:
         nn.Conv2d(4, 4, 3, padding=1, groups=2),
         nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
         nn.ConvTranspose2d(3, 4, 3, 2),
+        MaskedConv2d(3, 4, 3),
+        StridedConv1x1(3, 4, 2),
         nn.ReLU(),
     ],
     ids=str,
 )
 def test_layers_without_an_exact_form_are_refused(module: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"exact|kernel|transposed"):
-        exact_layer(module)
+        exact_layer(module, "a layer")
 
 
-def test_chain_has_leaky_relus_between() -> None:
-    modules = [deconv(4, 3), subpixel_conv(3, 3), conv(3, 2, 3, 1)]
-    chain = nn.Sequential(modules[0], nn.LeakyReLU(), modules[1], nn.LeakyReLU(), modules[2])
+@pytest.mark.parametrize(
+    "activation",
+    [nn.Identity(), nn.LeakyReLU(), nn.ReLU(), GDN(3, inverse=True)],
+    ids=["none", "leaky", "relu", "igdn"],
+)
+def test_a_chain_has_the_activations_of_its_modules(activation: nn.Module) -> None:
+    layers = [deconv(4, 3), activation, subpixel_conv(3, 3), activation, conv(3, 3, 3, 1)]
+    modules = [*layers, activation]
     x = picture(3, 2, 4)
-    out = run_layers([exact_layer(module) for module in modules], x)
-    assert (from_grid(out) - reference(chain, x)).abs().max() < 2 * TOLERANCE
+    out = ExactChain([m for m in modules if not isinstance(m, nn.Identity)], "a network")(x)
+    assert (from_grid(out) - reference(nn.Sequential(*modules), x)).abs().max() < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [nn.LeakyReLU(0.2), nn.ELU(), nn.ReLU6(), GDN(3), nn.Sigmoid(), nn.Dropout()],
+    ids=str,
+)
+def test_activations_without_an_exact_form_are_refused(activation: nn.Module) -> None:
+    """They were coded as leaky ReLUs of slope 0.01 once, without a word."""
+    with pytest.raises(ValueError, match="the hyper-decoder: no exact"):
+        ExactChain([conv(3, 3, 3, 1), activation], "the hyper-decoder")
+    context = MaskedConv2d(2, 3)
+    head = [conv(6, 3, 1, 1), activation, conv(3, 4, 1, 1)]
+    with pytest.raises(ValueError, match="no exact"):
+        ContextCoder(context, head, GaussianDensity(ScaleTable.build(0.11)), 3)
+
+
+def test_activations_stand_behind_layers() -> None:
+    for modules in ([nn.ReLU()], [conv(3, 3, 3, 1), nn.ReLU(), nn.ReLU()], []):
+        with pytest.raises(ValueError, match=r"a network: (ReLU does not follow|no layers)"):
+            ExactChain(modules, "a network")
 
 
 @pytest.mark.parametrize("size", [(1, 3), (40, 5), (33, 40)])
 def test_tiles_change_no_bit(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     modules = [deconv(4, 3), subpixel_conv(3, 3), conv(3, 2, 3, 1)]
-    layers = [exact_layer(module) for module in modules]
+    chain = ExactChain(modules, "a network")
     x = picture(*size, 4)
     monkeypatch.setattr(exact, "_TILE", 64)
-    whole = run_layers(layers, x)
+    whole = chain(x)
     monkeypatch.setattr(exact, "_TILE", 3)
-    assert torch.equal(run_layers(layers, x), whole)
+    assert torch.equal(chain(x), whole)
 
 
 def test_wrong_kinds_name_themselves() -> None:

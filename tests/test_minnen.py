@@ -21,16 +21,23 @@ from codecs.learned import weights
 from codecs.learned.bands import in_bands
 from codecs.learned.coders.likelihood import gaussian_likelihood
 from codecs.learned.network import kmac_per_pixel
-from codecs.minnen.codec import ARCHITECTURE, MinnenCodec, MinnenModel, create, export
-from codecs.minnen.network import Minnen
+from codecs.learned.transform import TransformModel
+from codecs.minnen import Minnen, create
 from codecs.naming import UnknownCodec
 from tests import make_compressai_reference as compressai_reference
 from tests.conftest import ROOT
-from tests.learned_toys import minnen_file, minnen_model, smooth_noise, trained_minnen
+from tests.learned_toys import (
+    load_minnen,
+    minnen_codec,
+    minnen_file,
+    minnen_model,
+    smooth_noise,
+    trained_minnen,
+)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> MinnenModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> TransformModel:
     return minnen_model(tmp_path_factory.mktemp("weights"))
 
 
@@ -45,7 +52,7 @@ def check_against_compressai(network: Minnen, x: Tensor, expected: dict[str, Ten
     with torch.no_grad():
         y_hat = torch.round(network.g_a(x))
         z_hat = network.prior.round(network.h_a(network.g_a(x)))
-        scales, means = network.parameters_of(y_hat, network.h_s(z_hat))
+        scales, means = network.latent_model().theta(network.h_s(z_hat), y_hat).chunk(2, 1)
         out = network(x)
         mine = {
             "y_hat": y_hat,
@@ -105,7 +112,7 @@ def test_training_sees_noise_and_learns() -> None:
     }
 
 
-def test_file_size_is_the_estimated_rate(model: MinnenModel) -> None:
+def test_file_size_is_the_estimated_rate(model: TransformModel) -> None:
     """Within 1 % + 64 bytes of the floating-point network's estimate, on three pictures; and the
     integer tables cost at most 0.3 %."""
     for seed, size in enumerate([(512, 768), (301, 200), (64, 64)]):
@@ -115,7 +122,7 @@ def test_file_size_is_the_estimated_rate(model: MinnenModel) -> None:
         x = torch.nn.functional.pad(x, padding, mode="replicate")
         with torch.no_grad():
             estimate = model.network(x).total_bits().item() / 8
-        data = model.compress(image)
+        data = model.encode(image)
         assert abs(len(data) - estimate) <= 0.01 * estimate + 64
         exact = sum(model.information(image).values()) / 8
         assert exact - estimate <= 0.003 * estimate + 4
@@ -125,21 +132,21 @@ def test_file_size_is_the_estimated_rate(model: MinnenModel) -> None:
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.integers(1, 260), st.integers(1, 260), st.integers(0, 9))
-def test_round_trip(model: MinnenModel, height: int, width: int, seed: int) -> None:
+def test_round_trip(model: TransformModel, height: int, width: int, seed: int) -> None:
     image = picture(height, width, seed)
-    data = model.compress(image)
-    header, y = model.decode_latents(data)
-    assert np.array_equal(y, model.latents(image)[1])
-    decoded = model.decompress(data)
+    data = model.encode(image)
+    header, symbols = model.decode_symbols(data)
+    assert all(map(np.array_equal, symbols, model.symbols(image)))
+    decoded = model.decode(data)
     assert decoded.shape == image.shape
     assert decoded.dtype == np.uint8
-    assert np.array_equal(decoded, model.synthesise(header, y))
-    assert data == model.compress(image)
+    assert np.array_equal(decoded, model.synthesise(header, symbols))
+    assert data == model.encode(image)
 
 
-def test_decoded_picture_resembles_the_original(model: MinnenModel) -> None:
+def test_decoded_picture_resembles_the_original(model: TransformModel) -> None:
     image = picture(128, 192, seed=77)
-    error = np.square(model.decompress(model.compress(image)).astype(float) - image).mean()
+    error = np.square(model.decode(model.encode(image)).astype(float) - image).mean()
     assert error < 0.5 * image.var((0, 1)).mean()
 
 
@@ -148,15 +155,15 @@ def test_decodes_in_a_fresh_process_with_other_threads(
     tmp_path: Path, photo: Image, threads: int
 ) -> None:
     model = minnen_model(tmp_path)
-    expected = model.decompress(model.compress(photo))
-    (tmp_path / "stream").write_bytes(model.compress(photo))
+    expected = model.decode(model.encode(photo))
+    (tmp_path / "stream").write_bytes(model.encode(photo))
     script = (
         "import sys, torch, numpy\n"
         f"torch.set_num_threads({threads})\n"
         "from pathlib import Path\n"
-        "from codecs.minnen.codec import MinnenCodec\n"
+        "from tests.learned_toys import minnen_codec\n"
         "folder = Path(sys.argv[1])\n"
-        "image = MinnenCodec(folder).decode((folder / 'stream').read_bytes())\n"
+        "image = minnen_codec(folder).decode((folder / 'stream').read_bytes())\n"
         "numpy.save(folder / 'decoded.npy', image)\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
@@ -165,7 +172,7 @@ def test_decodes_in_a_fresh_process_with_other_threads(
     assert np.array_equal(np.load(tmp_path / "decoded.npy"), expected)
 
 
-def test_bands_equal_one_call(model: MinnenModel) -> None:
+def test_bands_equal_one_call(model: TransformModel) -> None:
     network = model.network
     x = smooth_noise(1, 512)
     with torch.no_grad():
@@ -181,21 +188,21 @@ def test_bands_equal_one_call(model: MinnenModel) -> None:
 
 def test_bfloat16_transforms_leave_the_entropy_path_alone(tmp_path: Path, photo: Image) -> None:
     """The same latents decode; only the synthesis differs, slightly; the settings say so."""
-    plain, short = minnen_model(tmp_path), minnen_model(tmp_path, transforms="bfloat16")
-    data = plain.compress(photo)
-    (header, y), (_, same) = plain.decode_latents(data), short.decode_latents(data)
-    assert np.array_equal(y, same)
+    plain, short = minnen_model(tmp_path), minnen_model(tmp_path, "bfloat16")
+    data = plain.encode(photo)
+    (header, y), (_, same) = plain.decode_symbols(data), short.decode_symbols(data)
+    assert all(map(np.array_equal, y, same))
     difference = plain.synthesise(header, y).astype(float) - short.synthesise(header, y)
     assert 0 < np.square(difference).mean() < 4
-    codec = MinnenCodec(tmp_path, transforms="bfloat16")
+    codec = minnen_codec(tmp_path, "bfloat16")
     assert codec.settings["transforms"] == "bfloat16"
-    assert codec.name != MinnenCodec(tmp_path).name
+    assert codec.name != minnen_codec(tmp_path).name
 
 
 def test_codec_has_a_point_for_each_file(tmp_path: Path, photo: Image) -> None:
     minnen_file(tmp_path, seed=1, value=0.05)
     minnen_file(tmp_path, seed=0, value=0.01)
-    codec = MinnenCodec(tmp_path)
+    codec = minnen_codec(tmp_path)
     assert codec.points == (Point("lambda", 0.01), Point("lambda", 0.05))
     streams = [codec.encode(photo, point) for point in codec.points]
     for data in streams:
@@ -205,17 +212,16 @@ def test_codec_has_a_point_for_each_file(tmp_path: Path, photo: Image) -> None:
         codec.encode(photo, Point("lambda", 3))
     (tmp_path / "toy1.safetensors").unlink()
     with pytest.raises(BitstreamError, match="was made with weights"):
-        MinnenCodec(tmp_path).decode(streams[1])
-    model = MinnenModel(weights.load(tmp_path / "toy0.safetensors", ARCHITECTURE))
+        minnen_codec(tmp_path).decode(streams[1])
+    model = load_minnen(tmp_path / "toy0.safetensors")
     with pytest.raises(BitstreamError, match=r"but toy0\.safetensors has"):
-        model.decompress(streams[1])
+        model.decode(streams[1])
 
 
 def test_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    minnen_file(tmp_path)
-    monkeypatch.setattr(
-        MinnenCodec.__init__, "__defaults__", (tmp_path, "cpu", "float32", "minnen")
-    )
+    (tmp_path / "minnen").mkdir()
+    minnen_file(tmp_path / "minnen")
+    monkeypatch.setattr("codecs.learned.codec.WEIGHTS", tmp_path)
     assert create().name == "minnen"
     assert create("bfloat16").settings["transforms"] == "bfloat16"
     with pytest.raises(UnknownCodec, match="unknown variant 'float16'"):
@@ -223,22 +229,20 @@ def test_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_and_unfit_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        CodecUnavailable, match=r"train some with .python -m codecs.learned.train minnen"
-    ):
-        MinnenCodec(tmp_path)
+    with pytest.raises(CodecUnavailable, match=r"train some with .python -m codecs.train minnen"):
+        minnen_codec(tmp_path)
     path = minnen_file(tmp_path)
-    loaded = weights.load(path, ARCHITECTURE)
+    loaded = weights.load(path, "minnen")
     tables = {k.removeprefix("tables."): v.numpy() for k, v in loaded.tensors.items() if "." in k}
     tables = {k: v for k, v in tables.items() if k.startswith(("z.", "scales."))}
     for change in ({"config": {"N": 9, "M": 12}}, {"config": {"N": -1}}, {"config": 7}):
         weights.save(path, loaded.parameters, tables, {**loaded.card, **change})
         with pytest.raises(CodecUnavailable, match="do not fit"):
-            MinnenCodec(tmp_path)
+            minnen_codec(tmp_path)
     tables["scales.inverse"][-1] = 0
     weights.save(path, loaded.parameters, tables, loaded.card)
     with pytest.raises(CodecUnavailable, match="malformed"):
-        MinnenCodec(tmp_path)
+        minnen_codec(tmp_path)
 
 
 def test_half_precision_weights(tmp_path: Path, photo: Image) -> None:
@@ -247,20 +251,20 @@ def test_half_precision_weights(tmp_path: Path, photo: Image) -> None:
     network = Minnen(8, 12)
     network.load_state_dict(trained_minnen().state_dict())
     path = tmp_path / "half" / "toy.safetensors"
-    export(network.eval(), path, {"point": {"parameter": "lambda", "value": 1}}, half=True)
-    half = MinnenModel(weights.load(path, ARCHITECTURE))
-    data = half.compress(photo)
-    assert np.array_equal(half.decode_latents(data)[1], half.latents(photo)[1])
-    assert len(data) == pytest.approx(len(whole.compress(photo)), rel=0.02)
+    weights.export(network.eval(), path, {"point": {"parameter": "lambda", "value": 1}}, half=True)
+    half = load_minnen(path)
+    data = half.encode(photo)
+    assert all(map(np.array_equal, half.decode_symbols(data)[1], half.symbols(photo)))
+    assert len(data) == pytest.approx(len(whole.encode(photo)), rel=0.02)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_decodes_what_the_cpu_encoded(tmp_path: Path, photo: Image) -> None:
     cpu, gpu = minnen_model(tmp_path), minnen_model(tmp_path, device="cuda")
     for encoder, decoder in ((cpu, gpu), (gpu, cpu)):
-        data = encoder.compress(photo)
-        _, y = decoder.decode_latents(data)
-        assert np.array_equal(y, encoder.latents(photo)[1])
+        data = encoder.encode(photo)
+        _, symbols = decoder.decode_symbols(data)
+        assert all(map(np.array_equal, symbols, encoder.symbols(photo)))
 
 
 def test_the_label_and_the_settings_say_what_the_cards_note(tmp_path: Path) -> None:
@@ -271,13 +275,13 @@ def test_the_label_and_the_settings_say_what_the_cards_note(tmp_path: Path) -> N
         (0.3, "Preliminary: ten steps"),
     ):
         card = {"point": {"parameter": "rate", "value": value}, "note": note}
-        export(network, tmp_path / f"{value}.safetensors", card)
-    codec = MinnenCodec(tmp_path)
+        weights.export(network, tmp_path / f"{value}.safetensors", card)
+    codec = minnen_codec(tmp_path)
     assert codec.label == "Minnen 2018 (preliminary weights)"
     assert codec.settings["weights"] == "Preliminary: ten steps"
     for file in ("0.2", "0.3"):
         (tmp_path / f"{file}.safetensors").unlink()
-    codec = MinnenCodec(tmp_path)
+    codec = minnen_codec(tmp_path)
     assert codec.label == "Minnen 2018"
     assert "weights" not in codec.settings
 
@@ -289,13 +293,13 @@ def test_what_the_last_phase_weighed_is_home_ground(tmp_path: Path) -> None:
         "point": {"parameter": "rate", "value": 0.1},
         "training": {"phases": phases, "lpips_backbone": "squeeze"},
     }
-    export(network, tmp_path / "a.safetensors", card)
-    assert MinnenCodec(tmp_path).tuned_for == ("psnr", "lpips-squeeze")
+    weights.export(network, tmp_path / "a.safetensors", card)
+    assert minnen_codec(tmp_path).tuned_for == ("psnr", "lpips-squeeze")
     other = {"mse": 0.0, "ms_ssim": 0.0, "lpips": 0.0, "features": 0.4}
     card["training"] = {"phases": [other], "lpips_backbone": "squeeze"}
-    export(network, tmp_path / "b.safetensors", card | {"point": {"value": 0.2}})
+    weights.export(network, tmp_path / "b.safetensors", card | {"point": {"value": 0.2}})
     critics = ("lpips-squeeze", "features of EfficientNet-Lite0")
-    assert MinnenCodec(tmp_path).tuned_for == ("psnr", *critics)
+    assert minnen_codec(tmp_path).tuned_for == ("psnr", *critics)
     (tmp_path / "b.safetensors").unlink()
     broken: tuple[Any, ...] = (
         None,
@@ -306,8 +310,8 @@ def test_what_the_last_phase_weighed_is_home_ground(tmp_path: Path) -> None:
     )
     for training in broken:
         damaged = {"point": card["point"], "training": training}
-        export(network, tmp_path / "a.safetensors", damaged)
-        assert MinnenCodec(tmp_path).tuned_for == ()
+        weights.export(network, tmp_path / "a.safetensors", damaged)
+        assert minnen_codec(tmp_path).tuned_for == ()
 
 
 def test_operations_are_counted_as_by_hand() -> None:

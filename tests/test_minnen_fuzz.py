@@ -17,8 +17,8 @@ from tests.learned_toys import minnen_model
 def test_damaged_streams_are_refused(tmp_path: Path, photo: Image) -> None:
     model = minnen_model(tmp_path)
     grey = np.full((70, 130, 3), 128, np.uint8)
-    streams = [model.compress(image) for image in (photo, photo[:64, :64], grey, photo[:1, :1])]
-    check_decoder(model.decompress, streams)
+    streams = [model.encode(image) for image in (photo, photo[:64, :64], grey, photo[:1, :1])]
+    check_decoder(model.decode, streams)
 
 
 HOSTILE = """
@@ -28,21 +28,21 @@ from codecs.base import BitstreamError
 from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS, Header
 from codecs.learned.coders.rangecoding import SymbolEncoder
-from codecs.minnen.codec import ARCHITECTURE, MAGIC, VERSION, MinnenModel, export
-from codecs.minnen.network import Minnen
+from codecs.minnen import Minnen
+from tests.learned_toys import load_minnen
 
 torch.set_num_threads(1)
 path = Path(sys.argv[1])
-export(Minnen.preset("paper").eval(), path, {})
-model = MinnenModel(weights.load(path, ARCHITECTURE))
+weights.export(Minnen.preset("paper").eval(), path, {})
+model = load_minnen(path)
 z = numpy.random.default_rng(0).integers(-2, 3, (192, MAX_BLOCKS), dtype=numpy.int32)
 encoder = SymbolEncoder()
-model.z_coder.encode(encoder, z)
-header = Header(MAGIC, VERSION, model.digest[:4], 0, 64, 64 * MAX_BLOCKS)
+model.coder.z.encode(encoder, z)
+header = Header(Minnen.magic, Minnen.version, model.digest[:4], 0, 64, 64 * MAX_BLOCKS)
 data = bitstream.pack(header, [encoder.get_bytes(), b"none"], [])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    model.decompress(data)
+    model.decode(data)
 except BitstreamError as error:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
 """

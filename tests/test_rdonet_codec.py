@@ -15,24 +15,24 @@ from hypothesis import strategies as st
 from codecs.base import BitstreamError, CodecUnavailable, EncodeError, Point
 from codecs.learned import weights
 from codecs.naming import UnknownCodec
-from codecs.rdonet.codec import ARCHITECTURE, MODES, RDONetCodec, RDONetModel, create, export
+from codecs.rdonet.codec import RDONetModel, create
 from codecs.rdonet.diagnostics import likelihoods
 from codecs.rdonet.masks import Masks, ctu_grid, random_masks
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.stream import pad
-from tests.rdonet_toys import TOY, as_tensor, crop, toy
+from tests.rdonet_toys import TOY, as_tensor, crop, load_rdonet, rdonet_codec, toy
 
+MODES = RDONetModel.variants
 ROUND_TRIPS = int(os.environ.get("RDONET_ROUND_TRIPS", "4"))
 DAMAGED = int(os.environ.get("RDONET_DAMAGED", "300"))
 
 DECODE = """
 import sys, zlib, bench, torch
 from pathlib import Path
-from codecs.learned import weights
-from codecs.rdonet.codec import RDONetModel
+from tests.rdonet_toys import load_rdonet
 threads, path, *streams = sys.argv[1:]
 torch.set_num_threads(int(threads))
-model = RDONetModel(weights.load(Path(path), "rdonet"))
+model = load_rdonet(Path(path))
 for stream in streams:
     data = Path(stream).read_bytes()
     crc = 0
@@ -84,7 +84,7 @@ def test_streams_of_all_sizes_and_modes_decode_in_fresh_processes(tmp_path):
     streams, expected = [], []
     for i, (height, width) in enumerate(sizes()):
         mode = MODES[i % 3] if height * width < 1 << 17 else "zero-pass"
-        data, _ = toy().encode(crop(height, width, i), mode)
+        data = toy(mode).encode(crop(height, width, i))
         picture = toy().decode(data)
         assert picture.shape == (height, width, 3)
         assert picture.dtype == np.uint8
@@ -134,7 +134,7 @@ def test_decoded_picture_is_close_to_what_the_network_reconstructs():
 def test_file_size_is_the_estimated_rate(mode):
     for seed in range(2):
         image = crop(330, 300, seed)
-        data, _ = toy().encode(image, mode)
+        data = toy(mode).encode(image)
         coded = toy().coder.decode(data)
         outputs = likelihoods(toy().coder, coded)
         estimate = 8.0 * coded.section_bytes["mask"]
@@ -155,8 +155,8 @@ def test_other_networks_code_too(preset, latents, tmp_path):
     torch.manual_seed(0)
     network = RDONet.preset(preset, width=8, latents=latents).eval()
     path = tmp_path / "w.safetensors"
-    export(network, path, {"point": {"parameter": "lambda", "value": 1.0}})
-    model = RDONetModel(weights.load(path, ARCHITECTURE))
+    weights.export(network, path, {"point": {"parameter": "lambda", "value": 1.0}})
+    model = load_rdonet(path)
     image = crop(150, 200, 1)
     masks = random_masks(1, 3, 4, torch.Generator().manual_seed(4))
     data = encode_with(model, image, masks)
@@ -170,7 +170,7 @@ def test_other_networks_code_too(preset, latents, tmp_path):
 @pytest.fixture(scope="module")
 def stream():
     torch.set_num_threads(1)
-    return toy().encode(crop(70, 130, 0), "one-pass")[0]
+    return toy("one-pass").encode(crop(70, 130, 0))
 
 
 def test_every_truncation_is_noticed(stream):
@@ -204,7 +204,7 @@ def test_damage_is_a_bitstream_error_or_a_picture(stream, edits, cut, tail):
 
 def test_hostile_sizes_cost_little_memory():
     """A header that claims as many pixels as its bytes may stand for."""
-    data, _ = toy().encode(crop(64, 64), "zero-pass")
+    data = toy().encode(crop(64, 64))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for size in (b"\xff\xff\x03\xff\x03", b"\xff\x1f\xff\x1f"):
         forged = data[:8] + size + data[10:] + bytes(20_000)
@@ -216,11 +216,11 @@ def test_hostile_sizes_cost_little_memory():
 def test_streams_of_other_weights_are_refused_by_name(tmp_path, stream):
     torch.manual_seed(1)
     path = tmp_path / "other.safetensors"
-    export(RDONet(width=8), path, {"point": {"parameter": "lambda", "value": 2}})
-    other = RDONetModel(weights.load(path, ARCHITECTURE))
+    weights.export(RDONet(width=8), path, {"point": {"parameter": "lambda", "value": 2}})
+    other = load_rdonet(path)
     with pytest.raises(BitstreamError, match=r"other\.safetensors"):
         other.decode(stream)
-    codec = RDONetCodec(folder=tmp_path)
+    codec = rdonet_codec(tmp_path)
     with pytest.raises(BitstreamError, match=toy().digest[:4].hex()):
         codec.decode(stream)
 
@@ -229,7 +229,7 @@ def test_adapter_codes_and_describes_all_modes():
     image = crop(130, 200, 5)
     found = {}
     for mode in MODES:
-        codec = RDONetCodec(mode, TOY.parent)
+        codec = rdonet_codec(TOY.parent, mode)
         (point,) = codec.points
         data = codec.encode(image, point)
         facts = codec.diagnostics(image, data)
@@ -250,27 +250,27 @@ def test_adapter_codes_and_describes_all_modes():
         assert facts["squared_error"]["inside"] == pytest.approx(error[~border].mean())
         assert facts["model"]["bytes"] == TOY.stat().st_size
         found[mode] = facts
-        assert "coding_runs" not in RDONetCodec(mode, TOY.parent).diagnostics(image, data)
+        assert "coding_runs" not in rdonet_codec(TOY.parent, mode).diagnostics(image, data)
     assert found["zero-pass"]["coding_runs"] == 1
     assert 5 <= found["one-pass"]["coding_runs"] <= 10
     assert found["one-pass"]["coding_runs"] <= found["full"]["coding_runs"] <= 49
     assert found["full"]["estimated_cost"]["found"] <= found["one-pass"]["estimated_cost"]["found"]
-    assert RDONetCodec("zero-pass", TOY.parent).name == "rdonet"
-    assert RDONetCodec("full", TOY.parent).name == "rdonet:full"
+    assert rdonet_codec(TOY.parent, "zero-pass").name == "rdonet"
+    assert rdonet_codec(TOY.parent, "full").name == "rdonet:full"
     with pytest.raises(EncodeError, match="no weights for lambda 7"):
         codec.encode(image, Point("lambda", 7))
 
 
 def test_missing_and_broken_weights_say_what_to_do(tmp_path):
-    with pytest.raises(CodecUnavailable, match=r"codecs\.learned\.train"):
-        RDONetCodec(folder=tmp_path)
+    with pytest.raises(CodecUnavailable, match=r"codecs\.train"):
+        rdonet_codec(tmp_path)
     with pytest.raises(UnknownCodec, match="did you mean 'one-pass'"):
         create("on-pass")
     shutil.copy(TOY, tmp_path / "a.safetensors")
     shutil.copy(TOY, tmp_path / "b.safetensors")
     with pytest.raises(CodecUnavailable, match="same operating point"):
-        RDONetCodec(folder=tmp_path)
-    loaded = weights.load(TOY, ARCHITECTURE)
+        rdonet_codec(tmp_path)
+    loaded = weights.load(TOY, "rdonet")
     tables = {
         k.removeprefix(weights.TABLES): v.numpy()
         for k, v in loaded.tensors.items()
@@ -279,4 +279,4 @@ def test_missing_and_broken_weights_say_what_to_do(tmp_path):
     tables["z1.lows"] = tables["z1.lows"] * 0 + 9999
     weights.save(tmp_path / "c.safetensors", loaded.parameters, tables, dict(loaded.card))
     with pytest.raises(CodecUnavailable, match="malformed"):
-        RDONetModel(weights.load(tmp_path / "c.safetensors", ARCHITECTURE))
+        load_rdonet(tmp_path / "c.safetensors")

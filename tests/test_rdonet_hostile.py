@@ -12,10 +12,9 @@ from codecs.base import BitstreamError, EncodeError
 from codecs.learned import bitstream
 from codecs.learned.bitstream import MAX_BLOCKS, Header
 from codecs.rdonet import stream
-from codecs.rdonet.exact import make_tables
 from codecs.rdonet.masks import Masks
 from codecs.rdonet.network import RDONet
-from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder
+from codecs.rdonet.stream import StreamCoder
 from tests.conftest import ROOT
 
 HOSTILE = """
@@ -24,19 +23,18 @@ from codecs.base import BitstreamError
 from codecs.learned import bitstream
 from codecs.learned.bitstream import MAX_BLOCKS, Header
 from codecs.learned.coders.rangecoding import SymbolEncoder
-from codecs.rdonet.exact import make_tables
 from codecs.rdonet.network import RDONet
-from codecs.rdonet.stream import MAGIC, VERSION, StreamCoder
+from codecs.rdonet.stream import StreamCoder
 
 torch.set_num_threads(1)
 network = RDONet(width=64).eval()
-tables, digest = make_tables(network), bytes(32)
+tables, digest = network.tables(), bytes(32)
 coder = StreamCoder(network, tables, digest)
 encoder = SymbolEncoder()
 z = numpy.random.default_rng(0).integers(-2, 3, (64, MAX_BLOCKS), dtype=numpy.int32)
 coder._units[1].hyper_latents.encode(encoder, z)
 uniform_level_1 = 1 | 1 << 1
-header = Header(MAGIC, VERSION, digest[:4], uniform_level_1, 64, 64 * MAX_BLOCKS)
+header = Header(RDONet.magic, RDONet.version, digest[:4], uniform_level_1, 64, 64 * MAX_BLOCKS)
 data = bitstream.pack(header, [b"", b"", b"", encoder.get_bytes()], [])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -57,14 +55,14 @@ def test_a_large_picture_that_is_not_there_costs_little_memory() -> None:
 
 def test_wide_networks_refuse_pictures_that_narrow_ones_take(monkeypatch) -> None:
     network = RDONet(width=8).eval()
-    coder = StreamCoder(network, make_tables(network), bytes(32), "these weights")
+    coder = StreamCoder(network, network.tables(), bytes(32), "these weights")
     monkeypatch.setattr(stream, "MAX_FEATURES", 8 * 3)
     x = torch.rand(1, 3, 64, 256)
     with pytest.raises(EncodeError, match="256x64 pixels are too many for these weights"):
         coder.encode(coder.features(x), Masks.uniform(1, 1, 1, 4), (64, 256))
     fits = coder.encode(coder.features(x[..., :192]), Masks.uniform(1, 1, 1, 3), (64, 192))
     assert coder.decode(fits).size == (64, 192)
-    header = Header(MAGIC, VERSION, bytes(4), 1 | 1 << 1, 64, 256)
+    header = Header(RDONet.magic, RDONet.version, bytes(4), 1 | 1 << 1, 64, 256)
     with pytest.raises(BitstreamError, match="no encoder makes such large pictures"):
         coder.decode(bitstream.pack(header, [b""] * 4, []))
 

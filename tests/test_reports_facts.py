@@ -258,7 +258,7 @@ def test_before_and_after_says_what_changed(tmp_path, photo, monkeypatch, capsys
 
 
 def test_what_rdonet_itself_tells_is_understood():
-    data, _ = toy().encode(crop(100, 150))
+    data = toy().encode(crop(100, 150))
     facts = describe(toy().coder, crop(100, 150), data) | {"coding_runs": 1}
     row = made_up("rdonet", "a.png", 0, width=150, height=100, diagnostics=facts)
     found = decisions.read(Measurement.from_json(row.to_json()))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image as PillowImage
 
-from codecs.base import Image
+from codecs import publish, registry
+from codecs.base import Codec, Image
 from codecs.learned import weights
-from codecs.learned.training import families, publish
-from codecs.minnen.codec import MinnenCodec
-from codecs.rdonet.codec import RDONetCodec
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
 from codecs.rdonet.network import RDONet
+from tests.learned_toys import minnen_codec
+from tests.rdonet_toys import rdonet_codec
 
-CODECS = {"minnen": MinnenCodec, "rdonet": RDONetCodec}
+CODECS: dict[str, Callable[[Path], Codec]] = {"minnen": minnen_codec, "rdonet": rdonet_codec}
 
 
 TRAINING = {
@@ -31,10 +32,10 @@ TRAINING = {
 
 def make_run(folder: Path, name: str, label: str = "0.3") -> Path:
     torch.manual_seed(0)
-    network = families.family(name).create(8).eval()
+    network = registry.network(name).sized(8).eval()
     card = {"point": {"parameter": "rate", "value": 0.3}, "training": TRAINING}
     path = folder / f"{name}-{label}.safetensors"
-    families.export(name, network, path, card)
+    weights.export(network, path, card)
     path.with_suffix(".json").write_text(json.dumps(card))
     for log in publish.LOGS:
         (folder / log).write_text(f"{log} of the run")
@@ -57,7 +58,7 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     assert path.stat().st_size < 0.6 * trained.stat().st_size
     original, published = weights.load(trained, name), weights.load(path, name)
     assert original.parameters.keys() == published.parameters.keys()
-    network = families.family(name).create(8)
+    network = registry.network(name).sized(8)
     network.load_state_dict(original.parameters)
     network.clear_unused()
     for key, value in network.state_dict().items():
@@ -77,9 +78,9 @@ def test_published_weights_code_pictures(tmp_path: Path, name: str, photo: Image
     assert cost["after"]["psnr"] == pytest.approx(cost["before"]["psnr"], abs=1)
     assert (into / "run" / "valid.csv").read_text() == "valid.csv of the run"
 
-    codec = CODECS[name](folder=into)
+    codec = CODECS[name](into)
     data = codec.encode(photo, codec.points[0])
-    assert CODECS[name](folder=into).decode(data).shape == photo.shape
+    assert CODECS[name](into).decode(data).shape == photo.shape
 
 
 def test_thresholds_are_calibrated_on_the_pictures(tmp_path: Path, photo: Image) -> None:
@@ -102,7 +103,7 @@ def test_thresholds_are_calibrated_on_the_pictures(tmp_path: Path, photo: Image)
     found = card["thresholds_calibrated"]
     assert card["config"]["thresholds"] == {k: found[k] for k in ("t64", "t32")}
 
-    network = families.family("rdonet").create(8)
+    network = registry.network("rdonet").sized(8)
     network.load_state_dict(weights.load(trained, "rdonet").parameters)
     x = torch.from_numpy(photo[:128, :128].copy()).permute(2, 0, 1)[None] / 255
 

@@ -19,11 +19,13 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from codecs import registry, train
 from codecs.base import Image
-from codecs.learned import train, weights
-from codecs.learned.training import checkpoint, families, logs
+from codecs.learned import weights
+from codecs.learned.training import checkpoint, logs
 from codecs.learned.training.data import STREAM_INITIAL, Pictures, crops, torch_seed
 from tests.conftest import ROOT
+from tests.learned_toys import load_minnen
 
 SCHEDULE = """
 [[phase]]
@@ -86,7 +88,7 @@ def arguments(data: Path, out: Path, *more: str, network: str = "rdonet") -> lis
 
 def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     """A training process with `codecs` made a package first, as the environment's .pth does."""
-    code = "import sys, bench; from codecs.learned import train; sys.exit(train.main(sys.argv[1:]))"
+    code = "import sys, bench; from codecs import train; sys.exit(train.main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments(data, out, *more)],
         cwd=ROOT,
@@ -286,9 +288,6 @@ def test_a_run_that_never_began_does_not_say_how_many_steps(
 
 def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Image) -> None:
     """A hundred steps lower the loss, and the exported file works as a codec."""
-    from codecs.learned import weights
-    from codecs.minnen.codec import MinnenModel
-
     out = tmp_path / "run"
     options = [
         *("minnen", "--preset", "quick", "--width", "16", "--steps", "100", "--rates", "0.5"),
@@ -299,11 +298,11 @@ def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Im
     assert train.main(options) == 0
     rows = logs.read(out / "train.csv")
     assert float(rows[-1]["psnr"]) > float(rows[0]["psnr"]) + 3
-    model = MinnenModel(weights.load(out / "minnen-0.5.safetensors", "minnen"))
+    model = load_minnen(out / "minnen-0.5.safetensors")
     assert model.digest.hex() == json.loads((out / "minnen-0.5.json").read_text())["sha256"]
     pictures = [photo, 255 - photo[:, ::-1]]
-    streams = [model.compress(picture) for picture in pictures]
-    assert all(model.decompress(s).shape == photo.shape for s in streams)
+    streams = [model.encode(picture) for picture in pictures]
+    assert all(model.decode(s).shape == photo.shape for s in streams)
     bpp = sum(8 * len(s) for s in streams) / (2 * photo.shape[0] * photo.shape[1])
     assert bpp == pytest.approx(float(logs.read(out / "valid.csv")[-1]["bpp"]), rel=0.1)
 
@@ -438,7 +437,7 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
     options[2] = str(schedule)
     assert train.main(options) == 0
     torch.manual_seed(torch_seed(0, 0, STREAM_INITIAL))
-    drawn = families.family(network).create(8).state_dict()
+    drawn = registry.network(network).sized(8).state_dict()
     trunk, end = (
         checkpoint.part(checkpoint.load(tmp_path / "run" / f"{name}.safetensors")[0], "network")
         for name in ("trunk", "checkpoint")

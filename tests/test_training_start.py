@@ -11,14 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from codecs.base import Codec, CodecUnavailable, Image
-from codecs.learned import train
+from codecs import registry, train
+from codecs.base import CodecUnavailable, Image
+from codecs.learned.codec import LearnedCodec
 from codecs.learned.layers import GDN
-from codecs.learned.training import families
-from codecs.minnen.codec import MinnenCodec
-from codecs.minnen.network import Minnen
+from codecs.learned.transform import TransformModel
+from codecs.minnen import Minnen
 from codecs.rdonet import initialisation
-from codecs.rdonet.codec import RDONetCodec
 from codecs.rdonet.masks import LEVELS, Masks
 from codecs.rdonet.network import RDONet
 
@@ -94,19 +93,19 @@ def test_subsampling_begins_with_the_binomial_kernel() -> None:
 
 def test_minnen_is_initialised_once() -> None:
     torch.manual_seed(3)
-    created = families.family("minnen").create(12).state_dict()
+    created = registry.network("minnen").sized(12).state_dict()
     torch.manual_seed(3)
     direct = Minnen(N=12, M=12).state_dict()
     assert all(torch.equal(created[name], direct[name]) for name in direct)
 
 
-@pytest.mark.parametrize(("name", "codec"), [("minnen", MinnenCodec), ("rdonet", RDONetCodec)])
+@pytest.mark.parametrize("name", registry.trainable())
 def test_codecs_without_weights_suggest_a_command_that_train_accepts(
-    name: str, codec: Callable[..., Codec], tmp_path: Path
+    name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CodecUnavailable) as caught:
-        codec(folder=tmp_path)
-    match = re.search(r"`python -m codecs\.learned\.train ([^`]+)`", str(caught.value))
+        LearnedCodec(name, name, registry.network(name), TransformModel, folder=tmp_path)
+    match = re.search(r"`python -m codecs\.train ([^`]+)`", str(caught.value))
     assert match
     options = train.parser().parse_args(shlex.split(match[1]))
     assert options.network == name
@@ -116,11 +115,7 @@ def test_codecs_without_weights_suggest_a_command_that_train_accepts(
 @pytest.mark.parametrize(("name", "latents"), [("minnen", (8, 8)), ("rdonet", (8, 8))])
 def test_latents_are_given_for_each_level(name: str, latents: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=f"{name} has latents at . level"):
-        families.family(name).create(8, latents=latents)
-
-
-def no_pictures() -> Tensor:
-    raise AssertionError("not needed")
+        registry.network(name).sized(8, latents)
 
 
 @pytest.mark.parametrize("latents", [(16, 16, 16), (24, 12, 8)])
@@ -135,7 +130,7 @@ def test_rdonet_begins_with_the_transforms_of_minnen(
             module.gamma.add_(0.1 * torch.rand(module.gamma.shape))
             module.beta.add_(0.1 * torch.rand(module.beta.shape))
     rdonet = RDONet(width=16, backbone_kind="gdn", latents=latents).eval()
-    families.begin_with(rdonet, minnen.state_dict(), no_pictures)
+    rdonet.begin_with(minnen.state_dict())
     y = torch.round(minnen.g_a(picture))
     expected = minnen.g_s(y)
     decoded = []
@@ -168,10 +163,11 @@ def test_rdonet_begins_with_the_entropy_model_of_minnen(
     # Scales of different channels around 1, as trained ones are.
     state["head.4.bias"][: latents[0]] = torch.linspace(0.1, 3.0, latents[0])
     rdonet = RDONet(width=16, backbone_kind="gdn", latents=latents).eval()
-    families.begin_with(rdonet, minnen.state_dict(), no_pictures)
+    rdonet.begin_with(minnen.state_dict())
     latent, psi = 3 * torch.randn(2, latents[0], 8, 12), torch.randn(2, 2 * latents[0], 8, 12)
-    _, means = minnen.parameters_of(latent, psi)
-    theta = rdonet.unit(1).prior.mixture(psi, latent, torch.ones(2, 1, 8, 12))
+    _, means = minnen.latent_model().theta(psi, latent).chunk(2, 1)
+    theta = rdonet.unit(1).prior.theta(psi, latent, torch.ones(2, 1, 8, 12))
+    theta = theta.view(2, 3, rdonet.config["mixtures"], -1, 8, 12)
     assert torch.allclose(theta[:, 1], means[:, None].expand_as(theta[:, 1]), atol=1e-5)
     inner = torch.nn.functional.interpolate(picture, (512, 768))
     expected = minnen(inner).bits
@@ -183,21 +179,17 @@ def test_rdonet_begins_with_the_entropy_model_of_minnen(
 @pytest.mark.parametrize(("width", "backbone"), [(8, "gdn"), (16, "cheng")])
 def test_rdonet_refuses_transforms_that_do_not_fit(width: int, backbone: str) -> None:
     with pytest.raises(ValueError, match=r"fits RDONet of that width .* with the gdn backbone"):
-        families.begin_with(
-            RDONet(width=width, backbone_kind=backbone),
-            Minnen(N=16, M=16).state_dict(),
-            no_pictures,
-        )
+        RDONet(width=width, backbone_kind=backbone).begin_with(Minnen(N=16, M=16).state_dict())
     with pytest.raises(ValueError, match="not the weights of a Minnen"):
-        families.begin_with(RDONet(width=16), {"g_a.6.weight": torch.zeros(1)}, no_pictures)
+        RDONet(width=16).begin_with({"g_a.6.weight": torch.zeros(1)})
 
 
-def test_jitter_varies_thresholds_within_its_range(picture: Tensor) -> None:
+def test_jitter_varies_thresholds_within_its_range(rdonet: RDONet, picture: Tensor) -> None:
     """Partitions of a training step are those of thresholds times e^u, |u| <= jitter."""
     base = {"t64": 60.0, "t32": 240.0}
 
     def mean_level(factor: float, jitter: float = 0.0, seed: int = 0) -> float:
-        masks = families.training_masks("variance", picture, seed, factor, base, jitter)
+        masks = rdonet.training_partition("variance", picture, seed, factor, base, jitter)
         return float(masks.levels().float().mean())
 
     assert {mean_level(1, 0, seed) for seed in range(5)} == {mean_level(1)}

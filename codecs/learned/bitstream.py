@@ -3,9 +3,10 @@
     magic        2 bytes   codec
     version      1 byte    format version
     model        4 bytes   first bytes of the SHA-256 of the weights file
-    flags        1 byte    the codec's own
+    flags        1 byte    the codec's own; bit 7 says that a quality follows
     width        varint    pixels (LEB128, as are all varints)
     height       varint
+    quality      varint    in 1/256, of models that serve many operating points (bit 7 of flags)
     lengths      varint    bytes of each section, in order; their number is fixed by the codec
     sections
     padding      zero bytes, see below
@@ -40,7 +41,11 @@ BLOCK = 64
 BLOCKS_PER_BYTE = 2
 MAX_BLOCKS = 1 << 14
 MODEL_BYTES = 4
+QUALITY_UNITS = 256
+"""Steps of a quality of 1: it is stored in fixed point."""
+MAX_QUALITY = 255
 _CHECKSUM_BYTES = 4
+_HAS_QUALITY = 0x80
 
 
 def blocks(height: int, width: int) -> int:
@@ -73,6 +78,13 @@ def read_varint(data: bytes, offset: int, limit: int) -> tuple[int, int]:
     raise BitstreamError(f"the header is damaged: a number exceeds its limit of {limit}")
 
 
+def fixed_point(quality: float) -> float:
+    """The nearest quality that a header can carry; raises `ValueError` outside 0...255."""
+    if not 0 <= quality <= MAX_QUALITY:
+        raise ValueError(f"a quality of {quality} is not within 0...{MAX_QUALITY}")
+    return round(quality * QUALITY_UNITS) / QUALITY_UNITS
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What precedes the sections; sizes in pixels."""
@@ -81,12 +93,19 @@ class Header:
     version: int
     model: bytes
     flags: int
+    """The codec's own, below 128."""
     height: int
     width: int
+    quality: float | None = None
+    """Of 0...`MAX_QUALITY`, a multiple of 1/256; `None` where the model has one operating point."""
 
     def to_bytes(self) -> bytes:
-        fixed = self.magic + bytes([self.version]) + self.model + bytes([self.flags])
-        return fixed + write_varint(self.width) + write_varint(self.height)
+        has = _HAS_QUALITY if self.quality is not None else 0
+        fixed = self.magic + bytes([self.version]) + self.model + bytes([self.flags | has])
+        size = write_varint(self.width) + write_varint(self.height)
+        if self.quality is None:
+            return fixed + size
+        return fixed + size + write_varint(round(self.quality * QUALITY_UNITS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +166,12 @@ def read_header(data: bytes, magic: bytes, version: int) -> tuple[Header, int]:
         raise BitstreamError(
             f"the header is damaged: {width}x{height} pixels cannot come from {len(data)} bytes"
         )
-    model = data[len(magic) + 1 : fixed - 1]
-    return Header(magic, version, model, data[fixed - 1], height, width), offset
+    quality = None
+    if data[fixed - 1] & _HAS_QUALITY:
+        units, offset = read_varint(data, offset, MAX_QUALITY * QUALITY_UNITS)
+        quality = units / QUALITY_UNITS
+    model, flags = data[len(magic) + 1 : fixed - 1], data[fixed - 1] & ~_HAS_QUALITY
+    return Header(magic, version, model, flags, height, width, quality), offset
 
 
 def unpack(data: bytes, magic: bytes, version: int, sections: int) -> Stream:

@@ -1,20 +1,21 @@
-"""What a trainable codec network offers to the training pipeline and to weights files.
+"""What a trainable codec network declares, to training, to weights files and to the codec.
 
-The pipeline knows nothing of a network's inside: it calls `forward`, adds a distortion of `x_hat`
-to the sum of `bits`, and stores `config` beside the weights so that `from_config` can rebuild it.
+Training knows nothing of a network's inside: it calls `forward`, adds a distortion of `x_hat` to
+the sum of `bits`, and stores `config` beside the weights so that `from_config` can rebuild it.
 """
 
 from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.layers import MaskedConv2d
 
 
@@ -33,13 +34,27 @@ class ForwardOutput:
 
 
 class CodecNetwork(nn.Module, ABC):
-    """An image codec as a trainable network: analysis, synthesis and entropy model.
+    """An image codec as a trainable network, which declares what training and coding must know.
 
     `forward` uses additive uniform noise while `self.training` is set and rounds otherwise.
     """
 
+    architecture: ClassVar[str]
+    """What weights files call it."""
+    magic: ClassVar[bytes]
+    """First two bytes of its streams."""
+    version: ClassVar[int] = 1
+    """Of its stream format."""
     stride: ClassVar[int] = 64
     """Height and width of a training crop must be multiples of this."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Constructor arguments by name."""
+    transforms: ClassVar[tuple[str, ...]] = ("g_a", "g_s")
+    """Submodules between picture and latents that may run in bfloat16 while training."""
+    distortion: ClassVar[str] = "mse"
+    """What it is trained for where nothing else is asked."""
+    adam_scale: ClassVar[float] = 1.0
+    """Factor of the presets' learning rates where Adam trains it."""
     config: dict[str, Any]
     """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
 
@@ -47,14 +62,58 @@ class CodecNetwork(nn.Module, ABC):
     def forward(self, x: Tensor, mask: Any = None) -> ForwardOutput:
         """Code `x`, [B, 3, H, W] in 0...1.
 
-        `mask` is the block partition of codecs that have one (`codecs.rdonet.masks.Masks`);
-        `None` lets the network choose, and is the only value for all other codecs.
+        `mask` is the partition of a `PartitionedNetwork`; `None` lets the network choose, and is
+        the only value for all others.
         """
+
+    @abstractmethod
+    def tables(self) -> dict[str, Any]:
+        """The integer tables that a weights file carries beside the parameters."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A freshly initialised network with the constructor arguments `config`."""
         return cls(**config)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """A freshly initialised network of one of the `presets`, with changes."""
+        if name not in cls.presets:
+            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets)}")
+        return cls(**{**cls.presets[name], **changes})
+
+    @classmethod
+    def sized(cls, width: int, latents: Sequence[int] = (), backbone: str = "") -> Self:
+        """A freshly initialised network of `width` channels N, and as many latents M where
+        `latents` (of each level) does not say otherwise; `backbone` where there is a choice.
+
+        Raises `ValueError` if there is no such network.
+        """
+        if len(latents) > 1:
+            raise ValueError(f"{cls.architecture} has latents at 1 level")
+        return cls(N=width, M=latents[0] if latents else width)
+
+    def facts(self) -> dict[str, str]:
+        """What reports say of the network: a name and a value for each fact."""
+        return {"width": ", ".join(f"{k}={v}" for k, v in self.config.items() if len(k) == 1)}
+
+    def begin_with(self, trained: Mapping[str, Tensor]) -> None:
+        """Take over trained weights, by default those of the same kind of network.
+
+        Raises `RuntimeError` or `ValueError` if they do not fit.
+        """
+        self.load_state_dict(trained)
+
+    def transform_parameters(self) -> list[nn.Parameter]:
+        """Those of everything between picture and latents; the others are of entropy models."""
+        return [p for name in self.transforms for p in self.get_submodule(name).parameters()]
+
+    def set_medians(self) -> None:
+        """Put the rounding grids of factorised priors on their medians: before evaluation and
+        export."""
+        for module in self.modules():
+            if isinstance(module, FactorisedPrior):
+                module.set_medians()
 
     @torch.no_grad()
     def clear_unused(self) -> None:
@@ -62,6 +121,42 @@ class CodecNetwork(nn.Module, ABC):
         for module in self.modules():
             if isinstance(module, MaskedConv2d):
                 module.weight.copy_(module.causal_weight)
+
+
+class PartitionedNetwork(CodecNetwork):
+    """A network that codes each block at one of several levels, as a partition says.
+
+    Partitions are the network's own; by default the luma variance of blocks decides, against the
+    thresholds `config["thresholds"]`.
+    """
+
+    @abstractmethod
+    def training_partition(
+        self,
+        kind: str,
+        x: Tensor,
+        seed: int,
+        scale: float,
+        thresholds: Mapping[str, float],
+        jitter: float,
+    ) -> Any:
+        """A partition for a training batch x [B, 3, H, W]: a function of its arguments alone.
+
+        `kind` is `finest`, `random`, or `variance` with all thresholds multiplied by `scale` and by
+        e^u, u uniform in ±`jitter`, so that the network is not tied to one threshold.
+        """
+
+    @abstractmethod
+    def calibrate(
+        self,
+        batches: Sequence[Tensor],
+        lambda_eff: float,
+        distortion: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[dict[str, float], float]:
+        """The thresholds of least mean J = Λ·D + R on pictures [B, 3, H, W] in 0...1, and that J.
+
+        `distortion` is D of pictures and reconstructions.
+        """
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,8 +4,8 @@ A file holds the network's parameters (float32, float16 to halve it, or kernels 
 `eightbit`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
 file's metadata, says what the network is and how it was trained:
 
-    {"architecture": "minnen", "config": {"N": 192, "M": 192}, "point": {"lambda": 0.013},
-     "training": {...}}
+    {"architecture": "minnen", "config": {"N": 192, "M": 192},
+     "point": {"parameter": "rate", "value": 0.3}, "training": {...}}
 
 The SHA-256 of the file names the model: streams carry its first bytes.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from codecs.base import CodecUnavailable, Point
-from codecs.learned import eightbit
+from codecs.learned import bitstream, eightbit
 from codecs.learned.network import CodecNetwork
 
 TABLES = "tables."
@@ -48,12 +49,15 @@ class Weights:
         """The network's state dict."""
         return {k: v for k, v in self.tensors.items() if not k.startswith(TABLES)}
 
-    def table(self, name: str) -> Any:
-        """The integer table `name` as a numpy array; `CodecUnavailable` if it is not there."""
-        tensor = self.tensors.get(TABLES + name)
-        if tensor is None or tensor.is_floating_point():
-            raise CodecUnavailable(f"{self.path} has no integer table {name!r}: export it again")
-        return tensor.numpy()
+    @property
+    def tables(self) -> dict[str, Any]:
+        """The integer tables as numpy arrays; raises `ValueError` where one is not of integers."""
+        tables = {
+            k.removeprefix(TABLES): v for k, v in self.tensors.items() if k.startswith(TABLES)
+        }
+        if any(table.is_floating_point() for table in tables.values()):
+            raise ValueError("a table is not of integers")
+        return {name: table.numpy() for name, table in tables.items()}
 
 
 def save(
@@ -87,12 +91,42 @@ def save(
     return hashlib.sha256(data).digest()
 
 
-def point(loaded: Weights) -> Point:
-    """The operating point that the card names; raises `CodecUnavailable`."""
-    named = loaded.card.get("point")
-    if not isinstance(named, dict) or not isinstance(named.get("value"), int | float):
-        raise CodecUnavailable(f"{loaded.path}: the card names no operating point")
-    return Point(str(named.get("parameter", "lambda")), named["value"])
+def export(
+    network: CodecNetwork,
+    path: Path,
+    card: Mapping[str, Any],
+    half: bool = False,
+    eight_bit: bool = False,
+) -> bytes:
+    """Write the weights file that a codec loads; returns its SHA-256.
+
+    `card` holds `point` = {"parameter": ..., "value": ...}, or `points`, a list of such, and
+    whatever describes the training.  With `half`, the network's parameters are rounded to 16 bits
+    first; with `eight_bit`, its kernels to 8 and the rest to 16.
+    """
+    stored = rounded(network, half, eight_bit)
+    card = {**card, "architecture": network.architecture, "config": network.config}
+    return save(path, stored, network.tables(), card, half or eight_bit)
+
+
+def points(loaded: Weights) -> list[tuple[Point, float | None]]:
+    """The operating points that the card names, each with the quality that a stream's header
+    carries, or `None` where there is only one; raises `CodecUnavailable`."""
+    try:
+        many = "points" in loaded.card
+        named = loaded.card["points"] if many else [loaded.card["point"]]
+        found: list[tuple[Point, float | None]] = []
+        for entry in named:
+            value = entry["value"]
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError("not a number")
+            point = Point(str(entry.get("parameter", "lambda")), value)
+            found.append((point, bitstream.fixed_point(value) if many else None))
+        if not found:
+            raise ValueError("none")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CodecUnavailable(f"{loaded.path}: the card names no operating point") from error
+    return found
 
 
 def remarks(loaded: Sequence[Weights]) -> tuple[str, dict[str, str]]:

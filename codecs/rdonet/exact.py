@@ -8,46 +8,23 @@ they cover a whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from codecs.learned.coders.context import ContextCoder
-from codecs.learned.coders.density import MixtureDensity
 from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.coders.latents import Tables, section_tables
 from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import ScaleTable
-from codecs.learned.exact.arithmetic import (
-    ExactConv,
-    ExactIGDN,
-    ExactSubpixelConv,
-    ExactUpIGDN,
-    latent_to_grid,
-    run_layers,
-)
-from codecs.rdonet.masks import LEVELS
-from codecs.rdonet.network import RDONet
-from codecs.rdonet.unit import SCALE_FLOOR, LatentSpaceUnit
+from codecs.learned.exact.arithmetic import latent_to_grid
+from codecs.learned.exact.chain import ExactChain
+from codecs.rdonet.unit import LatentSpaceUnit
 
 Bools = NDArray[np.bool_]
-
-
-def make_tables(network: RDONet) -> dict[str, Any]:
-    """The integer tables that a weights file carries beside the parameters."""
-    scales = ScaleTable.build(SCALE_FLOOR, raw=lambda s: float(np.log(np.expm1(s - SCALE_FLOOR))))
-    tables: dict[str, Any] = {
-        "scales.thresholds": scales.thresholds,
-        "scales.inverse": scales.inverse,
-    }
-    for level in LEVELS:
-        exported = FactorisedCoder.export(network.unit(level).prior.prior)
-        tables |= {f"z{level}.{name}": array for name, array in exported.items()}
-    return tables
 
 
 @dataclass(frozen=True)
@@ -67,37 +44,24 @@ class Level:
 class ExactUnit:
     """One LS-Unit as both sides of a transmission see it.  d is d_{i+1}, int32[h, w, D]."""
 
-    def __init__(self, unit: LatentSpaceUnit, level: int, tables: Mapping[str, Any]) -> None:
-        """`tables` as made by `make_tables`; malformed ones raise `ValueError`."""
+    def __init__(
+        self, unit: LatentSpaceUnit, level: int, tables: Tables, device: torch.device
+    ) -> None:
+        """`tables` as made by `RDONet.tables`; malformed ones raise `ValueError`."""
         prior, what = unit.prior, f"level {level}"
-        names = ("frequencies", "lows", "medians")
-        self.hyper_latents = FactorisedCoder({k: tables[f"z{level}.{k}"] for k in names})
+        self.hyper_latents = FactorisedCoder(section_tables(tables, f"z{level}"))
         self._skip_z = prior.skip_z
-        self._hyper: list[ExactConv | ExactSubpixelConv] = []
-        for layer in prior.hyper_synthesis:
-            if isinstance(layer, nn.Sequential):
-                self._hyper.append(_subpixel(layer, 2, what))
-            elif isinstance(layer, nn.Conv2d):
-                self._hyper.append(ExactConv.from_conv(layer, what))
-        self._condition = ExactConv.from_conv(prior.condition, what)
+        self._hyper = ExactChain(prior.hyper_synthesis, what).to(device)
+        self._condition = ExactChain([prior.condition], what).to(device)
         known = prior.mask_context
-        self._mask_context = None if known is None else ExactConv.from_conv(known, what)
-        scales = ScaleTable(tables["scales.thresholds"], tables["scales.inverse"])
+        self._mask_context = None if known is None else ExactChain([known], what).to(device)
         self._latents = ContextCoder(
             prior.context,
-            [layer for layer in prior.parameters_net if isinstance(layer, nn.Conv2d)],
-            MixtureDensity(scales, prior.mixtures),
-            side_channels=prior.condition.out_channels,
-        )
-        up = _subpixel(unit.up, unit.stride, what)
-        self._decoder = ExactUpIGDN(up, ExactIGDN(*unit.igdn.effective(), what))
-
-    def to(self, device: torch.device | str) -> ExactUnit:
-        for part in (*self._hyper, self._condition, self._latents, self._decoder):
-            part.to(device)
-        if self._mask_context is not None:
-            self._mask_context.to(device)
-        return self
+            list(prior.parameters_net),
+            prior.density.exact(ScaleTable(**section_tables(tables, "scales"))),
+            self._condition.channels,
+        ).to(device)
+        self._decoder = ExactChain([unit.up, unit.igdn], what).to(device)
 
     def cells(self, sent: Bools) -> Bools:
         """The hyper-latent cells that are coded: those with a sent hyper-pixel, or all."""
@@ -139,22 +103,16 @@ class ExactUnit:
     def decoded(self, d: Tensor, latents: Int32s) -> Tensor:
         """d_i [h·s, w·s, .] of d_{i+1} and t̂_i."""
         t = latent_to_grid(torch.from_numpy(latents).to(d.device)).int()
-        return run_layers([self._decoder], torch.cat([d, t], 2))
+        return self._decoder(torch.cat([d, t], 2))
 
     def _side_information(
         self, z: Int32s, cells: Bools, sent: Bools, d: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """ψ [h, w, 2N], and the partition's share of the context features φ [h, w, 2N]."""
         x = self.hyper_latents.to_grid(z) * torch.from_numpy(cells)
-        x = run_layers(self._hyper, x.permute(1, 2, 0).to(d.device), last_leaky=True)
-        psi = run_layers([self._condition], torch.cat([x[: d.shape[0], : d.shape[1]], d], 2))
+        x = self._hyper(x.permute(1, 2, 0).to(d.device))
+        psi = self._condition(torch.cat([x[: d.shape[0], : d.shape[1]], d], 2))
         if self._mask_context is None:
             return psi, None
         mask = latent_to_grid(torch.from_numpy(sent).to(d.device))
-        return psi, run_layers([self._mask_context], mask[:, :, None])
-
-
-def _subpixel(layers: nn.Sequential, r: int, what: str) -> ExactSubpixelConv:
-    convolution = layers[0]
-    assert isinstance(convolution, nn.Conv2d)
-    return ExactSubpixelConv(convolution, r, what)
+        return psi, self._mask_context(mask[:, :, None])

@@ -13,6 +13,7 @@ branches begin small (Zhang et al., ICLR 2019).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,10 +28,10 @@ from codecs.learned.layers import (
     ResidualBlockUp,
     upsampling_phases,
 )
+from codecs.minnen import Minnen
 from codecs.rdonet.unit import SCALE_FLOOR, ConditionalHyperprior
 
 if TYPE_CHECKING:
-    from codecs.minnen.network import Minnen
     from codecs.rdonet.network import RDONet
 
 LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
@@ -77,6 +78,17 @@ def initialise(network: RDONet) -> None:
     picture.weight *= PICTURE
     assert picture.bias is not None
     picture.bias.fill_(0.5)  # mid grey
+
+
+def minnen_of(trained: Mapping[str, Tensor]) -> Minnen:
+    """The network whose parameters these are; raises `ValueError`."""
+    try:
+        latents, width = trained["g_a.6.weight"].shape[:2]
+        minnen = Minnen(N=width, M=latents)
+        minnen.load_state_dict(trained)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(f"not the weights of a Minnen network: {error}") from error
+    return minnen
 
 
 @torch.no_grad()
@@ -155,7 +167,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
         prior.prior.load_state_dict(trained.prior.state_dict())
         last.weight *= FAINT
         mine["hyper_analysis.8.bias"].copy_(trained.prior.medians)
-    k = prior.mixtures
+    k = prior.density.components
     weight = mine["parameters_net.4.weight"].unflatten(0, (3, k, -1))
     bias = mine["parameters_net.4.bias"].view(3, k, -1)
     scale_weight, mean_weight = theirs["head.4.weight"].chunk(2)
@@ -165,7 +177,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
     # Their scales are linear in the last features, ours after the inverse of a softplus: a line
     # that is right for the scale that each latent has among zeros, and for a larger one.
     zeros = psi.new_zeros(1, len(mean_bias), 5, 5)
-    scales, _ = trained.parameters_of(zeros, psi.expand(-1, -1, 5, 5))
+    scales, _ = trained.latent_model().theta(psi.expand(-1, -1, 5, 5), zeros).chunk(2, 1)
     low = scales[0, :, 2, 2].clamp_min(likelihood.SCALE_FLOOR)
     high = 3 * low + 0.5
     factors = torch.logspace(-SPREAD, SPREAD, k, 2.0) if k > 1 else torch.ones(1)
@@ -177,7 +189,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
 
 
 def _raw_scale(scales: Tensor) -> Tensor:
-    """What `ConditionalHyperprior.likelihood` makes `scales` of."""
+    """What a `Mixture` makes `scales` of."""
     return torch.log(torch.expm1((scales - SCALE_FLOOR).clamp_min(1e-3)))
 
 

@@ -13,17 +13,28 @@ f_i depends on neither partition nor quantisation, which is what makes searching
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.network import ForwardOutput, PartitionedNetwork
 from codecs.rdonet import backbone
-from codecs.rdonet.initialisation import initialise
-from codecs.rdonet.masks import CTU, LEVELS, Masks, VarianceThresholds, variance_masks
+from codecs.rdonet.calibration import calibrate_thresholds
+from codecs.rdonet.initialisation import adopt, initialise, minnen_of
+from codecs.rdonet.masks import (
+    CTU,
+    LEVELS,
+    Masks,
+    VarianceThresholds,
+    ctu_grid,
+    random_masks,
+    variance_masks,
+)
 from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutput
 
 
@@ -32,7 +43,7 @@ class Objective:
     """The cost that a search minimises, J = Λ·D + R, R in bits per pixel.
 
     D = `mse`·MSE + `ms_ssim`·(1 - MS-SSIM) on pictures in 0...1: what training minimised, unless
-    that had terms which a search cannot afford (`codecs.learned.training.calibrate`).
+    that had terms which a search cannot afford (`codecs.learned.training.ratecontrol`).
     """
 
     lambda_eff: float = 45.0
@@ -40,34 +51,39 @@ class Objective:
     ms_ssim: float = 0.0
 
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # CLIC 2022, to the letter.
-    "paper": {"width": 192, "mask_aware": False, "skip_z": False},
-    # For CPUs, with the additions of `ConditionalHyperprior`.
-    "compact": {"width": 96},
-    "compact-64": {"width": 64},
-    # The transforms of the papers of 2021 and 2022, which train in half the time.
-    "compact-gdn": {"width": 64, "backbone_kind": "gdn", "up_kernel": 3},
-    # CVPRW 2021 and arXiv 2201.01586: GDN backbone, single density, no spatial context.
-    "original": {
-        "width": 192,
-        "backbone_kind": "gdn",
-        "mixtures": 1,
-        "context": False,
-        "mask_aware": False,
-        "skip_z": False,
-    },
-}
-
-
-class RDONet(CodecNetwork):
+class RDONet(PartitionedNetwork):
     """See the module; `width` is N, `latents` are M₁, M₂ and M₃ (default: N each).
 
     `thresholds` (of the variance partition) and `objective` do not change the network, but belong
     to a rate point and so travel with its weights.
     """
 
+    architecture = "rdonet"
+    magic = b"RD"
     stride = CTU
+    transforms = ("analysis", "synthesis")
+    distortion = "perceptual"
+    # With Adam above 4e-4 the inverse GDN layers amplify single steps into bursts of error in the
+    # first hundreds; the presets' learning rates suit Muon.
+    adam_scale = 0.4
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # CLIC 2022, to the letter.
+        "paper": {"width": 192, "mask_aware": False, "skip_z": False},
+        # For CPUs, with the additions of `ConditionalHyperprior`.
+        "compact": {"width": 96},
+        "compact-64": {"width": 64},
+        # The transforms of the papers of 2021 and 2022, which train in half the time.
+        "compact-gdn": {"width": 64, "backbone_kind": "gdn", "up_kernel": 3},
+        # CVPRW 2021 and arXiv 2201.01586: GDN backbone, single density, no spatial context.
+        "original": {
+            "width": 192,
+            "backbone_kind": "gdn",
+            "mixtures": 1,
+            "context": False,
+            "mask_aware": False,
+            "skip_z": False,
+        },
+    }
 
     def __init__(
         self,
@@ -130,12 +146,72 @@ class RDONet(CodecNetwork):
         initialise(self)
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> RDONet:
-        """A freshly initialised network: `paper`, `compact`, `compact-64`, `compact-gdn` or
-        `original`."""
-        if name not in PRESETS:
-            raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-        return cls(**{**PRESETS[name], **changes})
+    def sized(cls, width: int, latents: Sequence[int] = (), backbone: str = "") -> RDONet:
+        preset = "compact-gdn" if backbone == "gdn" else "compact"
+        if latents and len(latents) != len(LEVELS):
+            raise ValueError(f"rdonet has latents at {len(LEVELS)} levels")
+        return cls.preset(preset, width=width, latents=list(latents))
+
+    def facts(self) -> dict[str, str]:
+        config = self.config
+        return {
+            "width": f"N={config['width']}",
+            "latents": ", ".join(map(str, config["latents"])),
+            "backbone": str(config["backbone_kind"]),
+            "mixtures": f"K={config['mixtures']}",
+        }
+
+    def begin_with(self, trained: Mapping[str, Tensor]) -> None:
+        """Weights of the same kind of network, or what it has in common with Minnen's."""
+        if "g_a.6.weight" in trained:
+            adopt(self, minnen_of(trained))
+        else:
+            self.load_state_dict(trained)
+
+    def transform_parameters(self) -> list[nn.Parameter]:
+        parts: list[nn.Module] = [self.analysis, self.synthesis]
+        for level in LEVELS:
+            unit = self.unit(level)
+            parts += [unit.down, unit.bottom, unit.up, unit.igdn]
+        return [p for part in parts for p in part.parameters()]
+
+    def tables(self) -> dict[str, Any]:
+        scales = self.unit(1).prior.density.scale_table()
+        tables: dict[str, Any] = {
+            "scales.thresholds": scales.thresholds,
+            "scales.inverse": scales.inverse,
+        }
+        for level in LEVELS:
+            exported = FactorisedCoder.export(self.unit(level).prior.prior)
+            tables |= {f"z{level}.{name}": array for name, array in exported.items()}
+        return tables
+
+    def training_partition(
+        self,
+        kind: str,
+        x: Tensor,
+        seed: int,
+        scale: float,
+        thresholds: Mapping[str, float],
+        jitter: float,
+    ) -> Masks:
+        generator = torch.Generator().manual_seed(seed)
+        grid = ctu_grid(x.shape[2], x.shape[3])
+        if kind == "finest":
+            return Masks.uniform(1, len(x), *grid)
+        if kind == "random":
+            return random_masks(len(x), *grid, generator)
+        factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
+        return variance_masks(x, VarianceThresholds(**thresholds).scaled(scale * factor))
+
+    def calibrate(
+        self,
+        batches: Sequence[Tensor],
+        lambda_eff: float,
+        distortion: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[dict[str, float], float]:
+        found, costs = calibrate_thresholds(self, batches, lambda_eff, distortion)
+        return asdict(found), costs[found]
 
     @property
     def thresholds(self) -> VarianceThresholds:

@@ -30,8 +30,6 @@ from codecs.rdonet.masks import CTU, LEVELS, Masks, ctu_grid
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.unit import round_latent
 
-MAGIC = b"RD"
-VERSION = 1
 DEEPEST_FIRST = tuple(reversed(LEVELS))
 MAX_FEATURES = 1 << 21
 """Blocks times channels: bounds a decoder's memory to 1 GiB (45 megapixels at N = 192)."""
@@ -70,7 +68,7 @@ class StreamCoder:
         self.device = next(network.parameters()).device
         self._stride = backbone.STRIDE[network.backbone_kind]
         self._units = {
-            level: ExactUnit(network.unit(level), level, tables).to(self.device) for level in LEVELS
+            level: ExactUnit(network.unit(level), level, tables, self.device) for level in LEVELS
         }
 
     @torch.no_grad()
@@ -98,7 +96,8 @@ class StreamCoder:
             if level > 1:
                 d = self._units[level].decoded(d, levels[level].latents)
         model = self.digest[: bitstream.MODEL_BYTES]
-        header = Header(MAGIC, VERSION, model, flags, height=size[0], width=size[1])
+        network = self.network
+        header = Header(network.magic, network.version, model, flags, *size)
         return bitstream.pack(header, sections, _checked(masks, levels))
 
     def _propose(self, level: int, f: Tensor, d: Tensor, sent: Bools) -> Level:
@@ -117,8 +116,11 @@ class StreamCoder:
     @torch.no_grad()
     def decode(self, data: bytes) -> Coded:
         """Everything but the synthesis.  Raises `BitstreamError`."""
-        stream = bitstream.unpack(data, MAGIC, VERSION, 1 + len(LEVELS))
+        sections = 1 + len(LEVELS)
+        stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         header = stream.header
+        if header.quality is not None:
+            raise BitstreamError("the header is damaged: these weights have one operating point")
         bitstream.check_model(header, self.digest, self.name)
         if not self._fits((header.height, header.width)):
             raise BitstreamError("the header is damaged: no encoder makes such large pictures")

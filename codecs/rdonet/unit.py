@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codecs.learned.coders.likelihood import FactorisedPrior, add_noise, mixture_likelihood
+from codecs.learned.coders.factorised import FactorisedPrior
+from codecs.learned.coders.hyperprior import Mixture
+from codecs.learned.coders.likelihood import add_noise
 from codecs.learned.exact.arithmetic import LATENT_LIMIT
 from codecs.learned.layers import GDN, MaskedConv2d, conv, subpixel_conv
 
@@ -65,7 +67,7 @@ class ConditionalHyperprior(nn.Module):
         skip_z: bool,
     ) -> None:
         super().__init__()
-        self.mixtures = mixtures
+        self.density = Mixture(mixtures, SCALE_FLOOR)
         self.mask_aware = mask_aware
         self.skip_z = skip_z
         hidden = 10 * n // 3
@@ -117,23 +119,16 @@ class ConditionalHyperprior(nn.Module):
         psi: Tensor = self.condition(torch.cat([h, d], 1))
         return psi
 
-    def mixture(self, psi: Tensor, latent: Tensor, sent: Tensor) -> Tensor:
-        """θ [B, 3, K, N, h, w]: logits of weights, means, pre-scales; causal in `latent`."""
+    def theta(self, psi: Tensor, latent: Tensor, sent: Tensor) -> Tensor:
+        """θ of `density`, [B, 3·K·N, h, w]; causal in `latent`."""
         phi: Tensor | None = None
         if self.context is not None:
             phi = self.context(latent)
         if self.mask_context is not None:
             known = self.mask_context(sent)
             phi = known if phi is None else phi + known
-        theta = self.parameters_net(psi if phi is None else torch.cat([psi, phi], 1))
-        b, _, h, w = theta.shape
-        return theta.view(b, 3, self.mixtures, -1, h, w)
-
-    def likelihood(self, latent: Tensor, theta: Tensor) -> Tensor:
-        """Probability of each value of `latent`, [B, N, h, w]."""
-        weights = torch.softmax(theta[:, 0], 1)
-        scales = functional.softplus(theta[:, 2]) + SCALE_FLOOR
-        return mixture_likelihood(latent, weights, theta[:, 1], scales)
+        theta: Tensor = self.parameters_net(psi if phi is None else torch.cat([psi, phi], 1))
+        return theta
 
 
 class LatentSpaceUnit(nn.Module):
@@ -197,7 +192,7 @@ class LatentSpaceUnit(nn.Module):
         self, latent: Tensor, z: Tensor, d: Tensor, sent: Tensor, cells: Tensor
     ) -> UnitOutput:
         prior = self.prior
-        theta = prior.mixture(prior.conditioned(z, d), latent, sent)
-        y_bits = -torch.log2(prior.likelihood(latent, theta)) * sent
+        theta = prior.theta(prior.conditioned(z, d), latent, sent)
+        y_bits = -torch.log2(prior.density.likelihood(latent, theta)) * sent
         z_bits = -torch.log2(prior.prior.likelihood(z)) * cells
         return UnitOutput(self.decoded(d, latent), latent, y_bits.sum(1), z_bits.sum(1))

@@ -29,6 +29,7 @@ from codecs.learned.exact.arithmetic import (
     latent_to_grid,
     requantise,
 )
+from codecs.learned.exact.chain import Activation, linear_steps
 from codecs.learned.exact.limbs import limb_count, split
 from codecs.learned.layers import MaskedConv2d
 
@@ -38,6 +39,7 @@ _BATCH = 1024
 """Positions evaluated at once where that is possible, at least: bounds memory."""
 _LATENT_LIMBS = 2
 """Limbs that hold any latent."""
+_Step = tuple[ExactLinear, Activation | None]
 
 
 def wavefronts(height: int, width: int, mask: NDArray[np.bool_] | None) -> list[NDArray[np.int64]]:
@@ -75,29 +77,38 @@ class ContextCoder:
     """Codes latents [H, W, M] given side information ψ [H, W, P] known to both sides.
 
     θ = head(concat(ψ, φ)), φ = masked convolution of ŷ + offset, `head` a chain of 1x1 convolutions
-    with leaky ReLUs between; ψ has `side_channels` channels P and φ the rest of the head's inputs.
+    with activations between; ψ has `side_channels` channels P and φ the rest of the head's inputs.
     θ's meaning is `density`'s.  The real-valued weights are rounded here.
 
     Without a `context`, φ is the offset alone (or absent), and all positions are one wavefront.
+    With an empty `head`, θ = ψ.
     """
 
     def __init__(
         self,
         context: MaskedConv2d | None,
-        head: Sequence[nn.Conv2d],
+        head: Sequence[nn.Module],
         density: GaussianDensity | MixtureDensity,
         side_channels: int,
     ) -> None:
         self._context = None if context is None else _CausalConv(context)
-        layers = [ExactLinear.from_conv(conv, "entropy parameters") for conv in head]
-        self._psi, self._phi = layers[0].split(side_channels, head[0].in_channels - side_channels)
-        self._rest = layers[1:]
-        self.channels = head[-1].out_channels // density.parameters
+        self._head: list[_Step] = list(linear_steps(head, "entropy parameters"))
         self.density = density
+        outputs = side_channels
+        if self._head:
+            first, outputs = self._head[0][0], len(self._head[-1][0].bias)
+            self._psi, self._phi = first.split(
+                side_channels, first.matrix.weight.shape[1] - side_channels
+            )
+        elif context is not None:
+            raise ValueError("a context needs a head that takes it in")
+        self.channels = outputs // density.parameters
 
     def to(self, device: torch.device | str) -> ContextCoder:
-        for layer in (self._context, self._psi, self._phi, *self._rest):
-            if layer is not None:
+        if self._context is not None:
+            self._context.to(device)
+        if self._head:
+            for layer in (self._psi, self._phi, *(layer for layer, _ in self._head[1:])):
                 layer.to(device)
         return self
 
@@ -208,8 +219,9 @@ class _State:
         self.window = torch.tensor([y * self.stride + x for y, x in _TAPS], device=psi.device)
 
     def base(self, positions: Tensor) -> Tensor:
-        """ψ's share of the first layer's sums, which are linear in (ψ, φ)."""
-        return self.coder._psi.accumulate(self.psi.index_select(0, positions))
+        """ψ's share of the first layer's sums, which are linear in (ψ, φ); ψ itself without one."""
+        psi = self.psi.index_select(0, positions)
+        return self.coder._psi.accumulate(psi) if self.coder._head else psi.to(torch.float64)
 
     def corner(self, positions: Tensor) -> Tensor:
         """Index into `limbs` of the top left corner of each position's window."""
@@ -232,9 +244,11 @@ class _State:
         phi = self._phi(positions)
         if phi is not None:
             base += self.coder._phi.matrix.times(phi)
-        for layer in self.coder._rest:
-            base = layer.accumulate(requantise(base, leaky=True))
-        theta: Theta = requantise(base).cpu().numpy()
+        for index, (layer, activation) in enumerate(self.coder._head):
+            base = requantise(base if index == 0 else layer.accumulate(base))
+            if activation is not None:
+                base = activation(base)
+        theta: Theta = base.cpu().numpy()
         return theta
 
     def write(self, positions: Tensor, values: Int32s) -> None:

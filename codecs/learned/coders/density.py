@@ -121,15 +121,15 @@ class _Windowed(ABC):
 
 
 class GaussianDensity(_Windowed):
-    """One Gaussian per latent; θ = [raw scales | means], M each (CompressAI's order).
+    """One Gaussian per latent; θ = [raw scales | means], M each (CompressAI's order), or, with
+    `zero_mean`, the raw scales alone.
 
     Frequencies depend only on the scale's level and the mean's fraction, so all rows are made
     once: 64 fractions for each level.
     """
 
-    parameters = 2
-
-    def __init__(self, scales: ScaleTable) -> None:
+    def __init__(self, scales: ScaleTable, zero_mean: bool = False) -> None:
+        self.parameters = 1 if zero_mean else 2
         self._levels = _Levels(scales)
         halves = scales.windows(deviations=5)
         self._window_of = np.searchsorted(WINDOWS, halves)
@@ -145,9 +145,11 @@ class GaussianDensity(_Windowed):
             self._tables[window] = with_escape(rows.reshape(-1, rows.shape[-1]))
 
     def _plan(self, theta: Theta) -> _Plan:
-        m = theta.shape[1] // 2
+        m = theta.shape[1] // self.parameters
         levels = self._levels(theta[:, :m].astype(np.int64)).reshape(-1)
-        means = _means(theta[:, m:]).reshape(-1)
+        means = np.zeros_like(levels, np.int64)
+        if self.parameters == 2:
+            means = _means(theta[:, m:]).reshape(-1)
         centres = (means + _HALF) >> MEAN_BITS
         windows = self._window_of[levels]
         fraction = means - (centres << MEAN_BITS) + _HALF

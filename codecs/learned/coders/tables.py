@@ -19,10 +19,7 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from codecs.learned.coders.likelihood import FactorisedPrior
 
 Ints = NDArray[np.int64]
 
@@ -167,49 +164,6 @@ def with_escape(edges: NDArray[np.integer]) -> NDArray[np.float32]:
     rows[:, :-1] = edges[:, 1:] - edges[:, :-1]
     rows[:, -1] = TOTAL - (edges[:, -1] - edges[:, 0])
     return rows
-
-
-def factorised_tables(prior: FactorisedPrior) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The prior as integers: frequencies [C, K] (zero-padded, escape *first*) and lows [C].
-
-    Column 0 is the escape, column 1 + i is the value lows + i (relative to the median).  The
-    window is where the tails beyond it hold less than 2^-16 each, at most ±`MAX_WINDOW`.
-    """
-    medians = prior.medians.to(torch.float64).cpu()
-    tail = math.log(2.0**-16)
-    low = torch.floor(prior.quantile(tail).cpu() - medians).clamp(-MAX_WINDOW, 0)
-    high = torch.ceil(prior.quantile(-tail).cpu() - medians).clamp(0, MAX_WINDOW)
-    width = int((high - low).max()) + 1
-    offsets = torch.arange(width, dtype=torch.float64)
-    values = low[:, None] + offsets
-    with torch.no_grad():
-        where = (values + medians[:, None])[:, None].to(prior.medians.device)
-        mass = prior.mass(where)[:, 0].cpu()
-    mass[values > high[:, None]] = 0
-    frequencies = torch.round(mass * TOTAL).to(torch.int64)
-    # Every value inside its window keeps at least one unit; padding is told apart by its zeros.
-    frequencies[(values <= high[:, None]) & (frequencies < 1)] = 1
-    escape = (TOTAL - frequencies.sum(1)).clamp(min=1)
-    table = torch.cat([escape[:, None], frequencies], 1)
-    return table.numpy().astype(np.int32), low.numpy().astype(np.int32)
-
-
-def check_factorised(
-    frequencies: NDArray[np.int32], lows: NDArray[np.int32], channels: int
-) -> None:
-    """Raise `ValueError` unless the arrays are what `factorised_tables` writes."""
-    ok = (
-        frequencies.ndim == 2
-        and frequencies.shape[0] == channels
-        and 2 <= frequencies.shape[1] <= 2 * MAX_WINDOW + 2
-        and lows.shape == (channels,)
-        and bool((frequencies >= 0).all())
-        and bool((frequencies[:, :2] > 0).all())
-        and bool((frequencies.astype(np.int64).sum(1) < 2 * TOTAL).all())
-        and bool((np.abs(lows) <= MAX_WINDOW).all())
-    )
-    if not ok:
-        raise ValueError("the tables of the hyper-latent are malformed: not what export writes")
 
 
 def group_by(keys: NDArray[np.integer], count: int) -> Sequence[tuple[int, NDArray[np.intp]]]:

@@ -26,9 +26,6 @@ decoders need exactness.  Matrix products are the only kernels: no FFT or Winogr
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from itertools import product
 from typing import ClassVar
 
 import torch
@@ -47,8 +44,6 @@ LATENT_LIMIT = ACTIVATION_LIMIT >> ACTIVATION_BITS
 EXACT_LIMIT = 1 << 53
 _BLOCK = 512
 """Positions convolved at once."""
-_TILE = 32
-"""Rows and columns of the input of `run_layers` that are worked on at once."""
 LEAKY_SLOPE = 655
 """Slope of the leaky ReLU in units of 2^-16: 0.00999, PyTorch's default being 0.01."""
 
@@ -73,13 +68,21 @@ def latent_to_grid(latent: Tensor) -> Tensor:
     return latent.to(torch.float64) * 2.0**ACTIVATION_BITS
 
 
-def requantise(acc: Tensor, leaky: bool = False) -> Tensor:
-    """Accumulators to activations, rounding half up; optionally leaky ReLU.  Overwrites `acc`."""
-    a = acc.mul_(2.0**-WEIGHT_BITS).add_(0.5).floor_().clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-    if not leaky:
-        return a
-    # max(a, slope·a) is the leaky ReLU; both arguments are exact and on the grid.
+def requantise(acc: Tensor) -> Tensor:
+    """Accumulators to activations, rounding half up.  Overwrites `acc`."""
+    return (
+        acc.mul_(2.0**-WEIGHT_BITS).add_(0.5).floor_().clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+    )
+
+
+def leaky_relu(a: Tensor) -> Tensor:
+    """Of activations: max(a, slope·a), both of which are exact and on the grid."""
     return torch.maximum(a, (a * LEAKY_SLOPE).mul_(2.0**-WEIGHT_BITS).add_(0.5).floor_())
+
+
+def relu(a: Tensor) -> Tensor:
+    """Of activations."""
+    return a.clamp(min=0)
 
 
 def _integers(x: Tensor, bits: int) -> Tensor:
@@ -111,7 +114,9 @@ class ExactLinear:
         self.bias = b
 
     @classmethod
-    def from_conv(cls, conv: nn.Conv2d, what: str = "1x1 convolution") -> ExactLinear:
+    def from_conv(cls, conv: nn.Module, what: str = "1x1 convolution") -> ExactLinear:
+        if not isinstance(conv, nn.Conv2d):
+            raise ValueError(f"{what}: not a 1x1 convolution: {type(conv).__name__}")
         if conv.kernel_size != (1, 1) or conv.stride != (1, 1):
             raise ValueError(f"{what}: not a 1x1 convolution of stride 1: {conv}")
         return cls(conv.weight[:, :, 0, 0], conv.bias, what)
@@ -137,8 +142,8 @@ class ExactLinear:
         """Accumulators [n, O] of activations [n, C]."""
         return self.matrix.times(x).add_(self.bias)
 
-    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
-        return requantise(self.accumulate(x), leaky)
+    def __call__(self, x: Tensor) -> Tensor:
+        return requantise(self.accumulate(x))
 
 
 class ExactConv:
@@ -159,6 +164,7 @@ class ExactConv:
         _check_bound(w, b, ACTIVATION_LIMIT, what)
         self.kernel = k
         self.reach = k // 2
+        self.channels = out
         self.bias = b
         places = [(y, x) for y in range(k) for x in range(k)]
         self.taps = [(y, x) for y, x in places if bool(w[:, :, y, x].any())] or places[:1]
@@ -181,8 +187,8 @@ class ExactConv:
         """Accumulators [H, W, O] of activations [H, W, C]."""
         return _Padded(x, self.kernel // 2).convolve(self)
 
-    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
-        return requantise(self.accumulate(x), leaky)
+    def __call__(self, x: Tensor) -> Tensor:
+        return requantise(self.accumulate(x))
 
 
 class _Padded:
@@ -234,14 +240,15 @@ class ExactSubpixelConv:
         self.conv = ExactConv.from_conv(conv, what)
         self.scale = r
         self.reach = self.conv.reach
+        self.channels = self.conv.channels // r**2
 
     def to(self, device: torch.device | str) -> ExactSubpixelConv:
         self.conv.to(device)
         return self
 
-    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """[H, W, C] -> [H·r, W·r, O]."""
-        return depth_to_space(self.conv(x, leaky), self.scale)
+        return depth_to_space(self.conv(x), self.scale)
 
 
 class ExactUpConv:
@@ -261,18 +268,19 @@ class ExactUpConv:
         self.phases = [
             ExactConv(phases[:, py, px], conv.bias, what) for py in (0, 1) for px in (0, 1)
         ]
+        self.channels = conv.out_channels
 
     def to(self, device: torch.device | str) -> ExactUpConv:
         for phase in self.phases:
             phase.to(device)
         return self
 
-    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         h, w, _ = x.shape
         padded = _Padded(x, 1)
         out: Tensor | None = None
         for index, phase in enumerate(self.phases):
-            part = requantise(padded.convolve(phase), leaky)
+            part = requantise(padded.convolve(phase))
             if out is None:
                 out = part.new_empty(h, 2, w, 2, part.shape[-1])
             out[:, index // 2, :, index % 2] = part
@@ -314,70 +322,3 @@ class ExactIGDN:
         y = norm.sqrt_().mul_(flat)
         y = y.mul_(2.0 ** (-ACCUMULATOR_BITS // 2)).add_(0.5).floor_()
         return y.clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).view(x.shape)
-
-
-class ExactUpIGDN:
-    """A sub-pixel convolution and the IGDN behind it, as one layer of `run_layers`."""
-
-    def __init__(self, up: ExactSubpixelConv, igdn: ExactIGDN) -> None:
-        self.up = up
-        self.igdn = igdn
-        self.scale = up.scale
-        self.reach = up.reach
-
-    def to(self, device: torch.device | str) -> ExactUpIGDN:
-        self.up.to(device)
-        self.igdn.to(device)
-        return self
-
-    def __call__(self, x: Tensor, leaky: bool = False) -> Tensor:
-        return self.igdn(self.up(x, leaky))
-
-
-ExactLayer = ExactConv | ExactSubpixelConv | ExactUpConv | ExactUpIGDN
-
-
-def exact_layer(module: nn.Module, what: str = "hyper-decoder") -> ExactLayer:
-    """The exact form of a convolution, transposed convolution or sub-pixel convolution."""
-    if isinstance(module, nn.Conv2d):
-        return ExactConv.from_conv(module, what)
-    if isinstance(module, nn.ConvTranspose2d):
-        return ExactUpConv(module, what)
-    if isinstance(module, nn.Sequential) and len(module) == 2:
-        conv, shuffle = module
-        if isinstance(conv, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle):
-            return ExactSubpixelConv(conv, shuffle.upscale_factor, what)
-    raise ValueError(f"{what}: no exact form for {type(module).__name__}")
-
-
-def run_layers(layers: Sequence[ExactLayer], x: Tensor, last_leaky: bool = False) -> Tensor:
-    """A chain of layers with a leaky ReLU after all but the last (or after all of them).
-
-    Evaluated in tiles, which bounds memory and changes no bit: activations [H, W, C] of any dtype
-    to int32 [H', W', O].
-    """
-    scale, halo = 1, 0.0
-    for layer in layers:
-        halo += layer.reach / scale
-        scale *= layer.scale
-    border = math.ceil(halo)
-    out: Tensor | None = None
-    for (top, bottom), (left, right) in product(*(_cuts(n) for n in x.shape[:2])):
-        first_row, first_column = max(0, top - border), max(0, left - border)
-        tile = x[first_row : bottom + border, first_column : right + border]
-        tile = tile.to(torch.float64).contiguous()
-        for index, layer in enumerate(layers):
-            tile = layer(tile, leaky=last_leaky or index + 1 < len(layers))
-        if out is None:
-            size = (x.shape[0] * scale, x.shape[1] * scale, tile.shape[2])
-            out = torch.empty(size, dtype=torch.int32, device=x.device)
-        own = tile[(top - first_row) * scale :, (left - first_column) * scale :]
-        place = out[top * scale : bottom * scale, left * scale : right * scale]
-        place.copy_(own[: place.shape[0], : place.shape[1]])
-    assert out is not None
-    return out
-
-
-def _cuts(length: int) -> list[tuple[int, int]]:
-    """(start, stop) of consecutive pieces of at most `_TILE`."""
-    return [(start, min(start + _TILE, length)) for start in range(0, length, _TILE)]

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from codecs.learned import weights
 from codecs.learned.ms_ssim import ms_ssim_scales
-from codecs.learned.training import families, logs
+from codecs.learned.training import logs
 from codecs.learned.training.checkpoint import write_atomically
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
@@ -34,7 +35,7 @@ def export_model(
     Returns the SHA-256 of the file.
     """
     card = training_card(run, learner, segment, segments, finished)
-    digest = families.export(run.settings.network, learner.ema, path, card).hex()
+    digest = weights.export(learner.ema, path, card).hex()
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise OSError(f"{path} was not written correctly: is the disk full?")
     whole = {**card, "config": learner.ema.config, "sha256": digest}

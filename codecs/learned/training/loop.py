@@ -8,25 +8,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from codecs.learned.training import families
-from codecs.learned.training.calibrate import (
-    RateController,
-    calibrate_thresholds,
-    first_lambda,
-    search_objective,
-)
+from codecs.learned.network import PartitionedNetwork
 from codecs.learned.training.card import export_model
 from codecs.learned.training.data import (
     STREAM_CALIBRATION,
     STREAM_CROPS,
-    STREAM_INITIAL,
     Prefetcher,
     crops,
     generator,
     to_float,
 )
-from codecs.learned.training.losses import Critics, LossWeights
+from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.learned.training.monitor import Monitor
+from codecs.learned.training.ratecontrol import RateController, first_lambda, search_objective
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment, plan, segment_at
 from codecs.learned.training.settings import CHECKPOINT
@@ -35,7 +29,6 @@ from codecs.learned.training.state import Learner, Progress
 from codecs.learned.training.stopping import Stopwatch
 
 _CALIBRATION_CROPS = 16
-_INITIAL_CROPS = 48
 
 
 class Trainer:
@@ -45,7 +38,6 @@ class Trainer:
         self.run = run
         settings = run.settings
         self.segments = plan(run.phases, settings.steps, settings.rates)
-        self.family = families.family(settings.network)
         critics = Critics.load((p.weights for p in run.phases), settings.lpips)
         trunk_rate = math.exp(sum(map(math.log, settings.rates)) / len(settings.rates))
         start = self._target(self.segments[0], trunk_rate)
@@ -57,13 +49,17 @@ class Trainer:
         )
         self.trunk_rate = trunk_rate
         self.learner = Learner(
-            self.family, settings, run.device, progress, critics, any(p.gan for p in run.phases)
+            run.network, settings, run.device, progress, critics, any(p.gan for p in run.phases)
         )
         self.checkpoint_path = run.out / CHECKPOINT
         self.trunk_path = run.out / "trunk.safetensors"
 
     def _target(self, segment: Segment, trunk_rate: float) -> float:
         return trunk_rate if segment.branch is None else self.run.settings.rates[segment.branch]
+
+    @property
+    def partitioned(self) -> bool:
+        return issubclass(self.run.network, PartitionedNetwork)
 
     @property
     def progress(self) -> Progress:
@@ -95,7 +91,7 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
-        stored = start_from(self.learner, path, self._sample)
+        stored = start_from(self.learner, path)
         progress = self.progress
         progress.controller, progress.weights = stored.controller, stored.weights
         progress.thresholds = stored.thresholds
@@ -103,12 +99,6 @@ class Trainer:
         progress.earlier_steps = stored.earlier_steps + stored.step
         progress.earlier_cpu = stored.earlier_cpu + stored.cpu
         self.run.say(f"starting from {path}, {stored.step:,} steps into its run")
-
-    def _sample(self) -> Tensor:
-        """Crops for initial weights that depend on data."""
-        settings = self.run.settings
-        rng = generator(settings.seed, 0, STREAM_INITIAL)
-        return to_float(crops(self.run.data, rng, _INITIAL_CROPS, settings.crop), self.run.device)
 
     def _make_batch(self, step: int) -> Tensor:
         settings = self.run.settings
@@ -166,10 +156,10 @@ class Trainer:
         if isinstance(phase.thresholds, tuple):
             progress.thresholds = dict(zip(("t64", "t32"), phase.thresholds, strict=True))
             progress.thresholds_lambda = controller.lambda_eff
-        elif phase.thresholds and self.family.masked:
+        elif phase.thresholds and self.partitioned:
             self._calibrate(phase.weights)
         rate = "trunk" if segment.branch is None else f"{target:g} bpp"
-        masks = f", {phase.mask} masks" if self.family.masked else ""
+        masks = f", {phase.mask} masks" if self.partitioned else ""
         self.run.say(
             f"phase {segment.number} ({rate}), steps {segment.start:,} to {segment.stop:,}: "
             f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}{masks}"
@@ -177,29 +167,28 @@ class Trainer:
 
     def _calibrate(self, weights: LossWeights) -> None:
         """Variance thresholds of least J on fixed training crops."""
-        from codecs.rdonet.network import RDONet
-
         settings, progress = self.run.settings, self.progress
         smallest = min(min(shape) for shape in self.run.data.shapes)
         size = min(256, smallest - smallest % 64)
         rng = generator(settings.seed, progress.step, STREAM_CALIBRATION)
         pictures = to_float(crops(self.run.data, rng, _CALIBRATION_CROPS, size), self.run.device)
-        assert isinstance(self.learner.ema, RDONet)
-        families.set_medians(self.learner.ema)
+        network, critics = self.learner.ema, self.learner.critics
+        assert isinstance(network, PartitionedNetwork)
+        network.set_medians()
         lambda_eff = progress.controller.lambda_eff
-        found, _ = calibrate_thresholds(
-            self.learner.ema, pictures.split(4), lambda_eff, weights, self.learner.critics
+        progress.thresholds, _ = network.calibrate(
+            pictures.split(4), lambda_eff, lambda x, y: distortion(x, y, weights, critics)[0]
         )
-        progress.thresholds = {"t64": found.t64, "t32": found.t32}
         progress.thresholds_lambda = lambda_eff
-        self.run.say(f"variance thresholds: {found.t64:g} (64 x 64), {found.t32:g} (32 x 32)")
+        found = ", ".join(f"{name} {value:g}" for name, value in progress.thresholds.items())
+        self.run.say(f"variance thresholds: {found}")
 
     def _validate(self, segment: Segment, final: bool) -> None:
         """One row of `valid.csv` by the averaged weights."""
         progress = self.progress
         self._prepare_average(segment)
         thresholds = None
-        if self.family.masked:
+        if self.partitioned:
             t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
             thresholds = (t64, t32)
         bpp = self._monitor.validate(segment, progress, self.learner.ema, thresholds, final)
@@ -207,13 +196,13 @@ class Trainer:
 
     def _prepare_average(self, segment: Segment) -> None:
         """Make the averaged network complete: medians, and what it was trained for."""
-        families.set_medians(self.learner.ema)
+        self.learner.ema.set_medians()
         weights, progress = segment.phase.weights, self.progress
         controller = progress.controller
         self.learner.ema.config["objective"] = search_objective(
             controller.lambda_eff, controller.target, weights
         )
-        if self.family.masked:
+        if self.partitioned:
             self.learner.ema.config["thresholds"] = {
                 k: v * progress.threshold_scale for k, v in progress.thresholds.items()
             }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training.data import Pictures
 from codecs.learned.training.revision import git_revision
 from codecs.learned.training.schedule import Phase
@@ -18,6 +19,7 @@ from codecs.learned.training.settings import Limits, Settings
 class Run:
     """Everything a training needs to know; `out` receives logs, checkpoints and weights."""
 
+    network: type[CodecNetwork]
     settings: Settings
     phases: tuple[Phase, ...]
     limits: Limits

@@ -34,7 +34,7 @@ class Phase:
     lr_end: float | None = None
     """At its end, reached geometrically; `None`: constant."""
     label: float | None = None
-    """λ as printed in the paper: a label only, Λ comes from rate control (`calibrate`)."""
+    """λ as printed in the paper: a label only, Λ comes from `ratecontrol`."""
     mse: float = 1.0
     ms_ssim: float = 0.0
     lpips: float = 0.0
@@ -52,7 +52,7 @@ class Phase:
     gan_delay: float = 0.0
     """Part of the phase, at most 1000 steps, in which the discriminator learns alone."""
     mask: str = "random"
-    """Block partitions of codecs that have them, see `families.training_masks`."""
+    """Block partitions of codecs that have them, see `PartitionedNetwork`."""
     jitter: float = 0.3
     """Variance thresholds are multiplied by e^u, u uniform in ± this, at each step."""
     per_rate: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,26 @@ from torch import Tensor
 from codecs.base import CodecUnavailable
 from codecs.learned import weights
 from codecs.learned.training import checkpoint
-from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.errors import TrainingError
-from codecs.learned.training.families import begin_with
 from codecs.learned.training.losses import LossWeights
+from codecs.learned.training.ratecontrol import RateController
 from codecs.learned.training.state import Learner, Progress
 
 
-def start_from(learner: Learner, path: Path, pictures: Callable[[], Tensor]) -> Progress:
+def start_from(learner: Learner, path: Path) -> Progress:
     """Give the learner's networks the weights of `path`, and return the progress behind them.
 
     `path` is a training checkpoint or a weights file; of the latter, the averaged weights stand
-    for both networks.  `pictures`: see `families.begin_with`.  Raises `TrainingError`.
+    for both networks.  Raises `TrainingError`.
     """
     try:
         current, average, progress = _from_model(path) if _is_model(path) else _from_run(path)
-        begin_with(learner.network, current, pictures)
-        begin_with(learner.ema, average, pictures)
+        learner.network.begin_with(current)
+        learner.ema.begin_with(average)
     except (CodecUnavailable, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"--from {path} does not fit this network ({error}): give a checkpoint or a model of "
-            "the same network, --width and --latents, or of minnen with fewer latents, or minnen's "
-            "for rdonet with --backbone gdn"
+            "the same network, --width and --latents, or minnen's for rdonet with --backbone gdn"
         ) from error
     return progress
 

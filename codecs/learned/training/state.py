@@ -11,20 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codecs.learned.network import CodecNetwork
+from codecs.learned.network import CodecNetwork, PartitionedNetwork
 from codecs.learned.training import checkpoint
-from codecs.learned.training.calibrate import RateController
 from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
-from codecs.learned.training.families import (
-    Family,
-    autocast_transforms,
-    training_masks,
-    transform_parameters,
-)
 from codecs.learned.training.losses import Critics, LossWeights, distortion
+from codecs.learned.training.mixedprecision import autocast_transforms
 from codecs.learned.training.muon import Muon, is_kernel
+from codecs.learned.training.ratecontrol import RateController
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.settings import Settings
 
@@ -78,31 +73,31 @@ class Learner:
 
     def __init__(
         self,
-        family: Family,
+        kind: type[CodecNetwork],
         settings: Settings,
         device: torch.device,
         progress: Progress,
         critics: Critics,
         adversarial: bool,
     ) -> None:
-        self.family, self.settings, self.device = family, settings, device
+        self.settings, self.device = settings, device
         self.progress = progress
         self.critics = critics.to(device)
         torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
         try:
-            network = family.create(settings.width, settings.backbone, settings.latents)
+            network = kind.sized(settings.width, settings.latents, settings.backbone)
         except ValueError as error:
             given = ",".join(map(str, settings.latents))
             raise TrainingError(f"--width {settings.width} --latents {given!r}: {error}") from error
         self.network = network.to(device)
         if settings.crop % self.network.stride:
             raise TrainingError(f"--crop must be a multiple of {self.network.stride}")
-        self.ema: CodecNetwork = family.build(**self.network.config).to(device)
+        self.ema: CodecNetwork = kind.from_config(self.network.config).to(device)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False).eval()
         if settings.bf16:
             autocast_transforms(self.network, device)
-        self.transforms = transform_parameters(self.network)
+        self.transforms = self.network.transform_parameters()
         self.discriminator = PatchGAN().to(device) if adversarial else None
         self.optimisers = self._new_optimisers()
         self.gan_adam = self._new_gan_adam()
@@ -128,7 +123,7 @@ class Learner:
     @torch.no_grad()
     def average_transforms(self) -> None:
         """Give the network its averaged transforms: what is not trained must not be noisy."""
-        for mine, averaged in zip(self.transforms, transform_parameters(self.ema), strict=True):
+        for mine, averaged in zip(self.transforms, self.ema.transform_parameters(), strict=True):
             mine.copy_(averaged)
 
     def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
@@ -140,10 +135,12 @@ class Learner:
             # Without gradients they cost no backward pass, and optimisers leave them alone.
             parameter.requires_grad_(not phase.frozen)
         mask = None
-        if self.family.masked:
+        if isinstance(self.network, PartitionedNetwork):
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
             scale, thresholds = progress.threshold_scale, progress.thresholds
-            mask = training_masks(phase.mask, x, mask_seed, scale, thresholds, phase.jitter)
+            mask = self.network.training_partition(
+                phase.mask, x, mask_seed, scale, thresholds, phase.jitter
+            )
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask)
         bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])

@@ -1,4 +1,4 @@
-"""Rate control: Λ so that a model hits its target rate, and variance thresholds to match.
+"""Rate control: Λ so that a model hits its target rate.
 
 The λ printed in the paper cannot be used as they stand (their unit is not given), so they are kept
 as labels.  Λ of L = Λ·D + R (R in bits per pixel) is found while training: an integrating
@@ -9,16 +9,11 @@ no extra steps.  It is frozen in the last phases, so that a model is finished at
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from codecs.learned.training.losses import Critics, LossWeights, distortion
-from codecs.rdonet.masks import VarianceThresholds, variance_masks
-from codecs.rdonet.network import Objective, RDONet
+from codecs.learned.training.losses import LossWeights
 
 GAIN = 0.004
 """Change of log Λ per step and unit of log rate error."""
@@ -59,8 +54,8 @@ def first_lambda(rate: float, weights: LossWeights) -> float:
 
 
 def search_objective(lambda_eff: float, rate: float, weights: LossWeights) -> dict[str, float]:
-    """What a search for partitions minimises for a model trained with `weights`, as
-    `codecs.rdonet.network.Objective`: the terms that it can afford, with a Λ in their unit.
+    """What an encoder's search minimises for a model trained with `weights`, for the network's
+    `config["objective"]`: the terms that it can afford, with a Λ in their unit.
 
     Λ of a loss with LPIPS is too small without it, up to 30 times in the models that ship: bits
     would be all that counts.  A model trained for neither term is searched by MSE.
@@ -69,7 +64,8 @@ def search_objective(lambda_eff: float, rate: float, weights: LossWeights) -> di
     if not (searched.mse or searched.ms_ssim):
         searched = LossWeights()
     unit = first_lambda(rate, searched) / first_lambda(rate, weights)
-    return asdict(Objective(lambda_eff * unit, searched.mse, searched.ms_ssim))
+    terms = {"mse": searched.mse, "ms_ssim": searched.ms_ssim}
+    return {"lambda_eff": lambda_eff * unit, **terms}
 
 
 @dataclass
@@ -122,56 +118,3 @@ class RateController:
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> RateController:
         return cls(**state)
-
-
-THRESHOLD_GRID = (-1.0, *(0.78125 * 2.0**k for k in range(14)))
-"""Luma variances on the 8-bit scale, up to 6400; above -1 are all, even those of flat blocks."""
-
-
-@torch.no_grad()
-def calibrate_thresholds(
-    network: RDONet,
-    batches: Sequence[Tensor],
-    lambda_eff: float,
-    weights: LossWeights,
-    critics: Critics,
-) -> tuple[VarianceThresholds, dict[VarianceThresholds, float]]:
-    """The thresholds of least mean J = Λ·D + R on `batches`, and J of all that were tried.
-
-    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  From the finest
-    partition, each threshold in turn takes its best value in `THRESHOLD_GRID` until neither
-    changes, with the network in evaluation mode.  D has no adversarial term and R no mask bits (at
-    most 0.0012 bpp).
-    """
-    was_training = network.training
-    network.eval()
-    features = [network.features(x) for x in batches]
-    seen: dict[tuple[int, bytes], float] = {}
-
-    def batch_cost(number: int, thresholds: VarianceThresholds) -> float:
-        x = batches[number]
-        masks = variance_masks(x, thresholds)
-        key = (number, masks.levels().cpu().numpy().tobytes())
-        if key not in seen:
-            d, outputs = network.code(features[number], masks)
-            bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
-            cost, _ = distortion(x, network.synthesis(d), weights, critics)
-            pixels = x.shape[0] * x.shape[2] * x.shape[3]
-            seen[key] = float(lambda_eff * cost + bits / pixels)
-        return seen[key]
-
-    costs: dict[VarianceThresholds, float] = {}
-
-    def cost(thresholds: VarianceThresholds) -> float:
-        if thresholds not in costs:
-            each = [batch_cost(number, thresholds) for number in range(len(batches))]
-            costs[thresholds] = sum(each) / len(each)
-        return costs[thresholds]
-
-    best, before = VarianceThresholds(THRESHOLD_GRID[0], THRESHOLD_GRID[0]), None
-    while best != before:
-        before = best
-        best = min((replace(best, t32=t) for t in THRESHOLD_GRID), key=cost)
-        best = min((replace(best, t64=t) for t in THRESHOLD_GRID), key=cost)
-    network.train(was_training)
-    return best, costs

@@ -1,4 +1,4 @@
-"""`python -m codecs.learned.train rdonet --data DIR --valid DIR --out DIR`: train a codec."""
+"""`python -m codecs.train rdonet --data DIR --valid DIR --out DIR`: train a codec."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from codecs import registry
 from codecs.base import CodecError
 
 TUNED = ("compact", "trunk", "branches", "quick")
-RDONET_ADAM_SCALE = 0.4
-"""Learning rates of the presets but `paper` suit Muon, and Adam for Minnen 2018; with Adam above
-4e-4 RDONet's inverse GDN layers amplify single steps into bursts of error in the first hundreds."""
+"""Presets whose learning rates suit Muon, and Adam but for a network's `adam_scale`."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Options; everything that needs PyTorch is imported later, so that --help is quick."""
     p = argparse.ArgumentParser(
-        prog="python -m codecs.learned.train",
+        prog="python -m codecs.train",
         description="Train a learned codec from a folder of pictures and export its weights. "
         "The same command resumes a run that was stopped or killed.",
     )
-    p.add_argument("network", help="minnen or rdonet")
+    p.add_argument("network", help=f"one of {', '.join(registry.trainable())}")
     p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
     p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
@@ -54,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--distortion",
         help="mse, ms-ssim (with MSE), lpips (with both), perceptual (all of these and PatchGAN); "
-        "default: perceptual for rdonet, mse for minnen",
+        "default: perceptual for rdonet, mse for others",
     )
     p.add_argument(
         "--lr-scale",
@@ -106,7 +105,6 @@ def _train(options: argparse.Namespace) -> bool:
     import torch
 
     from codecs.learned.ms_ssim import ms_ssim_scales
-    from codecs.learned.training import families
     from codecs.learned.training.data import load_pictures
     from codecs.learned.training.errors import TrainingError
     from codecs.learned.training.loop import Trainer, seconds_per_step
@@ -151,7 +149,7 @@ def _train(options: argparse.Namespace) -> bool:
         raise TrainingError(
             f"--latents {options.latents}: whole numbers, commas between"
         ) from error
-    families.family(options.network)
+    network = registry.network(options.network)
     if options.threads < 0 or not (options.minutes is None or options.minutes > 0):
         raise TrainingError("--threads must not be negative, --minutes must be more than 0")
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
@@ -160,13 +158,12 @@ def _train(options: argparse.Namespace) -> bool:
     if options.device and options.device.split(":")[0] not in usable:
         raise TrainingError(f"--device {options.device}: this machine has {' and '.join(usable)}")
     device = torch.device(options.device or usable[0])
-    usual = "mse" if options.network == "minnen" else "perceptual"
-    distortion = options.distortion or usual
+    distortion = options.distortion or network.distortion
     optimiser = options.optimiser or ("adam" if options.preset == "paper" else "muon")
     lr_scale = options.lr_scale
     if lr_scale is None:
-        slower = optimiser == "adam" and options.network == "rdonet" and options.preset in TUNED
-        lr_scale = RDONET_ADAM_SCALE if slower else 1.0
+        tuned = optimiser == "adam" and options.preset in TUNED
+        lr_scale = network.adam_scale if tuned else 1.0
     phases = scale_lr(restrict(load_phases(options.preset), distortion, options.mask), lr_scale)
     data = load_pictures(options.data, options.cache).at_least(options.crop)
     valid = load_pictures(options.valid, options.cache)
@@ -199,7 +196,18 @@ def _train(options: argparse.Namespace) -> bool:
     )
     limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
     run = Run(
-        *(settings, phases, limits, data, options.data.name, valid, options.out, device, _say),
+        *(
+            network,
+            settings,
+            phases,
+            limits,
+            data,
+            options.data.name,
+            valid,
+            options.out,
+            device,
+            _say,
+        ),
         start=options.start,
     )
     if steps is None:

@@ -7,16 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from codecs.base import Image
-from codecs.learned.training.calibrate import (
-    THRESHOLD_GRID,
-    RateController,
-    calibrate_thresholds,
-    first_lambda,
-    search_objective,
-)
-from codecs.learned.training.losses import Critics, LossWeights
+from codecs.learned.training.losses import Critics, LossWeights, distortion
+from codecs.learned.training.ratecontrol import RateController, first_lambda, search_objective
+from codecs.rdonet.calibration import THRESHOLD_GRID, calibrate_thresholds
 from codecs.rdonet.masks import VarianceThresholds, variance_masks
 from codecs.rdonet.network import RDONet
 
@@ -98,7 +94,10 @@ def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:
         rate = output.total_bits().sum() / (2 * 128 * 192)
         return 20.0 * float(((output.x_hat - x) ** 2).mean() + rate / 20)
 
-    found, costs = calibrate_thresholds(network, x.split(1), 20.0, LossWeights(), Critics())
+    def squared_error(x: Tensor, y: Tensor) -> Tensor:
+        return distortion(x, y, LossWeights(), Critics())[0]
+
+    found, costs = calibrate_thresholds(network, x.split(1), 20.0, squared_error)
     assert network.training
     assert costs[found] == min(costs.values())
     for tried in (found, *list(costs)[::9]):

@@ -1,4 +1,4 @@
-"""`python -m codecs.learned.training.publish RUN --into FOLDER --valid DIR`: weights to commit.
+"""`python -m codecs.publish RUN --into FOLDER --valid DIR`: weights to commit.
 
 Rewrites the finished models of a training run with 8-bit kernels, a quarter of the size, measures
 what that costs, and puts weights, cards and logs where a codec looks for them.
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from codecs import registry
 from codecs.base import CodecError, Image
 
 CTU = 64
@@ -22,7 +23,7 @@ LOGS = ("train.csv", "valid.csv", "run.json")
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(prog="python -m codecs.learned.training.publish")
+    p = argparse.ArgumentParser(prog="python -m codecs.publish")
     p.add_argument("run", type=Path, help="folder of a training run")
     p.add_argument("--into", type=Path, required=True, help="such as codecs/weights/rdonet")
     p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
@@ -97,17 +98,16 @@ def _publish_model(
     import torch
 
     from codecs.learned import weights
-    from codecs.learned.training import families
+    from codecs.learned.network import PartitionedNetwork
     from codecs.learned.training.checkpoint import write_atomically
     from codecs.learned.training.validate import Score, evaluate
 
-    name = source.stem.partition("-")[0]
-    loaded = weights.load(source, name)
-    network = families.family(name).build(**loaded.card["config"])
+    loaded = weights.load(source)
+    network = registry.network(loaded.card["architecture"]).from_config(loaded.card["config"])
     network.load_state_dict(loaded.parameters)
     cpu = torch.device("cpu")
     thresholds = None
-    if options.calibrate and families.family(name).masked:
+    if options.calibrate and isinstance(network, PartitionedNetwork):
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     pictures = pictures[: options.count]
     before, _ = evaluate(network, pictures, cpu)
@@ -129,7 +129,7 @@ def _publish_model(
         "after": row(after),
         "trained_sha256": loaded.digest.hex(),
     }
-    digest = families.export(name, network, target, card, eight_bit=True)
+    digest = weights.export(network, target, card, eight_bit=True)
     whole = {**card, "config": network.config, "sha256": digest.hex()}
     write_atomically(target.with_suffix(".json"), (json.dumps(whole, indent=2) + "\n").encode())
     print(
@@ -145,22 +145,18 @@ def _calibrate(
     import numpy as np
     import torch
 
-    from codecs.learned.training.calibrate import calibrate_thresholds
-    from codecs.learned.training.losses import Critics, LossWeights
+    from codecs.learned.training.losses import Critics, LossWeights, distortion
 
     training = card["training"]
     terms = LossWeights.of_card(training)
     critics = Critics.load((terms,), training["lpips_backbone"])
     whole = [p[: p.shape[0] // CTU * CTU, : p.shape[1] // CTU * CTU] for p in pictures]
     batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
-    found, costs = calibrate_thresholds(network, batches, training["lambda_eff"], terms, critics)
-    network.thresholds = found
-    return {
-        "t64": found.t64,
-        "t32": found.t32,
-        "J": min(costs.values()),
-        "pictures": len(whole),
-    }
+    found, cost = network.calibrate(
+        batches, training["lambda_eff"], lambda x, y: distortion(x, y, terms, critics)[0]
+    )
+    network.config["thresholds"] = found
+    return {**found, "J": cost, "pictures": len(whole)}
 
 
 if __name__ == "__main__":

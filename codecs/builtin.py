@@ -1,0 +1,141 @@
+"""The codecs that come with the project: one entry each, which imports nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A codec that can be named."""
+
+    name: str
+    variants: tuple[str, ...]
+    """Joined to the name by colons; several where they do not exclude each other."""
+    aliases: tuple[str, ...]
+    summary: str
+    target: str
+    """`module:function` of the factory."""
+    problem: str = ""
+    """Why an entry point cannot be used."""
+    defaults: tuple[str, ...] = ()
+    """Variants that say what is so anyway: the codec's own name leaves them out."""
+    network: str = ""
+    """`module:class` of the network that `python -m codecs.train NAME` trains."""
+
+
+BUILT_IN = (
+    Entry(
+        "jpeg",
+        ("420", "444", "optimised"),
+        (),
+        "JPEG 4:2:0, standard tables (libjpeg-turbo)",
+        "codecs.pillow:jpeg",
+        defaults=("420",),
+    ),
+    Entry("jpeg2000", (), (), "JPEG 2000, 9/7 wavelet (OpenJPEG)", "codecs.pillow:jpeg2000"),
+    Entry(
+        "webp",
+        ("lossless",),
+        (),
+        "WebP, lossy, method 6 (libwebp); or without loss",
+        "codecs.pillow:webp",
+    ),
+    Entry("png", (), (), "PNG, without loss, level 9 (zlib)", "codecs.pillow:png"),
+    Entry(
+        "avif",
+        ("420", "444", "speed-2", "speed-4", "speed-6", "psnr", "ssim", "iq"),
+        (),
+        "AVIF 4:4:4, speed 6, tune psnr (libaom)",
+        "codecs.pillow:avif",
+        defaults=("444", "speed-6", "psnr"),
+    ),
+    Entry(
+        "jxl",
+        (*(f"effort-{effort}" for effort in range(3, 10)), "lossless"),
+        (),
+        "JPEG XL, VarDCT, effort 7 (libjxl); or without loss",
+        "codecs.jxl:codec",
+        defaults=("effort-7",),
+    ),
+    Entry(
+        "hevc",
+        ("bt601", "bt709"),
+        ("bpg",),
+        "HEVC intra 4:4:4 8 bit (x265; the coder inside BPG)",
+        "codecs.hevc:codec",
+        defaults=("bt601",),
+    ),
+    Entry(
+        "vvenc",
+        ("faster", "fast", "medium", "slow", "slower", "qpa", "chroma-3", "chroma-6", "vvencapp"),
+        (),
+        "VVC by VVenC, preset slower, one intra frame, 4:2:0 10 bit, perceptual QPA off",
+        "codecs.vvc:codec",
+        defaults=("slower",),
+    ),
+    Entry(
+        "rdonet",
+        ("zero-pass", "one-pass", "full"),
+        (),
+        "RDONet, learned with LPIPS; block sizes by variance (zero-pass)",
+        "codecs.rdonet.codec:create",
+        defaults=("zero-pass",),
+        network="codecs.rdonet.network:RDONet",
+    ),
+    Entry(
+        "rdonet-msssim",
+        ("zero-pass", "one-pass", "full"),
+        (),
+        "RDONet, learned for MSE and MS-SSIM; block sizes by variance (zero-pass)",
+        "codecs.rdonet.codec:create_msssim",
+        defaults=("zero-pass",),
+    ),
+    Entry(
+        "factorised",
+        ("bfloat16",),
+        (),
+        "Fully factorised prior, Ballé et al. 2017, learned for MSE",
+        "codecs.factorised:create",
+        network="codecs.factorised:FactorisedNetwork",
+    ),
+    Entry(
+        "hyperprior",
+        ("bfloat16",),
+        (),
+        "Scale hyperprior, Ballé et al. 2018, learned for MSE",
+        "codecs.hyperprior:create",
+        network="codecs.hyperprior:ScaleHyperprior",
+    ),
+    Entry(
+        "minnen",
+        ("bfloat16",),
+        (),
+        "Minnen et al. 2018, learned for MSE and MS-SSIM; joint autoregressive and "
+        "hierarchical priors",
+        "codecs.minnen:create",
+        network="codecs.minnen:Minnen",
+    ),
+    Entry(
+        "minnen-mse",
+        ("bfloat16",),
+        (),
+        "Minnen et al. 2018, learned for MSE",
+        "codecs.minnen:create_mse",
+    ),
+    Entry(
+        "compressai",
+        (
+            "mbt2018",
+            "mbt2018-mean",
+            "bmshj2018-hyperprior",
+            "bmshj2018-factorized",
+            "cheng2020-anchor",
+            "cheng2020-attn",
+            "ms-ssim",
+        ),
+        (),
+        "CompressAI's pretrained models, mbt2018 (optional package)",
+        "codecs.compressai_models:create",
+    ),
+)

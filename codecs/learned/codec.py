@@ -1,0 +1,206 @@
+"""The adapter of all learned codecs: a folder of weights files becomes a codec of the harness.
+
+A weights file is one operating point, or, where its card lists `points`, several: the quality then
+goes into the header of the stream.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+from codecs.base import Codec, CodecUnavailable, EncodeError, Image, Point, check_image
+from codecs.device import chosen
+from codecs.learned import bitstream, weights
+from codecs.learned.bitstream import Header, Stream
+from codecs.learned.network import CodecNetwork, kmac_per_pixel
+from codecs.naming import UnknownCodec, variants_of
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""Of the codecs that ship: a folder for each, of its name."""
+
+
+M = TypeVar("M", bound="Model")
+
+
+class Model(ABC):
+    """One weights file, ready to code."""
+
+    variants: ClassVar[tuple[str, ...]] = ()
+    """Ways to run it that exclude each other; the first is the codec without a variant."""
+    setting: ClassVar[str] = "variant"
+    """What settings call the variant."""
+
+    def __init__(
+        self,
+        network: CodecNetwork,
+        loaded: weights.Weights,
+        device: torch.device,
+        variant: str,
+    ) -> None:
+        """Raises `KeyError`, `ValueError` and the like for weights that do not fit."""
+        self.network = network
+        self.name = loaded.path.name
+        self.digest = loaded.digest
+        self.bytes = loaded.path.stat().st_size
+        self.device, self.variant = device, variant
+
+    @abstractmethod
+    def encode(self, image: Image, quality: float | None = None) -> bytes:
+        """The complete file.  `quality` is `None` where the weights are of one operating point."""
+
+    @abstractmethod
+    def decode(self, data: bytes) -> Image:
+        """The picture, from the bytes alone.  Raises `BitstreamError`."""
+
+    @abstractmethod
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """See `Codec.diagnostics`."""
+
+    @classmethod
+    @abstractmethod
+    def labelled(cls, label: str, variant: str) -> str:
+        """The codec's label with its variant."""
+
+    @classmethod
+    @abstractmethod
+    def seconds(cls, pixels: int, variant: str) -> float:
+        """See `Codec.seconds`."""
+
+    def header(self, image: Image, quality: float | None, flags: int = 0) -> Header:
+        """Of a stream of `image`."""
+        network, height, width = self.network, image.shape[0], image.shape[1]
+        model = self.digest[: bitstream.MODEL_BYTES]
+        return Header(network.magic, network.version, model, flags, height, width, quality)
+
+    def unpack(self, data: bytes, sections: int) -> Stream:
+        """A stream of these weights.  Raises `BitstreamError`."""
+        stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
+        bitstream.check_model(stream.header, self.digest, self.name)
+        return stream
+
+
+def load_model(
+    path: Path,
+    network: type[CodecNetwork],
+    model: type[M],
+    variant: str = "",
+    device: torch.device | str = "cpu",
+) -> M:
+    """The weights of a file, ready to code.
+
+    Raises `CodecUnavailable` that names what is wrong with them.
+    """
+    return _ready(weights.load(path, network.architecture), network, model, variant, device)
+
+
+def _ready(
+    loaded: weights.Weights,
+    network: type[CodecNetwork],
+    model: type[M],
+    variant: str,
+    device: torch.device | str,
+) -> M:
+    device = torch.device(device)
+    try:
+        made = network.from_config(loaded.card["config"])
+        made.load_state_dict(loaded.parameters)
+        made = made.eval().requires_grad_(False).to(device)
+        return model(made, loaded, device, variant or model.variants[0])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CodecUnavailable(f"{loaded.path}: the weights do not fit ({error})") from error
+
+
+class LearnedCodec(Codec):
+    """See the module."""
+
+    def __init__(
+        self,
+        name: str,
+        label: str,
+        network: type[CodecNetwork],
+        model: type[Model],
+        variant: str | None = None,
+        folder: Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        """`folder` holds the weights files, by default that of `name` in `WEIGHTS`; `device` is
+        by default that which the user has chosen, see `codecs.device`.
+
+        Raises `UnknownCodec`, and `CodecUnavailable` where weights are missing or do not fit.
+        """
+        parts = variants_of(name, variant, model.variants)
+        if len(parts) > 1:
+            raise UnknownCodec(f"{name}:{variant}: these exclude each other, choose one")
+        variant = next(iter(parts), model.variants[0])
+        folder = folder or WEIGHTS / name
+        files = sorted(folder.glob("*.safetensors"))
+        if not files:
+            raise CodecUnavailable(
+                f"{name} has no weights in {folder}; train some with `python -m codecs.train "
+                f"{network.architecture} --data DIR --valid DIR --out DIR --minutes 60` and copy "
+                "what it exports there"
+            )
+        self.device = device or chosen()
+        loaded = [weights.load(file, network.architecture) for file in files]
+        models = [_ready(w, network, model, variant, self.device) for w in loaded]
+        places = [
+            (point, m, quality)
+            for w, m in zip(loaded, models, strict=True)
+            for point, quality in weights.points(w)
+        ]
+        places.sort(key=lambda place: place[0].value)
+        self._places = {point: (m, quality) for point, m, quality in places}
+        if len(self._places) < len(places):
+            raise CodecUnavailable(f"{folder}: two weights files claim the same operating point")
+        ordered = list(dict.fromkeys(m for _, m, _ in places))
+        self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for m in ordered}
+        self._model, self._network = model, network
+        self._variant = variant
+        self.base = name
+        self.name = name if variant == model.variants[0] else f"{name}:{variant}"
+        by_digest = {w.digest: w for w in loaded}
+        remark, noted = weights.remarks([by_digest[m.digest] for m in ordered])
+        self.label = model.labelled(label, variant) + remark
+        digests = " ".join(m.digest[:4].hex() for m in ordered)
+        self.version = f"stream {network.version}, weights {digests}, torch {torch.__version__}"
+        self.points = tuple(self._places)
+        facts = {point: m.network.facts() for point, m, _ in places}
+        self.settings = {
+            **{
+                fact: weights.setting({point: facts[point][fact] for point in facts})
+                for fact in facts[self.points[0]]
+            },
+            model.setting: variant,
+            "entropy path": "exact integers",
+            **noted,
+        }
+        self.tuned_for = weights.tuned_for(by_digest[m.digest].card for m in ordered)
+
+    def encode(self, image: Image, point: Point) -> bytes:
+        check_image(image)
+        if point not in self._places:
+            known = ", ".join(p.label for p in self.points)
+            raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
+        model, quality = self._places[point]
+        return model.encode(image, quality)
+
+    def decode(self, data: bytes) -> Image:
+        return self._made_with(data).decode(data)
+
+    def seconds(self, pixels: int, point: Point) -> float:
+        return self._model.seconds(pixels, self._variant)
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """The model's, with its operations and size."""
+        model = self._made_with(data)
+        size = {"kmac_per_pixel": kmac_per_pixel(model.network), "bytes": model.bytes}
+        return {**model.diagnostics(image, data), "model": size}
+
+    def _made_with(self, data: bytes) -> Model:
+        network = self._network
+        return bitstream.model_of(data, network.magic, network.version, self._by_digest)

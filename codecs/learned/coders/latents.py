@@ -1,0 +1,78 @@
+"""What an entropy model of a latent y offers: to training, and to streams.
+
+A `LatentModel` is made of a network's own modules whenever it is asked for, and keeps no state:
+
+    y ── quantise ──> ŷ, estimated bits           training, validation (floating point)
+    y ── symbols ──> integers ── encode ──> bytes ── decode ──> integers ── latent ──> ŷ    exact
+
+The second line belongs to the `LatentCoder` that `coder` makes of the integer tables in a weights
+file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codecs.learned.coders.rangecoding import Int32s
+
+Symbols = tuple[Int32s, ...]
+"""The integers of each section of a stream, in its order: what its checksum covers."""
+Tables = Mapping[str, NDArray[np.integer[Any]]]
+
+
+class LatentCoder(ABC):
+    """Codes the latent of one picture in exact integers, with the weights of one file."""
+
+    @abstractmethod
+    def symbols(self, y: Tensor) -> Symbols:
+        """What is sent of y [1, M, h, w].  Raises `EncodeError` if it is not finite."""
+
+    @abstractmethod
+    def latent(self, symbols: Symbols) -> Tensor:
+        """ŷ float32 [1, M, h, w]."""
+
+    @abstractmethod
+    def encode(self, symbols: Symbols) -> list[bytes]:
+        """The sections."""
+
+    @abstractmethod
+    def decode(self, sections: Sequence[bytes], height: int, width: int) -> Symbols:
+        """The symbols of a latent of `height` x `width` positions.  Raises `BitstreamError`."""
+
+    @abstractmethod
+    def information(self, symbols: Symbols) -> tuple[float, ...]:
+        """Bits of each section under the integer tables."""
+
+
+class LatentModel(ABC):
+    """How a latent is quantised, what it costs, and how it is coded."""
+
+    sections: ClassVar[tuple[str, ...]]
+    """Names of the parts of a stream, in the order in which they are decoded."""
+
+    @abstractmethod
+    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """(ŷ, estimated bits [B] of each section) of y [B, M, h, w]; with uniform noise in the
+        place of rounding where `noisy`.  Differentiable."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """The integer tables that coding needs, for the weights file."""
+
+    @abstractmethod
+    def coder(self, tables: Tables, device: torch.device) -> LatentCoder:
+        """Raises `ValueError` or `KeyError` for tables that `tables` does not make, and for modules
+        that have no exact form."""
+
+
+def section_tables(tables: Tables, section: str) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with `section`, without it: `z.lows` -> `lows`."""
+    prefix = f"{section}."
+    return {k.removeprefix(prefix): v for k, v in tables.items() if k.startswith(prefix)}

@@ -1,0 +1,147 @@
+"""Transform codecs: one analysis, one latent, one synthesis; only the entropy model differs.
+
+picture ── g_a ──> y ── latent model (codecs.learned.coders) ──> ŷ ── g_s ──> picture
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codecs.base import BitstreamError, Image
+from codecs.learned import bitstream
+from codecs.learned.bands import single_thread
+from codecs.learned.bitstream import Header
+from codecs.learned.codec import Model
+from codecs.learned.coders.latents import LatentModel, Symbols
+from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.weights import Weights
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class TransformNetwork(CodecNetwork):
+    """A network of two transforms `g_a`, `g_s`, and whatever modules its `latent_model` is of."""
+
+    latent_stride: ClassVar[int] = 16
+    """Pixels to one position of y."""
+    g_a: nn.Sequential
+    g_s: nn.Sequential
+
+    @abstractmethod
+    def latent_model(self) -> LatentModel:
+        """The entropy model, of the network's modules as they are now."""
+
+    def analyse(self, x: Tensor, quality: float | None) -> Tensor:
+        """y of pictures; `quality` means something to networks for many operating points only."""
+        y: Tensor = self.g_a(x)
+        return y
+
+    def synthesise(self, y: Tensor, quality: float | None) -> Tensor:
+        """Pictures of ŷ."""
+        x: Tensor = self.g_s(y)
+        return x
+
+    def forward(self, x: Tensor, mask: Any = None, quality: float | None = None) -> ForwardOutput:
+        """See `CodecNetwork`."""
+        if mask is not None:
+            raise ValueError("this network has no block partition")
+        y, bits = self.latent_model().quantise(self.analyse(x, quality), self.training)
+        return ForwardOutput(self.synthesise(y, quality), bits)
+
+    def tables(self) -> dict[str, Any]:
+        return self.latent_model().tables()
+
+
+class TransformModel(Model):
+    """A transform network that codes.  Variants are the precision of the transforms; the entropy
+    path does not depend on it."""
+
+    variants: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)
+    setting: ClassVar[str] = "transforms"
+    network: TransformNetwork
+
+    def __init__(
+        self, network: CodecNetwork, loaded: Weights, device: torch.device, variant: str
+    ) -> None:
+        super().__init__(network, loaded, device, variant)
+        self.precision = PRECISIONS[variant]
+        latents = self.network.latent_model()
+        self.sections = latents.sections
+        self.coder = latents.coder(loaded.tables, device)
+
+    @classmethod
+    def labelled(cls, label: str, variant: str) -> str:
+        return label if variant == cls.variants[0] else f"{label}, {variant}"
+
+    @classmethod
+    def seconds(cls, pixels: int, variant: str) -> float:
+        return 0.2 + pixels * 8e-6
+
+    def _transform(
+        self, transform: Callable[[Tensor, float | None], Tensor], x: Tensor, quality: float | None
+    ) -> Tensor:
+        if self.precision == torch.float32:
+            return transform(x, quality)
+        with torch.autocast(self.device.type, self.precision):
+            x = x.contiguous(memory_format=torch.channels_last)
+            return transform(x, quality).float()
+
+    @torch.inference_mode()
+    def symbols(self, image: Image, quality: float | None = None) -> Symbols:
+        """What is sent of a picture."""
+        height, width, _ = image.shape
+        x = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        stride = self.network.stride
+        x = functional.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+        return self.coder.symbols(self._transform(self.network.analyse, x, quality))
+
+    @torch.inference_mode()
+    def encode(self, image: Image, quality: float | None = None) -> bytes:
+        symbols = self.symbols(image, quality)
+        header = self.header(image, quality)
+        return bitstream.pack(header, self.coder.encode(symbols), symbols)
+
+    @torch.inference_mode()
+    def decode_symbols(self, data: bytes) -> tuple[Header, Symbols]:
+        """(header, symbols), verified.  Raises `BitstreamError`."""
+        stream = self.unpack(data, len(self.sections))
+        header = stream.header
+        if header.flags:
+            raise BitstreamError("the header is damaged: unknown flags")
+        stride, positions = self.network.stride, self.network.stride // self.network.latent_stride
+        rows, columns = (math.ceil(n / stride) * positions for n in (header.height, header.width))
+        symbols = self.coder.decode(stream.sections, rows, columns)
+        stream.verify(symbols)
+        return header, symbols
+
+    @torch.inference_mode()
+    def synthesise(self, header: Header, symbols: Symbols) -> Image:
+        """The picture of decoded symbols."""
+        y = self.coder.latent(symbols)
+        with single_thread():
+            x = self._transform(self.network.synthesise, y, header.quality)
+        x = x[0, :, : header.height, : header.width].clamp(0, 1).mul(255).round()
+        return np.ascontiguousarray(x.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+    def decode(self, data: bytes) -> Image:
+        return self.synthesise(*self.decode_symbols(data))
+
+    @torch.inference_mode()
+    def information(self, image: Image, quality: float | None = None) -> dict[str, float]:
+        """Bits of each section under the integer tables: the file's payload up to the coder's
+        loss."""
+        symbols = self.symbols(image, quality)
+        return dict(zip(self.sections, self.coder.information(symbols), strict=True))
+
+    def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
+        """Bytes of the sections."""
+        stream = self.unpack(data, len(self.sections))
+        return {"bytes": dict(zip(self.sections, map(len, stream.sections), strict=True))}
