@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from bench import terminal
-from bench.options import bench_parser
+from bench.cli.options import bench_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all measured, 1 something failed or is missing, 2 wrong use."""
     terminal.prepare()
     options = bench_parser().parse_args(arguments)
-    from bench import commands
+    from bench.cli import commands
 
     return commands.guarded(commands.COMMANDS[options.command], options)
 

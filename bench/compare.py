@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 
 from bench import terminal
-from bench.options import compare_parser
+from bench.cli.options import compare_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as `python -m bench`."""
     terminal.prepare()
     options = compare_parser().parse_args(arguments)
-    from bench import commands
+    from bench.cli import commands
 
     return commands.guarded(commands.compare, options)
 

@@ -2,7 +2,7 @@
 
 Their code keeps what it has set up: a folder that it has changed to while it was loaded is the
 working directory of its later calls, too, and of nothing else.  What cannot be listed (modules
-that it patches, say) is kept from other codecs by processes of their own; see `bench.processes`.
+that it patches, say) is kept from other codecs by processes of their own.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from datasets.cache import write_atomically
 from reports.provenance import Caution, Provenance
 
 if TYPE_CHECKING:
-    from bench.comparison import Comparison
+    from bench.verdict.comparison import Comparison
     from reports.pictures import Gallery
 
 __all__ = ["Caution", "Provenance", "write_report"]
@@ -57,7 +57,7 @@ def write_report(
 
 def _all_anchors(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The first comparison, then one with each other codec as the anchor that can be one."""
-    from bench.comparison import compare
+    from bench.verdict.comparison import compare
 
     if not comparisons:
         return []

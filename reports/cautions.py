@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from bench.bd import Status
-from bench.comparison import Comparison
-from bench.plausible import unlikely_rates
-from bench.replay import TOLERANCE
+from bench.run.replay import TOLERANCE
+from bench.verdict.bd import Status
+from bench.verdict.comparison import Comparison
+from bench.verdict.plausible import unlikely_rates
 from reports.charts import Chart
 from reports.lossless import lossless_caution
 from reports.pictures import Gallery

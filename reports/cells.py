@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import astuple, dataclass
 
-from bench.bd import Status
-from bench.comparison import Cell, Comparison, EqualRate
-from bench.own_points import OwnPoint
-from bench.plausible import unlikely_rates
+from bench.verdict.bd import Status
+from bench.verdict.comparison import Cell, Comparison, EqualRate
+from bench.verdict.own_points import OwnPoint
+from bench.verdict.plausible import unlikely_rates
 from reports import wording
 from reports.lossless import lossless_caution
 from reports.marks import symbols

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from bench.comparison import Comparison
-from bench.manifest import Manifest
-from bench.results import CodecResult
+from bench.record.manifest import Manifest
+from bench.verdict.comparison import Comparison
+from bench.verdict.results import CodecResult
 
 
 @dataclass(frozen=True)

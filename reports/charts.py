@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import common
-from bench.common import Part
-from bench.comparison import Comparison
-from bench.quality import on_scale, pooled
-from bench.results import CodecResult
+from bench.verdict import common
+from bench.verdict.common import Part
+from bench.verdict.comparison import Comparison
+from bench.verdict.quality import on_scale, pooled
+from bench.verdict.results import CodecResult
 from reports import literature
 from reports.literature import Published
 from reports.wording import MetricText, clean, metric_text

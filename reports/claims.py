@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.bd import Status, Verdict, bd_rate
-from bench.comparison import Cell, Comparison
-from bench.curve import Curve
-from bench.results import Results
+from bench.verdict.bd import Status, Verdict, bd_rate
+from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.curve import Curve
+from bench.verdict.results import Results
 from reports import decisions, literature, wording
 from reports.charts import CLIC_BUDGETS
 from reports.wording import metric_text

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.bd import Verdict
-from bench.comparison import Cell, Comparison
-from bench.lossless import LosslessPoint, compare_lossless
+from bench.verdict.bd import Verdict
+from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.lossless import LosslessPoint, compare_lossless
 from reports import wording
 from reports.cells import metric_texts
 from reports.costs import speed

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results import CodecResult, Results
-from bench.store import Measurement
+from bench.record.store import Measurement
+from bench.verdict.results import CodecResult, Results
 from reports.wording import clean
 
 CTU = 64

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.bd import Verdict
-from bench.comparison import Cell, Comparison
+from bench.verdict.bd import Verdict
+from bench.verdict.comparison import Cell, Comparison
 from reports import wording
 from reports.cells import RateLine, anchor_line, metric_texts, rate_lines
 from reports.lossless import lossless_text

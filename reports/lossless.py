@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.common import listed
-from bench.comparison import Comparison
-from bench.lossless import RAW_BPP, LosslessPoint, compare_lossless
-from bench.results import Results
+from bench.verdict.common import listed
+from bench.verdict.comparison import Comparison
+from bench.verdict.lossless import RAW_BPP, LosslessPoint, compare_lossless
+from bench.verdict.results import Results
 from reports import wording
 from reports.costs import company, significant, speed
 from reports.provenance import Caution

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.bd import Status, Verdict
-from bench.comparison import Comparison
+from bench.verdict.bd import Status, Verdict
+from bench.verdict.comparison import Comparison
 from reports import wording
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from reports import (
     claims,
     costs,

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench import spread
-from bench.common import Mask
-from bench.comparison import Comparison
-from bench.results import CodecResult, Results
+from bench.verdict import spread
+from bench.verdict.common import Mask
+from bench.verdict.comparison import Comparison
+from bench.verdict.results import CodecResult, Results
 from reports import decisions, views, wording
 from reports.cells import anchor_line
 from reports.charts import CLIC_BUDGETS, Chart, styles

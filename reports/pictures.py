@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.pictures import Decoders
-from bench.results import Results
-from bench.store import Measurement
+from bench.record.store import Measurement
+from bench.run.pictures import Decoders
+from bench.verdict.results import Results
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
 from reports.charts import CLIC_BUDGETS
@@ -50,7 +50,7 @@ class Shown:
     files: Mapping[str, str] = field(default_factory=dict)
     """Key of a measurement, or `original` -> file of the whole picture, relative to the report."""
     near: tuple[str, ...] = ()
-    """Keys of those that differ a little from what was measured: see `bench.replay`."""
+    """Keys of those that differ a little from what was measured: see `bench.run.replay`."""
 
 
 @dataclass(frozen=True)

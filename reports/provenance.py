@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.terminal import clean
 
 if TYPE_CHECKING:
-    from bench.manifest import Manifest
+    from bench.record.manifest import Manifest
     from reports.changes import Change
 
 

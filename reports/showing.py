@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from bench.manifest import Manifest
-from bench.pictures import Streams, decoders
-from bench.results import Results
-from bench.store import Store, StoreError
+from bench.record.manifest import Manifest
+from bench.record.store import Store, StoreError, Streams
+from bench.run.pictures import decoders
+from bench.verdict.results import Results
 from datasets.base import DatasetError, ImageRef
 from datasets.registry import open_dataset
 from reports.pictures import Gallery, decoding_seconds, make_gallery, make_plan

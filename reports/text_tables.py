@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from reports.cells import (
     RATE_HEADINGS,
     anchor_line,

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.bd import Status
-from bench.comparison import Cell, Comparison
 from bench.metrics.base import INFINITE
-from bench.results import CodecResult
-from bench.store import Measurement, Timing
+from bench.record.store import Measurement, Timing
+from bench.verdict.bd import Status
+from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.results import CodecResult
 from reports import svg, wording
 from reports.cells import RateLine, metric_texts, own_point_line, rate_line
 from reports.wording import MetricText, clean, metric_text, number

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from reports import wording
 from reports.pictures import Gallery
 from reports.wording import clean, metric_text

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import metrics
-from bench.bd import Status, Verdict
-from bench.comparison import Comparison
-from bench.plausible import FEWEST_BPP, GOOD_PSNR, Unlikely
-from bench.quality import unit
 from bench.terminal import clean
+from bench.verdict.bd import Status, Verdict
+from bench.verdict.comparison import Comparison
+from bench.verdict.plausible import FEWEST_BPP, GOOD_PSNR, Unlikely
+from bench.verdict.quality import unit
 
 NOT_MEASURED = "not measured"
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.manifest import Ladder, Picture
-from bench.progress import Progress
-from bench.results import Results, collect
-from bench.run import Outcome, execute
-from bench.settings import Settings
-from bench.store import Measurement, MetricValue, Timing, measurement_key
+from bench.record.manifest import Ladder, Picture
+from bench.record.store import Measurement, MetricValue, Timing, measurement_key
+from bench.run.execute import Outcome, execute
+from bench.run.progress import Progress
+from bench.run.settings import Settings
+from bench.verdict.results import Results, collect
 from codecs.base import Point
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.perf_learned import converted
+from bench.perf.learned import converted
 
 REFERENCE = Path(__file__).parent / "references" / "compressai_mbt2018.safetensors"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.comparison import Comparison, compare
-from bench.store import Measurement, MetricValue, Timing, measurement_key
+from bench.record.store import Measurement, MetricValue, Timing, measurement_key
+from bench.verdict.comparison import Comparison, compare
 from codecs.base import Point
 from reports import Provenance, write_report
 from tests.helpers import collected

@@ -10,7 +10,7 @@ import numpy as np
 import skimage.data
 from PIL import Image as PillowImage
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from codecs.base import Image
 from reports import write_report
 from reports.crops import lossless, make_crops

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench import check, sandbox
-from bench import check_codecs as check_codecs_module
-from bench.check_codecs import check_codecs
-from bench.finding import Finding
-from bench.store import Store
+from bench.check import check_codecs as check_codecs_module
+from bench.check import installation as check
+from bench.check import sandbox
+from bench.check.check_codecs import check_codecs
+from bench.check.finding import Finding
+from bench.record.store import Store
 from codecs import registry
 from codecs.base import CodecUnavailable
 from codecs.registry import Entry

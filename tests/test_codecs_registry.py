@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.plan import make_plan
-from bench.store import Store
+from bench.record.store import Store
+from bench.run.plan import make_plan
 from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable
 from codecs.naming import UnknownCodec

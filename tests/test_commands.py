@@ -20,9 +20,9 @@ from PIL import Image as PillowImage
 
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
-from bench.manifest import Manifest
-from bench.progress import Progress
-from bench.store import Store
+from bench.record.manifest import Manifest
+from bench.record.store import Store
+from bench.run.progress import Progress
 from tests.conftest import ROOT
 
 TOY = str(ROOT / "tests" / "toys" / "coarse.py")

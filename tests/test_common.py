@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import common, spread
-from bench.bd import Curve, Status, bd_rate
-from bench.store import MetricValue
+from bench.record.store import MetricValue
+from bench.verdict import common, spread
+from bench.verdict.bd import Curve, Status, bd_rate
 from reports import tables
 from reports.charts import make_charts
 from tests.reports_cases import comparison, failed, ladder, made_up

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageFile
 
-from bench.pictures import decoders
-from bench.store import Store
-from bench.worker import Encoder
+from bench.record.store import Store
+from bench.run.pictures import decoders
+from bench.run.worker import Encoder
 from codecs import registry
 from codecs.base import CodecUnavailable, Point
 from datasets.loading import load_image, read_ref

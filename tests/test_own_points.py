@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.own_points import compare_at_own_points
+from bench.verdict.own_points import compare_at_own_points
 
 RATES = np.array([0.1, 0.2, 0.4, 0.8])[:, None] * np.array([0.8, 1.0, 1.2])
 # Each doubling of the rate buys 3 units: between the points PCHIP is exact.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.plausible import unlikely_rates
-from bench.store import Measurement
+from bench.record.store import Measurement
+from bench.verdict.plausible import unlikely_rates
 from reports.cells import notes
 from tests.reports_cases import comparison, ladder, made_up, written
 

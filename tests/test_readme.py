@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.options import bench_parser, compare_parser
+from bench.cli.options import bench_parser, compare_parser
 from codecs.compressai_zoo import REQUIREMENTS
 from codecs.registry import available, create
 from tests.conftest import ROOT

@@ -9,8 +9,8 @@ import pytest
 
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
-from bench.comparison import compare
-from bench.store import Measurement
+from bench.record.store import Measurement
+from bench.verdict.comparison import compare
 from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name
 from reports import claims, costs, decisions, literature

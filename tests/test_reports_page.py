@@ -11,8 +11,8 @@ import bjontegaard
 import numpy as np
 import pytest
 
-from bench.comparison import Comparison, compare
-from bench.quality import on_scale
+from bench.verdict.comparison import Comparison, compare
+from bench.verdict.quality import on_scale
 from reports import write_report
 from tests.reports_cases import (
     IMAGES,

@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from reports import Caution, Provenance, palette, payload, script
 from tests.reports_cases import comparison, drawings, failed, kodak, ladder, plain, written
 

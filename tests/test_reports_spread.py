@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
-from bench import spread
-from bench.bd import Curve, bd_rate
+from bench.verdict import spread
+from bench.verdict.bd import Curve, bd_rate
 from tests.reports_cases import comparison, failed, ladder, made_up
 
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.bd import Status, Verdict
-from bench.store import MetricValue
+from bench.record.store import MetricValue
+from bench.verdict.bd import Status, Verdict
 from reports import tables, wording
 from reports.latex import latex_escape
 from reports.marks import OF_STATUS, symbols

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.bd import Status
-from bench.comparison import compare
-from bench.manifest import Ladder, Picture
-from bench.quality import on_scale, pooled
-from bench.results import collect
-from bench.store import MetricValue
+from bench.record.manifest import Ladder, Picture
+from bench.record.store import MetricValue
+from bench.verdict.bd import Status
+from bench.verdict.comparison import compare
+from bench.verdict.quality import on_scale, pooled
+from bench.verdict.results import collect
 from codecs.base import Point
 from datasets.folder import list_pictures
 from tests.helpers import collected, measurement

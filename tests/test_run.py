@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench.manifest import Manifest
-from bench.progress import Progress
-from bench.replay import is_reproduced
-from bench.results import collect
-from bench.run import execute
-from bench.settings import Settings, default_directory
-from bench.store import MetricValue, Store, StoreError
+from bench.record.manifest import Manifest
+from bench.record.store import MetricValue, Store, StoreError
+from bench.run.execute import execute
+from bench.run.progress import Progress
+from bench.run.replay import is_reproduced
+from bench.run.settings import Settings, default_directory
+from bench.verdict.results import collect
 from datasets.registry import open_dataset
 from tests.conftest import ROOT
 from tests.reports_cases import made_up
@@ -193,7 +193,7 @@ def test_a_stored_score_tells_whether_a_picture_is_the_measured_one(stored, agai
 
 
 def test_a_scorer_that_dies_shows_in_the_outcome_and_is_tried_again(folder, monkeypatch):
-    monkeypatch.setattr("bench.executors.SCORE_LIMIT", 0.0)
+    monkeypatch.setattr("bench.run.executors.SCORE_LIMIT", 0.0)
     outcome = measure(folder)
     assert outcome.failed == 2 * POINTS
     assert all(row.status == "ok" and row.bytes for row in rows(folder))

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from bench import pchip
-from bench.bd import Curve, bd_rate, quality_at_rate
-from bench.statistics import Interval, bootstrap_bd, bootstrap_quality
+from bench.verdict import pchip
+from bench.verdict.bd import Curve, bd_rate, quality_at_rate
+from bench.verdict.statistics import Interval, bootstrap_bd, bootstrap_quality
 
 
 def tables(seed: int = 0, points: int = 6, images: int = 24) -> Any:
@@ -79,7 +79,7 @@ def test_a_sample_of_equal_images_gives_the_packages_delta(seed, points):
 
 
 def one_by_one(data, higher_is_better: bool, n: int, seed: int, delta) -> np.ndarray:
-    """The same bootstrap as a plain loop over the verdicts of `bench.bd`."""
+    """The same bootstrap as a plain loop over the verdicts of `bench.verdict.bd`."""
     images = data[0].shape[1]
     draws = np.random.default_rng(seed).multinomial(images, [1 / images] * images, size=n)
     values = []

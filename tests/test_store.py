@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench.store import Measurement, MetricValue, Store, StoreError, digest, measurement_key
+from bench.record.store import Measurement, MetricValue, Store, StoreError, digest, measurement_key
 from codecs.base import Point
 from tests.helpers import measurement
 

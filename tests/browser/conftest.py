@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.comparison import Comparison
+from bench.verdict.comparison import Comparison
 from tests.reports_gallery import written_with_pictures
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PillowImage
 from playwright.sync_api import Page, expect
 
-from bench.comparison import compare, compare_pairs
+from bench.verdict.comparison import compare, compare_pairs
 from reports import palette, wording, write_report
 from reports.changes import Change
 from reports.wording import clean

@@ -1,0 +1,1 @@
+"""Whether this installation, and a codec, do what they say."""

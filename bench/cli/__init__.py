@@ -1,0 +1,1 @@
+"""The command line: the one part that knows both the harness and its reports."""

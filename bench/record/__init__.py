@@ -1,0 +1,1 @@
+"""What a run leaves on disk: measurements, streams, and what was asked for."""

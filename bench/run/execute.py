@@ -1,0 +1,169 @@
+"""A run: plan, announce, execute, remember what was asked for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from bench import metrics as metrics_package
+from bench.record.manifest import Manifest, Picture
+from bench.record.store import Measurement, Store
+from bench.run.executors import run_tasks
+from bench.run.plan import Plan, make_plan
+from bench.run.progress import Progress
+from bench.run.settings import Settings
+from datasets.base import Dataset
+from datasets.registry import open_dataset
+
+PACKAGES = (
+    "bjontegaard",
+    "imageio-ffmpeg",
+    "lpips",
+    "numpy",
+    "pillow",
+    "pytorch-msssim",
+    "scikit-image",
+    "torch",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    manifest: Manifest
+    plan: Plan
+    failed: int
+    """Measurements that failed, in this run or earlier, or lack a metric for no good reason."""
+    wall: float
+    busy: float
+    """Seconds that codecs and metrics took, over all lanes."""
+
+
+def dataset_label(dataset: Dataset, settings: Settings) -> str:
+    """`Kodak (24 images)`; says when it is a part of the set."""
+    count = f"{len(dataset.images)} image{'s' if len(dataset.images) != 1 else ''}"
+    tier = ", quick tier" if settings.quick else ""
+    part = "first " if settings.limit is not None else ""
+    return f"{dataset.label} ({part}{count}{tier})"
+
+
+def execute(settings: Settings, progress: Progress) -> Outcome:
+    """Measure what is missing.  One failed task never stops another."""
+    started = _now()
+    clock = time.perf_counter()
+    progress.say(f"opening {settings.dataset}")
+    dataset = _without_twins(open_dataset(settings.dataset, limit=settings.limit))
+    store = Store(settings.directory)
+    progress.say("finding metrics, and their weights where they have some")
+    versions = metrics_package.versions(settings.metrics)
+    with store.locked():
+        progress.say(f"making {len(settings.codecs)} codecs")
+        plan = make_plan(
+            *(settings.codecs, dataset, store, versions),
+            retry=settings.retry,
+            retime=settings.retime,
+            jobs=settings.jobs,
+        )
+        manifest = Manifest(
+            dataset=dataset.name,
+            label=dataset_label(dataset, settings),
+            source=dataset.source,
+            pictures=tuple(Picture.of(image) for image in dataset.images),
+            skipped=dataset.skipped,
+            notes=(
+                *dataset.notes,
+                *(f"{image.name}: {note}" for image in dataset.images for note in image.notes),
+            ),
+            quick=settings.quick,
+            names=dict(plan.names),
+            ladders=dict(plan.ladders),
+            unavailable=dict(plan.unavailable),
+            metrics=versions,
+            command=_command(),
+            host=host_facts(),
+            packages=package_versions(),
+            started=started,
+            argument=dataset.argument,
+        )
+        if earlier := Manifest.earlier(settings.directory):
+            manifest = manifest.after(earlier)
+        manifest.write(settings.directory)
+        progress.announce(plan, manifest, settings)
+        failed, busy = plan.failed, 0.0
+        measurements = run_tasks(
+            plan.tasks, store, jobs=settings.jobs, time_limit=settings.time_limit
+        )
+        with progress:
+            for done in measurements:
+                if done.problem:
+                    failed += 1
+                else:
+                    store.append(done.measurement)
+                    failed += _failed(done.measurement, done.task.metrics)
+                busy += done.busy
+                progress.advance(done)
+        manifest = replace(manifest, finished=_now())
+        manifest.write(settings.directory)
+    return Outcome(manifest, plan, failed, time.perf_counter() - clock, busy)
+
+
+def _command() -> str:
+    """What was typed, ready to be typed again."""
+    module = "bench.compare" if Path(sys.argv[0]).stem == "compare" else "bench"
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+
+
+def host_facts() -> dict[str, str]:
+    """The machine, as far as it explains a timing."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model n")]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    return {
+        "processor": model,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def _without_twins(dataset: Dataset) -> Dataset:
+    """Leave out pictures that are the same file under another name: they would count twice."""
+    seen: dict[str, str] = {}
+    skipped = list(dataset.skipped)
+    images = []
+    for image in dataset.images:
+        if image.digest in seen:
+            skipped.append((image.name, f"the same file as {seen[image.digest]}"))
+        else:
+            seen[image.digest] = image.name
+            images.append(image)
+    return replace(dataset, images=tuple(images), skipped=tuple(skipped))
+
+
+def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
+    """Whether something went wrong that another attempt may put right.
+
+    A metric without a value but with a version is undefined for that picture: no failure.
+    """
+    scores = [measurement.metrics.get(name) for name in wanted]
+    return measurement.status != "ok" or any(s is None or not s.version for s in scores)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

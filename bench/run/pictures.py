@@ -1,0 +1,125 @@
+"""Kept streams back to pictures, for looking at: decoded as in a run, by processes that see
+nothing but the stream, with a time limit, and compared with what was measured."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.record.store import Measurement, MetricValue, Store, Streams
+from bench.run.executors import SCORE_LIMIT
+from bench.run.processes import CallFailed, CodecWorkers, Worker
+from bench.run.replay import is_reproduced, same_picture
+from codecs.base import Image, wrong_size
+from datasets.base import ImageRef
+
+LIMIT = 600.0
+"""Seconds that decoding one stream may take."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The picture of a measurement, or why it cannot be shown."""
+
+    measurement: Measurement
+    image: Image | None
+    reason: str = ""
+    exact: bool = True
+    """False for a picture that differs a little from the measured one: see `bench.run.replay`."""
+
+
+class Decoders:
+    """Worker processes that turn kept streams into pictures; see `decoders`."""
+
+    def __init__(self, streams: Streams, names: Mapping[str, str], lanes: list[_Lane]) -> None:
+        self.streams = streams
+        self.names = names
+        self.free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        for lane in lanes:
+            self.free.put(lane)
+        self.pool = ThreadPoolExecutor(len(lanes))
+
+    def decode(
+        self, measurements: Sequence[Measurement], originals: Mapping[str, ImageRef] | None = None
+    ) -> list[Decoded]:
+        """All pictures of some measurements, side by side; bounded memory is up to the caller.
+
+        `originals` by image digest: without one, only the very picture that was measured counts.
+        """
+        found = originals or {}
+        return list(
+            self.pool.map(lambda m: self._decode(m, found.get(m.image_digest)), measurements)
+        )
+
+    def _decode(self, m: Measurement, original: ImageRef | None) -> Decoded:
+        stream = self.streams(m)
+        if stream is None:
+            return Decoded(m, None, "the stream was not kept, or is not the one that was measured")
+        lane = self.free.get()
+        try:
+            name = self.names.get(m.codec, m.codec)
+            shape, digest, *_ = lane.worker.call((name, stream, lane.pixels), LIMIT)
+            if wrong := wrong_size(shape, m.width, m.height):
+                return Decoded(m, None, wrong)
+            exact = same_picture(m, digest)
+            if not (exact or _is_near(m, original, lane)):
+                return Decoded(m, None, "decodes to another picture than the one that was measured")
+            return Decoded(m, np.load(lane.pixels, allow_pickle=False), exact=exact)
+        except CallFailed as error:
+            return Decoded(m, None, str(error))
+        finally:
+            self.free.put(lane)
+
+
+@dataclass
+class _Lane:
+    worker: CodecWorkers
+    scorer: Worker
+    """Started with the first picture that is not the measured one to the sample."""
+    pixels: Path
+
+
+def _is_near(m: Measurement, original: ImageRef | None, lane: _Lane) -> bool:
+    """Whether what lies in the lane has the scores of `m`.  Raises `CallFailed`."""
+
+    def score(metrics: tuple[str, ...]) -> Mapping[str, MetricValue]:
+        scores: Mapping[str, MetricValue]
+        scores, _ = lane.scorer.call((original, lane.pixels, metrics), SCORE_LIMIT)
+        return scores
+
+    return original is not None and is_reproduced(m, score)
+
+
+@contextmanager
+def decoders(
+    store: Store, names: Mapping[str, str], jobs: int, streams: Streams | None = None
+) -> Iterator[Decoders]:
+    """Processes that work in the run of `store`, on its streams unless others are given.
+
+    `names` maps a codec's own name to what creates it here (a file, say); none: its own name.
+    The processes start with the first picture and end with the context.  The caller holds the
+    run's lock.
+    """
+    with store.scratch() as scratch:
+        lanes = [
+            _Lane(
+                CodecWorkers("decode", scratch=scratch),
+                Worker("score", scratch=scratch),
+                scratch / f"{i}.npy",
+            )
+            for i in range(jobs)
+        ]
+        pool = Decoders(streams or store.kept, names, lanes)
+        try:
+            yield pool
+        finally:
+            for lane in lanes:
+                lane.worker.kill()
+                lane.scorer.kill()
+            pool.pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,232 @@
+"""Worker processes as the harness sees them: started, asked one thing at a time, ended.
+
+Python code of other people's gets processes of its own: whatever it changes in them (settings of
+numpy and torch, random generators, the environment, modules it patches) reaches no other codec.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import (
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    SpawnProcess,
+)
+from pathlib import Path
+from typing import Any
+
+import codecs.registry as registry
+from bench.record.store import INTERRUPTED
+from bench.run import worker
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Process = ForkServerProcess | SpawnProcess
+Context = ForkServerContext | SpawnContext
+START_LIMIT = 300.0
+"""Seconds that a worker process may take to start."""
+FOREIGN_PROCESSES = 4
+"""Processes of other people's codecs that are kept for one role of a lane: a bound on memory."""
+
+
+class CallFailed(Exception):
+    """A worker's call did not succeed; `status` as in `bench.record.store.Measurement`.
+
+    `answered`: the codec itself has failed, rather than its process been lost or stopped.
+    """
+
+    def __init__(self, status: str, reason: str, *, answered: bool = False) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.answered = answered
+
+
+class CodecWorkers:
+    """The workers of one role (`encode` or `decode`): which of them serves which codec.
+
+    One process serves the built-in codecs and command lines, which run in processes anyway; each
+    codec in Python from outside has its own.  All of them start when they are first needed.
+    """
+
+    def __init__(self, role: str, *, scratch: Path | None = None) -> None:
+        self.role = role
+        self.scratch = scratch
+        self.shared = Worker(role, scratch=scratch)
+        self.foreign: OrderedDict[str, Worker] = OrderedDict()
+        self.lock = threading.Lock()
+        self.closed = False
+
+    def call(self, request: tuple[Any, ...], limit: float) -> Any:
+        """The answer to a request that begins with a codec's name.  Raises `CallFailed`."""
+        return self._serving(request[0]).call(request, limit)
+
+    def start(self, codec: str) -> None:
+        """Start the process that serves a codec, ahead of its first request."""
+        self._serving(codec).start()
+
+    def kill(self) -> None:
+        """End all processes for good, whatever they are doing."""
+        with self.lock:
+            self.closed = True
+            workers = [self.shared, *self.foreign.values()]
+        for each in workers:
+            each.kill()
+
+    def _serving(self, codec: str) -> Worker:
+        if not registry.is_foreign_code(codec):
+            return self.shared
+        retired = None
+        with self.lock:
+            if self.closed:
+                raise CallFailed("failed", "the run was stopped")
+            if codec not in self.foreign:
+                if len(self.foreign) == FOREIGN_PROCESSES:
+                    _, retired = self.foreign.popitem(last=False)
+                self.foreign[codec] = Worker(self.role, scratch=self.scratch)
+            self.foreign.move_to_end(codec)
+            serving = self.foreign[codec]
+        if retired is not None:
+            retired.kill()
+        return serving
+
+
+class Worker:
+    """A process that answers one request at a time; replaced when lost.
+
+    `arguments` are those of the role's class in `worker`.  Temporary files go to `scratch`:
+    nothing that a worker leaves behind outlives the next run.
+    """
+
+    def __init__(self, role: str, *arguments: Any, scratch: Path | None = None) -> None:
+        self.role = role
+        self.arguments = arguments
+        self.scratch = scratch
+        self.ready = False
+        self.lock = threading.Lock()
+        self.process: Process | None = None
+        self.connection: Connection | None = None
+        self.closed = False
+
+    def call(self, request: tuple[Any, ...], limit: float) -> Any:
+        """The answer.  Raises `CallFailed`, after `limit` seconds at the latest."""
+        try:
+            connection = self._await_ready()
+            connection.send(request)
+            if not connection.poll(limit):
+                self._end()
+                raise CallFailed("failed", f"{self.role} took longer than {limit:.0f} s: stopped")
+            status, value = connection.recv()
+        except (EOFError, OSError) as error:
+            if self.process is not None:
+                self.process.join(1)  # it may be about to end by itself, and then says how
+            exit_code = self._end()
+            # Nothing in a worker kills itself so: the system, or somebody, did.
+            killed = exit_code in (-signal.SIGKILL, -signal.SIGTERM)
+            raise CallFailed(
+                INTERRUPTED if killed else "failed",
+                f"the {self.role} process died ({_exit_reason(exit_code)})",
+            ) from error
+        if status != "ok":
+            raise CallFailed(status, value, answered=status == "failed")
+        return value
+
+    def kill(self) -> None:
+        """End the process for good, whatever it is doing."""
+        self.closed = True
+        self._end()
+
+    def start(self) -> Connection:
+        """Start the process unless it runs.  Raises `CallFailed`, and may be called again."""
+        with self.lock:
+            if self.closed:
+                raise CallFailed("failed", "the run was stopped")
+            if self.connection is None:
+                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+                try:
+                    self.process, self.connection = self._started(_context(self.arguments))
+                except (OSError, EOFError):
+                    # The fork server is a matter of speed; its socket, say, may not get a path.
+                    spawn = multiprocessing.get_context("spawn")
+                    self.process, self.connection = self._started(spawn)
+                self.ready = False
+            return self.connection
+
+    def _started(self, context: Context) -> tuple[Process, Connection]:
+        environment = dict(os.environ)
+        if self.scratch is not None:
+            environment["TMPDIR"] = str(self.scratch)
+        ours, theirs = context.Pipe()
+        try:
+            arguments = (theirs, environment, self.role, self.arguments)
+            process = context.Process(target=worker.serve, args=arguments)
+            # Ctrl-C is for us: a fork server that is just loading would die of it, and complain.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return process, ours
+
+    def _await_ready(self) -> Connection:
+        connection = self.start()
+        if not self.ready:
+            if not connection.poll(START_LIMIT):
+                raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
+            connection.recv()
+            self.ready = True
+        return connection
+
+    def _end(self) -> int | None:
+        with self.lock:
+            process, self.process = self.process, None
+            connection, self.connection = self.connection, None
+        if process is None or process.pid is None:
+            return None
+        for pid in (*session_members(process.pid), process.pid):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        process.join()
+        if connection:
+            connection.close()
+        return process.exitcode
+
+
+def _context(arguments: tuple[Any, ...]) -> Context:
+    """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
+    and has seen no picture, since each by itself would take seconds to load it."""
+    metrics = arguments[0] if arguments else ()
+    if not any(name.startswith("lpips") for name in metrics):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.run.worker", "bench.metrics", "torch"])
+    return context
+
+
+def session_members(session: int) -> list[int]:
+    """Processes of the session that a worker leads (Linux), without those that have ended."""
+    members = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError, ValueError):
+            # pid (name) state ppid pgrp session ...: the name may hold spaces and brackets.
+            state, _, _, leader = entry.read_text().rsplit(")", 1)[1].split()[:4]
+            if int(leader) == session and state != "Z":
+                members.append(int(entry.parent.name))
+    return members
+
+
+def _exit_reason(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"{name}, out of memory?" if name == "SIGKILL" else name
+    return f"exit status {exit_code}"

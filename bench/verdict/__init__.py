@@ -1,0 +1,1 @@
+"""From measurements to verdicts: curves, Bjøntegaard deltas, how sure they are."""

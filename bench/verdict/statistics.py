@@ -1,0 +1,138 @@
+"""How sure a comparison is: paired bootstrap over images.
+
+Two codecs are compared on a sample of photographs; another sample would give another figure.
+Each resample draws as many images with replacement, the same for both codecs (what they have in
+common, the difficulty of the images, cancels), averages rate and quality over them and computes
+the delta of the mean curves.  The middle 95 % of the deltas are the interval (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+
+A thousand resamples are computed at once (`bench.verdict.bundle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bench.verdict import bundle
+from bench.verdict.bundle import Bundle
+from bench.verdict.curve import Array
+
+LEVEL = 0.95
+TOLERATED = 0.05
+"""Part of the resamples that may be undefined before no interval is given."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A percentile interval, or why there is none."""
+
+    low: float | None
+    high: float | None
+    n: int
+    """Resamples drawn."""
+    undefined: int = 0
+    """Resamples whose delta was undefined: no overlap, too few points in order."""
+    reason: str = ""
+
+
+def bootstrap_bd(
+    anchor_rates: ArrayLike,
+    anchor_quality: ArrayLike,
+    test_rates: ArrayLike,
+    test_quality: ArrayLike,
+    higher_is_better: bool,
+    n: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """95 % interval of the BD-rate (percent, PCHIP) of the mean curves.
+
+    All four are [points, images] with the images in the same order; rates in bits per pixel.
+    Raises `ValueError` where the shapes do not fit together.
+    """
+    pair = _pair(anchor_rates, anchor_quality, test_rates, test_quality)
+    if reason := _unfit(pair):
+        return Interval(None, None, n, reason=reason)
+    weights = resamples(pair[0].shape[1], n, seed)
+    anchor = mean_curves(pair[0], pair[1], weights, higher_is_better)
+    test = mean_curves(pair[2], pair[3], weights, higher_is_better)
+    return interval(100 * (10 ** bundle.relative_rate(anchor, test) - 1))
+
+
+def bootstrap_quality(
+    anchor_rates: ArrayLike,
+    anchor_quality: ArrayLike,
+    test_rates: ArrayLike,
+    test_quality: ArrayLike,
+    higher_is_better: bool,
+    rates: Sequence[float],
+    n: int = 1000,
+    seed: int = 0,
+) -> list[Interval]:
+    """95 % intervals of the difference in quality, test - anchor, at each of `rates`.
+
+    Arguments as for `bootstrap_bd`.  The difference is in the metric's own unit and direction,
+    read off the mean curves by PCHIP over log10(rate).
+    """
+    pair = _pair(anchor_rates, anchor_quality, test_rates, test_quality)
+    if reason := _unfit(pair):
+        return [Interval(None, None, n, reason=reason) for _ in rates]
+    weights = resamples(pair[0].shape[1], n, seed)
+    sign = 1 if higher_is_better else -1
+    at = np.log10(np.asarray(rates, dtype=np.float64))
+    anchor, test = (
+        bundle.qualities(mean_curves(rate, quality, weights, higher_is_better), at)
+        for rate, quality in (pair[:2], pair[2:])
+    )
+    difference = sign * (test - anchor)
+    return [interval(difference[:, index]) for index in range(len(at))]
+
+
+def _pair(*tables: ArrayLike) -> tuple[Array, Array, Array, Array]:
+    """The four tables as float64[points, images]."""
+    a_rate, a_quality, t_rate, t_quality = (np.asarray(t, dtype=np.float64) for t in tables)
+    fits = a_rate.ndim == 2 and a_rate.shape == a_quality.shape and t_rate.shape == t_quality.shape
+    if not (fits and t_rate.ndim == 2 and a_rate.shape[1] == t_rate.shape[1]):
+        raise ValueError(
+            "rates and qualities must be [points, images] with the same images for both codecs, "
+            f"got {a_rate.shape}, {a_quality.shape}, {t_rate.shape} and {t_quality.shape}"
+        )
+    return a_rate, a_quality, t_rate, t_quality
+
+
+def _unfit(pair: Sequence[Array]) -> str:
+    """Why there can be no interval; empty where there can."""
+    if pair[0].shape[1] < 2:
+        return "one image says nothing about the spread over images"
+    if not all(np.isfinite(table).all() for table in pair):
+        return "a rate or quality is missing or not finite"
+    if min(pair[0].min(initial=np.inf), pair[2].min(initial=np.inf)) <= 0:
+        return "a picture was coded without bits"
+    if min(len(pair[0]), len(pair[2])) < 2:
+        return "a curve needs two points at least"
+    return ""
+
+
+def resamples(images: int, n: int = 1000, seed: int = 0) -> Array:
+    """How often each image is drawn in each resample, as weights that sum to 1: [n, images]."""
+    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=n)
+    return draws / images
+
+
+def mean_curves(rates: Array, quality: Array, weights: Array, higher_is_better: bool) -> Bundle:
+    """The mean curve of [points, images] in every resample of `weights`."""
+    return Bundle.of(weights @ rates.T, weights @ quality.T, higher_is_better=higher_is_better)
+
+
+def interval(deltas: Array) -> Interval:
+    """The middle 95 % of the resamples' deltas; NaN stands for an undefined one."""
+    n, undefined = len(deltas), int(np.isnan(deltas).sum())
+    if undefined > TOLERATED * n:
+        reason = f"undefined in {undefined} of {n} resamples"
+        return Interval(None, None, n, undefined, reason)
+    tail = 50 * (1 - LEVEL)
+    low, high = np.nanpercentile(deltas, (tail, 100 - tail))
+    return Interval(float(low), float(high), n, undefined)
