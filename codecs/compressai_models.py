@@ -8,7 +8,7 @@ A stream is the container of `codecs.learned.bitstream`: `flags` is the quality,
 SHA-256 of the network's state, the sections are CompressAI's strings (y; then z where there is a
 hyperprior), and the checksum covers header and sections.  It catches damage, but not a decoder
 whose floating-point sums differ from the encoder's: CompressAI's probabilities depend on them, so
-both sides run on one thread.
+both sides run on one thread, and on the same kind of device.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from codecs import compressai_zoo as zoo
 from codecs.base import MAX_PIXELS, BitstreamError, Codec, EncodeError, Image, Point, check_image
+from codecs.device import chosen
 from codecs.ladder import integer, ladder
 from codecs.learned import bitstream
 from codecs.learned.bands import single_thread
@@ -66,6 +67,7 @@ class CompressAICodec(Codec):
         self.points = ladder("quality", range(1, QUALITIES[architecture] + 1))
         self.settings = {"trained for": metric, "padding": "centred, black, to multiples of 64"}
         self.tuned_for = (metric,) if metric == MS_SSIM else ()
+        self.device = chosen()
         self._loader = loader
         self._loaded: dict[int, tuple[Any, bytes]] = {}
 
@@ -77,7 +79,7 @@ class CompressAICodec(Codec):
             raise EncodeError(f"the picture has more than {MAX_PIXELS} pixels")
         model, digest = self._model(quality)
         left, right, top, bottom = _frame(height, width)
-        x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+        x = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255
         with single_thread(), torch.inference_mode():
             coded = model.compress(functional.pad(x, (left, right, top, bottom)))
         sections = [strings[0] for strings in coded["strings"]]
@@ -103,7 +105,7 @@ class CompressAICodec(Codec):
                 x = model.decompress(strings=strings, shape=shape)["x_hat"]
         except Exception as error:
             raise BitstreamError(f"CompressAI cannot decode this: {error}") from error
-        return _picture(x, header)
+        return _picture(x.cpu(), header)
 
     def seconds(self, pixels: int, point: Point) -> float:
         return 0.5 + pixels * (6e-5 if self.architecture in _AUTOREGRESSIVE else 4e-6)
@@ -123,7 +125,8 @@ class CompressAICodec(Codec):
         if quality not in self._loaded:
             model = self._loader(quality)
             model.update()  # keeps stored tables, makes missing ones
-            self._loaded[quality] = model, state_digest(model.state_dict())[: bitstream.MODEL_BYTES]
+            digest = state_digest(model.state_dict())[: bitstream.MODEL_BYTES]
+            self._loaded[quality] = model.to(self.device), digest
         return self._loaded[quality]
 
 

@@ -20,11 +20,17 @@ def chosen() -> str:
     import torch
 
     try:
-        kind = torch.device(name).type
-        if kind == "cuda" and torch.cuda.is_available():
-            torch.empty(0, device=name)
-            return name
-    except (RuntimeError, AssertionError):
-        pass
-    there = "cpu and cuda" if torch.cuda.is_available() else "cpu only: PyTorch finds no GPU"
-    raise CodecUnavailable(f"device {name!r} cannot be used; this machine has {there}")
+        if torch.device(name).type != "cuda":
+            raise RuntimeError(f"no support for {name}")  # the exact path needs float64
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        gpus = torch.cuda.device_count()
+        there = f"cpu and {gpus} GPU(s), cuda:0 the first" if gpus else "cpu only, no GPU"
+        raise CodecUnavailable(
+            f"device {name!r} cannot be used: PyTorch finds here {there}; leave --device and "
+            f"{VARIABLE} away to use the CPU"
+        ) from error
+    # The same file shall give the same picture each time, with float32 as others have it.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    return name

@@ -139,6 +139,14 @@ def _found(
             f"ones (PSNR within {TOLERANCE} dB): {which}.",
             "Nothing need be done: the streams are the same, processors round differently.",
         )
+    for codec in results.codecs:
+        others = sorted({m.device for m in codec.measurements.values()} - {"cpu"})
+        if others:
+            yield Caution(
+                f"{clean(codec.label)} ran on {clean(', '.join(others))}.",
+                "Its streams are the same on any device; decoded pictures may differ from those of "
+                "a CPU by one level in a few samples, and so may their digests.",
+            )
     jobs = max((m.jobs for c in results.codecs for m in c.measurements.values()), default=1)
     if jobs > 1:
         yield Caution(

@@ -51,7 +51,7 @@ def _cost(codec: CodecResult) -> Cost:
         decode_speed=speed(good, "decode"),
         kmac=_median([_fact(m, "kmac_per_pixel") for m in good]),
         model_bytes=_median([_fact(m, "bytes") for m in good]),
-        device=clean(codec.device),
+        device=clean(" or ".join(sorted({m.device for m in good}) or [codec.device])),
         company=company(good),
     )
 

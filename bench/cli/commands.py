@@ -28,6 +28,7 @@ from bench.terminal import OutputLost, clean, say, show
 from bench.verdict import comparison, run_pairs
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import collect
+from codecs import device
 from codecs.base import CodecError
 from datasets.base import DatasetError
 
@@ -189,6 +190,9 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
         raise UsageError(str(error)) from error
     for name in codecs:
         registry.check_name(name)
+    if options.device:
+        os.environ[device.VARIABLE] = options.device  # for the processes that code and score
+    device.chosen()
     settings = Settings(
         codecs=codecs,
         dataset=options.dataset,

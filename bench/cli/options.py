@@ -91,9 +91,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
     parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="where learned codecs and LPIPS run: cpu (default), cuda, cuda:1; streams are the "
+        "same everywhere (or by the variable BENCH_DEVICE)",
+    )
+    parser.add_argument(
         "--retime",
         action="store_true",
-        help="time again what was timed with another number of --jobs; scores are kept",
+        help="time again what was timed with another number of --jobs or on another --device; "
+        "scores are kept",
     )
     parser.add_argument("--no-report", action="store_true", help="measure only")
     add_picture_options(parser)

@@ -17,6 +17,7 @@ import numpy as np
 from bench.metrics import weights
 from bench.metrics.base import Metric, MetricUnavailable
 from codecs.base import Image
+from codecs.device import chosen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,7 @@ class Network:
     def __init__(self, stages: Sequence[Stage], lin: Sequence[Tensor]) -> None:
         self.stages = stages
         self.lin = lin
+        self.device = lin[0].device
 
     def prepare(self, reference: Image) -> Features:
         """Raises `MetricUnavailable` for a picture smaller than the network's first windows."""
@@ -98,7 +100,7 @@ class Network:
         # Row by row: numpy is slow over a last axis of three.
         scaled = image.reshape(height, -1) * np.tile(1 / (127.5 * SCALE), width)
         scaled -= np.tile((1 + SHIFT) / SCALE, width)
-        x = torch.from_numpy(scaled).view(1, height, width, 3).permute(0, 3, 1, 2)
+        x = torch.from_numpy(scaled).to(self.device).view(1, height, width, 3).permute(0, 3, 1, 2)
         for stage, strip in feature_strips(self.stages, x):
             features = strip.permute(0, 2, 3, 1).flatten(0, 2)
             length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
@@ -151,7 +153,9 @@ def network(net: str, tensors: Tensors) -> Network:
 
     from bench.metrics import backbone
 
-    stages = {"alex": backbone.alexnet, "vgg": backbone.vgg16}[net](tensors)
-    state = torch.load(weights.lin_file(net), map_location="cpu", weights_only=True)
+    device = chosen()
+    with torch.device(device):
+        stages = {"alex": backbone.alexnet, "vgg": backbone.vgg16}[net](tensors)
+    state = torch.load(weights.lin_file(net), map_location=device, weights_only=True)
     lin = [state[f"lin{k}.model.1.weight"].flatten() for k in range(len(stages))]
     return Network(stages, lin)

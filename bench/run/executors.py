@@ -161,7 +161,8 @@ class _Lane:
         if not task.encode:
             done = self._score_kept(task)
             # What was coded anew on the way has its timings; scores outlive a failure to time.
-            if task.timed is None or done.measurement.jobs == self.jobs:
+            conditions = done.measurement.jobs, done.measurement.device
+            if task.timed is None or conditions == (self.jobs, task.device):
                 return done
             timed = self._time(task, done.measurement)
             return replace(done if timed.problem else timed, busy=done.busy + timed.busy)
@@ -210,6 +211,7 @@ class _Lane:
             encode=encode,
             decode=decode,
             jobs=self.jobs,
+            device=task.device,
             host=os.uname().nodename,
             time=_now(),
         )

@@ -42,6 +42,11 @@ class Task:
     def point(self) -> Point:
         return self.blank.point
 
+    @property
+    def device(self) -> str:
+        """What the codec runs on now; a measurement kept from earlier may name another."""
+        return (self.afresh or self).blank.device
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -93,7 +98,8 @@ def make_plan(
     image are shuffled, so that slow and fast work is spread evenly and a drift of the machine
     does not follow the rate ladder.  What failed for a reason that passes is planned again, with
     `retry` all that failed; with `retime` also what was timed beside another number of
-    measurements than `jobs`.  Unknown codec names raise `registry.UnknownCodec`.
+    measurements than `jobs`, or on another device.  Unknown codec names raise
+    `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
     asked, names, unavailable = _create(codecs, dataset)
@@ -109,7 +115,7 @@ def make_plan(
                     continue
                 stale = tuple(n for n, v in metrics.items() if not _fresh(old, n, v))
                 reusable = old is not None and old.status == "ok"
-                again = reusable and old is not None and old.jobs != jobs
+                again = old is not None and reusable and _timed_otherwise(old, codec, jobs)
                 if reusable and not stale and not (again and retime):
                     done, crowded = done + 1, crowded + again
                     continue
@@ -138,6 +144,11 @@ def make_plan(
         ladders={each.codec.name: Ladder.of(each.codec) for each in asked.values()},
         unavailable=unavailable,
     )
+
+
+def _timed_otherwise(old: Measurement, codec: Codec, jobs: int) -> bool:
+    """Whether its times are of another number of measurements side by side, or another device."""
+    return old.jobs != jobs or old.device != codec.device
 
 
 def _scoring(metrics: Sequence[str]) -> float:
