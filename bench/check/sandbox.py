@@ -180,7 +180,7 @@ def works(kind: str) -> bool:
 
 def _own_paths() -> list[str]:
     """What Python and the harness are made of, and the programs on the search path."""
-    root = str(_SETUP.parent.parent)
+    root = str(_SETUP.parents[2])
     programs = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return [root, sys.prefix, sys.base_prefix, *sys.path, *programs]
 
