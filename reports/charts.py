@@ -13,7 +13,7 @@ import numpy as np
 from bench.verdict import common
 from bench.verdict.common import Part
 from bench.verdict.comparison import Comparison
-from bench.verdict.quality import on_scale, pooled
+from bench.verdict.curve import on_scale, pooled
 from bench.verdict.results import CodecResult
 from reports import literature
 from reports.literature import Published

@@ -10,8 +10,8 @@ from bench import metrics
 from bench.terminal import clean
 from bench.verdict.bd import Status, Verdict
 from bench.verdict.comparison import Comparison
+from bench.verdict.curve import unit
 from bench.verdict.plausible import FEWEST_BPP, GOOD_PSNR, Unlikely
-from bench.verdict.quality import unit
 
 NOT_MEASURED = "not measured"
 

@@ -12,15 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.verdict.bd import (
-    METHODS,
-    Curve,
-    Status,
-    bd_quality,
-    bd_rate,
-    quality_at_rate,
-    rate_at_quality,
-)
+from bench.verdict.bd import METHODS, Status, bd_quality, bd_rate
+from bench.verdict.curve import Curve, quality_at_rate, rate_at_quality
 from tests.conftest import DATA
 
 OWN = json.loads(Path(__file__).with_name("data").joinpath("bd_curves.json").read_text())

@@ -9,7 +9,8 @@ import pytest
 
 from bench.record.store import MetricValue
 from bench.verdict import common, spread
-from bench.verdict.bd import Curve, Status, bd_rate
+from bench.verdict.bd import Status, bd_rate
+from bench.verdict.curve import Curve
 from reports import tables
 from reports.charts import make_charts
 from tests.reports_cases import comparison, failed, ladder, made_up

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.verdict.comparison import Comparison, compare
-from bench.verdict.quality import on_scale
+from bench.verdict.curve import on_scale
 from reports import write_report
 from tests.reports_cases import (
     IMAGES,

@@ -7,7 +7,8 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from bench.verdict import spread
-from bench.verdict.bd import Curve, bd_rate
+from bench.verdict.bd import bd_rate
+from bench.verdict.curve import Curve
 from tests.reports_cases import comparison, failed, ladder, made_up
 
 

@@ -11,7 +11,7 @@ from bench.record.manifest import Ladder, Picture
 from bench.record.store import MetricValue
 from bench.verdict.bd import Status
 from bench.verdict.comparison import compare
-from bench.verdict.quality import on_scale, pooled
+from bench.verdict.curve import on_scale, pooled
 from bench.verdict.results import collect
 from codecs.base import Point
 from datasets.folder import list_pictures

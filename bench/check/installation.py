@@ -21,7 +21,8 @@ from bench.check.finding import Finding
 from bench.metrics.weights import package_model
 from bench.run.settings import DEFAULT_CODECS
 from bench.terminal import clean
-from bench.verdict.bd import Curve, bd_rate
+from bench.verdict.bd import bd_rate
+from bench.verdict.curve import Curve
 from codecs.base import Image
 from datasets.base import DatasetError
 from datasets.cache import cache_folder, data_folder

@@ -25,7 +25,7 @@ from bench.run.settings import (
     wanted_metrics,
 )
 from bench.terminal import OutputLost, clean, say, show
-from bench.verdict import comparison, run_pairs
+from bench.verdict import before_after, comparison
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import collect
 from codecs import device
@@ -41,7 +41,7 @@ class UsageError(Exception):
     """The command cannot be carried out as given; the message says what to do."""
 
 
-EXPECTED = (UsageError, OutputLost, StoreError, run_pairs.UnequalPictures, CodecError, DatasetError)
+EXPECTED = (UsageError, OutputLost, StoreError, CodecError, DatasetError)
 
 
 def guarded(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def compare(options: argparse.Namespace) -> int:
         if not (options.before and options.after):
             raise UsageError("give both --before DIR and --after DIR")
         _note_unknown_metrics(options.after)
-        comparisons = [run_pairs.compare_runs(options.before, options.after, options.codecs)]
+        comparisons = [before_after.compare_runs(options.before, options.after, options.codecs)]
         if not options.no_report:
             path = _write_pair_report(comparisons, options)
             say(f"report: {path}")
@@ -314,7 +314,7 @@ def _write_pair_report(comparisons: Sequence[Comparison], options: argparse.Name
         replace(later, names={**earlier.names, **later.names}),
         comparisons,
         options,
-        run_pairs.kept_streams(before, after),
+        before_after.kept_streams(before, after),
     )
     provenance = from_manifest(later)
     provenance = replace(

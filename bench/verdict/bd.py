@@ -15,20 +15,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from bench.verdict.curve import FEWEST, Array, Curve, Front, front, quality_at_rate, rate_at_quality
-
-__all__ = [
-    "METHODS",
-    "Curve",
-    "Status",
-    "Verdict",
-    "bd_quality",
-    "bd_rate",
-    "identical",
-    "quality_at_rate",
-    "rate_at_quality",
-    "without",
-]
+from bench.verdict.curve import FEWEST, Array, Curve, Front, front
 
 METHODS = ("pchip", "akima", "cubic")
 NARROW = 0.5
@@ -80,7 +67,7 @@ class Verdict:
     """What a reader must know beside the figure; empty where all is well."""
     method: str
     low: float | None = None
-    """95 % interval, where one was computed: see `bench.verdict.statistics`."""
+    """95 % interval, where one was computed: see `bench.verdict.bootstrap`."""
     high: float | None = None
     overlap: float = math.nan
     """Common range over the range of the narrower curve, 0 to 1; NaN where there is no range."""

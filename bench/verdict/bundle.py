@@ -73,22 +73,21 @@ def relative_rate(anchor: Bundle, test: Bundle) -> Array:
 def qualities(curves: Bundle, at: Array) -> Array:
     """Quality of every curve at the log rates `at`, [K] or [n, K]: [n, K]; NaN where it does not
     reach."""
-    at = np.broadcast_to(at, (len(curves.usable), at.shape[-1]))
-    found = np.full(at.shape, np.nan)
-    for rows, kept in _alike(curves.kept, curves.usable):
-        points = np.ix_(rows, kept)
-        found[rows] = pchip.values(curves.log_rate[points], curves.quality[points], at[rows])
-    return found
+    return _read(curves, curves.log_rate, curves.quality, at)
 
 
 def log_rates(curves: Bundle, at: Array) -> Array:
     """log10(rate) of every curve at the qualities `at`, [K] or [n, K]: [n, K]; NaN where it does
     not reach."""
+    return _read(curves, curves.quality, curves.log_rate, at)
+
+
+def _read(curves: Bundle, x: Array, y: Array, at: Array) -> Array:
     at = np.broadcast_to(at, (len(curves.usable), at.shape[-1]))
     found = np.full(at.shape, np.nan)
     for rows, kept in _alike(curves.kept, curves.usable):
         points = np.ix_(rows, kept)
-        found[rows] = pchip.values(curves.quality[points], curves.log_rate[points], at[rows])
+        found[rows] = pchip.values(x[points], y[points], at[rows])
     return found
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.metrics.base import INFINITE
-from bench.verdict.quality import on_scale
+from bench.verdict.curve import on_scale
 from bench.verdict.results import CodecResult, Grid
 
 Mask = NDArray[np.bool_]

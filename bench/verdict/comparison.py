@@ -11,20 +11,11 @@ import numpy as np
 from bench import metrics
 from bench.record.store import Measurement
 from bench.verdict import common
-from bench.verdict.bd import (
-    Curve,
-    Status,
-    Verdict,
-    bd_rate,
-    identical,
-    quality_at_rate,
-    rate_at_quality,
-    without,
-)
+from bench.verdict.bd import Status, Verdict, bd_rate, identical, without
+from bench.verdict.bootstrap import bootstrap_bd, bootstrap_quality
+from bench.verdict.curve import Curve, on_scale, pooled, quality_at_rate, rate_at_quality
 from bench.verdict.own_points import OwnPoint, compare_at_own_points
-from bench.verdict.quality import on_scale, pooled
 from bench.verdict.results import CodecResult, Results
-from bench.verdict.statistics import bootstrap_bd, bootstrap_quality
 
 RATES = (0.075, 0.15, 0.3, 0.6, 1.0)
 """Bits per pixel at which qualities are compared; the first three are the CLIC 2022 budgets."""
@@ -38,7 +29,7 @@ class EqualRate:
     rate: float
     """Bits per pixel."""
     anchor_quality: float
-    """On the scale of `bench.verdict.quality.on_scale`, as `quality`."""
+    """On the scale of `bench.verdict.curve.on_scale`, as `quality`."""
     quality: float
     low: float
     """95 % interval of `quality - anchor_quality`."""
@@ -124,12 +115,10 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
         verdict = replace(verdict, low=interval.low, high=interval.high, message=message)
     spread = bootstrap_quality(a_bpp, a_quality, t_bpp, t_quality, rising, RATES)
     equal_rate = []
-    for rate, interval in zip(RATES, spread, strict=True):
+    for rate, low, high in zip(RATES, *spread.tolist(), strict=True):
         at_anchor, at_codec = (quality_at_rate(c, rate, higher_is_better=rising) for c in curves)
         needed = rate_at_quality(curves[1], at_anchor, higher_is_better=rising)
-        equal_rate.append(
-            EqualRate(rate, at_anchor, at_codec, _nan(interval.low), _nan(interval.high), needed)
-        )
+        equal_rate.append(EqualRate(rate, at_anchor, at_codec, low, high, needed))
     from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD)
     if all(np.array_equal(*both) for both in zip(*plain, strict=True)):
         verdict, from_pooled = identical(verdict), identical(from_pooled)
@@ -170,7 +159,3 @@ def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
 
 def _scored(measurement: Measurement, metric: str) -> bool:
     return measurement.status == "ok" and math.isfinite(measurement.metric(metric))
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

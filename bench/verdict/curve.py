@@ -1,4 +1,5 @@
-"""Rate-distortion curves: their usable points, and reading values off between them."""
+"""Rate-distortion curves: the scale of their qualities, the points worth using, and reading values
+off between them."""
 
 from __future__ import annotations
 
@@ -12,6 +13,34 @@ Array = NDArray[np.float64]
 
 FEWEST = 4
 """Points that a curve should have (VCEG-M33)."""
+
+
+def on_scale(metric: str, value: Array) -> Array:
+    """A metric's values on the scale used for curves: MS-SSIM in dB, all others as they are.
+
+    -10 log10(1 - MS-SSIM) is the field's usual form (e.g. Ballé et al., ICLR 2018).
+    """
+    if metric != "ms-ssim":
+        return np.asarray(value, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(1 - np.asarray(value, dtype=np.float64))
+
+
+def unit(metric: str, native: str) -> str:
+    """Unit on that scale, given the metric's own."""
+    return "dB" if metric == "ms-ssim" else native
+
+
+def pooled(metric: str, grid: Array) -> Array:
+    """One figure per point from the whole set: [points, images] -> [points].
+
+    PSNR of the mean squared error and dB of the mean MS-SSIM; LPIPS has no pooled form other
+    than its mean.  It weighs hard pictures more than the mean of per-image figures does.
+    """
+    if metric.startswith("psnr"):
+        with np.errstate(divide="ignore"):  # a set coded without loss
+            return -10 * np.log10(np.mean(10 ** (-grid / 10), axis=-1))
+    return on_scale(metric, np.mean(grid, axis=-1))
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -81,9 +110,9 @@ def rate_at_quality(curve: Curve, quality: float, *, higher_is_better: bool = Tr
 
     Interpolated as BD-rate does it: PCHIP of log10(rate) over quality.
     """
-    points = None if curve.problem else front(curve, higher_is_better=higher_is_better)
-    if points is None:
+    if curve.problem:
         return math.nan
+    points = front(curve, higher_is_better=higher_is_better)
     at = quality if higher_is_better else -quality
     return 10 ** _interpolated(points, points.quality, points.log_rate, at)
 
@@ -93,9 +122,9 @@ def quality_at_rate(curve: Curve, rate: float, *, higher_is_better: bool = True)
 
     Interpolated as BD-PSNR does it: PCHIP of quality over log10(rate).
     """
-    points = None if curve.problem else front(curve, higher_is_better=higher_is_better)
-    if points is None or not rate > 0:
+    if curve.problem or not rate > 0:
         return math.nan
+    points = front(curve, higher_is_better=higher_is_better)
     found = _interpolated(points, points.log_rate, points.quality, math.log10(rate))
     return found if higher_is_better else -found
 

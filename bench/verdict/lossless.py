@@ -5,14 +5,13 @@ There is no quality to compare them at, so that they have no BD-rate.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.record.store import Measurement
+from bench.verdict.bootstrap import limits, resamples
 from bench.verdict.results import CodecResult, Results
-from bench.verdict.statistics import interval, resamples
 
 RAW_BPP = 24.0
 """Bits per pixel of 8-bit RGB that is not compressed."""
@@ -66,8 +65,7 @@ def compare_lossless(results: Results) -> LosslessTable | None:
     weights = resamples(len(smallest))
     points = []
     for (codec, i), rates in zip(used, bpp, strict=True):
-        spread = interval(100 * (weights @ rates / (weights @ smallest) - 1))
-        low, high = (spread.low, spread.high) if len(rates) > 1 else (None, None)
+        low, high = limits(100 * (weights @ rates / (weights @ smallest) - 1)[:, None])
         points.append(
             LosslessPoint(
                 codec=codec,
@@ -75,8 +73,8 @@ def compare_lossless(results: Results) -> LosslessTable | None:
                 bpp=float(rates.mean()),
                 percent_of_raw=float(100 * rates.mean() / RAW_BPP),
                 percent_larger=float(100 * (rates.mean() / smallest.mean() - 1)),
-                low=math.nan if low is None else low,
-                high=math.nan if high is None else high,
+                low=float(low[0]),
+                high=float(high[0]),
                 measurements=tuple(codec.measurements[i, int(k)] for k in np.flatnonzero(whole)),
             )
         )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.verdict import bundle
+from bench.verdict.bootstrap import limits, mean_curves, resamples
 from bench.verdict.curve import Array
-from bench.verdict.statistics import interval, mean_curves, resamples
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class OwnPoint:
     rate: float
     """Bits per pixel of the point."""
     anchor_quality: float
-    """At this rate, on the scale of `bench.verdict.quality.on_scale`, as `quality`."""
+    """At this rate, on the scale of `bench.verdict.curve.on_scale`, as `quality`."""
     quality: float
     low: float
     """95 % interval of `quality - anchor_quality`."""
@@ -47,18 +47,19 @@ def compare_at_own_points(
     each of its points, read off the codec's.
 
     Images are in the same order.  Intervals are of a paired bootstrap over them, as in
-    `statistics`; NaN for a single image.  Points at which nothing can be read are left out.
+    `bootstrap`; NaN for a single image.  Points at which nothing can be read are left out.
     """
     images = anchor[0].shape[1]
     whole = np.full((1, images), 1 / images)
-    weights = resamples(images, n, seed) if images > 1 else whole
     swapped = not mean_curves(*anchor, whole, higher_is_better).usable[0]
     curve, points = (codec, anchor) if swapped else (anchor, codec)
     if swapped and not mean_curves(*curve, whole, higher_is_better).usable[0]:
         return ()
     sign = (-1 if swapped else 1) * (1 if higher_is_better else -1)
     central = _read(curve, points, whole, higher_is_better)
-    spread = _read(curve, points, weights, higher_is_better)
+    better, log_ratios = _read(curve, points, resamples(images, n, seed), higher_is_better)
+    low, high = limits(sign * better)
+    rate_low, rate_high = limits(100 * (10 ** (-log_ratios if swapped else log_ratios) - 1))
     found = []
     for place in range(len(points[0])):
         more, log_ratio = (float(part[0, place]) for part in central)
@@ -67,19 +68,16 @@ def compare_at_own_points(
         own = float(points[1][place].mean())
         other = own - more * (1 if higher_is_better else -1)
         ratio = 10 ** (-log_ratio if swapped else log_ratio)
-        ratios = 10 ** (-spread[1][:, place] if swapped else spread[1][:, place])
-        low, high = _limits(sign * spread[0][:, place], images)
-        rate_low, rate_high = _limits(100 * (ratios - 1), images)
         found.append(
             OwnPoint(
                 rate=float(points[0][place].mean()),
                 anchor_quality=own if swapped else other,
                 quality=other if swapped else own,
-                low=low,
-                high=high,
+                low=float(low[place]),
+                high=float(high[place]),
                 rate_change=100 * (ratio - 1),
-                rate_low=rate_low,
-                rate_high=rate_high,
+                rate_low=float(rate_low[place]),
+                rate_high=float(rate_high[place]),
             )
         )
     return tuple(sorted(found, key=lambda point: point.rate))
@@ -97,12 +95,3 @@ def _read(
         quality - bundle.qualities(curves, log_rate),
         log_rate - bundle.log_rates(curves, quality),
     )
-
-
-def _limits(deltas: Array, images: int) -> tuple[float, float]:
-    if images < 2:
-        return math.nan, math.nan
-    found = interval(deltas)
-    if found.low is None or found.high is None:
-        return math.nan, math.nan
-    return found.low, found.high

@@ -7,9 +7,8 @@ bootstrap one by one and so spends all its time on overhead.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bench.verdict.curve import Array
 
 
 def slopes(x: Array, y: Array) -> Array:

@@ -1,6 +1,6 @@
 """Where along a curve, and on which pictures, one codec saves rate against another.
 
-The same interpolant, resamples and rules as BD-rate: see `statistics`.  Ratios of rates are
+The same interpolant, resamples and rules as BD-rate: see `bootstrap`.  Ratios of rates are
 given as log10, so that swapping the codecs changes nothing but the sign.
 """
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.verdict import bundle, common, pchip, statistics
+from bench.verdict import bundle, common, pchip
+from bench.verdict.bootstrap import limits, mean_curves, resamples
 from bench.verdict.bundle import Bundle
 from bench.verdict.common import Mask, Part
 from bench.verdict.curve import Array, Curve, front
@@ -49,15 +50,9 @@ def relative_rate(anchor: CodecResult, test: CodecResult, metric: str, rising: b
         return None
     at = np.linspace(low, high, PLACES)
     value = _read(x_t, y_t, at) - _read(x_a, y_a, at)
-    spread = np.full((2, PLACES), np.nan)
-    images = int(part.images.sum())
-    if images > 1:
-        weights = statistics.resamples(images)
-        a, t = (
-            bundle.log_rates(statistics.mean_curves(*grid, weights, rising), at) for grid in grids
-        )
-        spread = _percentiles(t - a)
-    return Band(at if rising else -at, value, *spread)
+    weights = resamples(int(part.images.sum()))
+    a, t = (bundle.log_rates(mean_curves(*grid, weights, rising), at) for grid in grids)
+    return Band(at if rising else -at, value, *limits(t - a))
 
 
 def quality_band(
@@ -77,11 +72,11 @@ def quality_band(
         return None
     quality, log_rate = curve
     at = np.linspace(log_rate[0], log_rate[-1], PLACES)
-    means = statistics.mean_curves(*grid, statistics.resamples(grid[0].shape[1]), rising)
+    means = mean_curves(*grid, resamples(grid[0].shape[1]), rising)
     # Each resample's curve ends at rates of its own: within the ends all reach, values exist.
     found = bundle.qualities(means, at)
     sign = 1 if rising else -1
-    low, high = np.sort(sign * _percentiles(found), axis=0)
+    low, high = np.sort(sign * limits(found), axis=0)
     return Band(at, sign * _read(log_rate, quality, at), low, high)
 
 
@@ -127,14 +122,3 @@ def _read(x: Array, y: Array, at: Array) -> Array:
     """One curve at places within it; the ends survive rounding."""
     inside = np.clip(at, x[0], x[-1])
     return pchip.values(x[None], y[None], inside)[0]
-
-
-def _percentiles(found: Array) -> Array:
-    """[2, places]: the middle 95 %; NaN where too many resamples do not reach a place."""
-    missing = np.isnan(found).mean(axis=0)
-    tail = 50 * (1 - statistics.LEVEL)
-    spread = np.full((2, found.shape[1]), np.nan)
-    enough = missing <= statistics.TOLERATED  # at the ends of a curve many stop short
-    if enough.any():
-        spread[:, enough] = np.nanpercentile(found[:, enough], (tail, 100 - tail), axis=0)
-    return spread

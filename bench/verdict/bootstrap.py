@@ -11,6 +11,7 @@ A thousand resamples are computed at once (`bench.verdict.bundle`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,13 @@ def bootstrap_bd(
     weights = resamples(pair[0].shape[1], n, seed)
     anchor = mean_curves(pair[0], pair[1], weights, higher_is_better)
     test = mean_curves(pair[2], pair[3], weights, higher_is_better)
-    return interval(100 * (10 ** bundle.relative_rate(anchor, test) - 1))
+    deltas = 100 * (10 ** bundle.relative_rate(anchor, test) - 1)
+    undefined = int(np.isnan(deltas).sum())
+    low, high = (float(end[0]) for end in limits(deltas[:, None]))
+    if math.isnan(low):
+        reason = f"undefined in {undefined} of {n} resamples"
+        return Interval(None, None, n, undefined, reason)
+    return Interval(low, high, n, undefined)
 
 
 def bootstrap_quality(
@@ -71,15 +78,15 @@ def bootstrap_quality(
     rates: Sequence[float],
     n: int = 1000,
     seed: int = 0,
-) -> list[Interval]:
-    """95 % intervals of the difference in quality, test - anchor, at each of `rates`.
+) -> Array:
+    """95 % intervals of the difference in quality, test - anchor, at each of `rates`: [2, rates].
 
-    Arguments as for `bootstrap_bd`.  The difference is in the metric's own unit and direction,
-    read off the mean curves by PCHIP over log10(rate).
+    Arguments as for `bootstrap_bd`; NaN where there is no interval.  The difference is in the
+    metric's own unit and direction, read off the mean curves by PCHIP over log10(rate).
     """
     pair = _pair(anchor_rates, anchor_quality, test_rates, test_quality)
-    if reason := _unfit(pair):
-        return [Interval(None, None, n, reason=reason) for _ in rates]
+    if _unfit(pair):
+        return np.full((2, len(rates)), np.nan)
     weights = resamples(pair[0].shape[1], n, seed)
     sign = 1 if higher_is_better else -1
     at = np.log10(np.asarray(rates, dtype=np.float64))
@@ -87,8 +94,7 @@ def bootstrap_quality(
         bundle.qualities(mean_curves(rate, quality, weights, higher_is_better), at)
         for rate, quality in (pair[:2], pair[2:])
     )
-    difference = sign * (test - anchor)
-    return [interval(difference[:, index]) for index in range(len(at))]
+    return limits(sign * (test - anchor))
 
 
 def _pair(*tables: ArrayLike) -> tuple[Array, Array, Array, Array]:
@@ -117,7 +123,12 @@ def _unfit(pair: Sequence[Array]) -> str:
 
 
 def resamples(images: int, n: int = 1000, seed: int = 0) -> Array:
-    """How often each image is drawn in each resample, as weights that sum to 1: [n, images]."""
+    """How often each image is drawn in each resample, as weights that sum to 1: [n, images].
+
+    Of a single image there are none: [0, 1].
+    """
+    if images < 2:
+        return np.empty((0, images))
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=n)
     return draws / images
 
@@ -127,12 +138,14 @@ def mean_curves(rates: Array, quality: Array, weights: Array, higher_is_better: 
     return Bundle.of(weights @ rates.T, weights @ quality.T, higher_is_better=higher_is_better)
 
 
-def interval(deltas: Array) -> Interval:
-    """The middle 95 % of the resamples' deltas; NaN stands for an undefined one."""
-    n, undefined = len(deltas), int(np.isnan(deltas).sum())
-    if undefined > TOLERATED * n:
-        reason = f"undefined in {undefined} of {n} resamples"
-        return Interval(None, None, n, undefined, reason)
-    tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(deltas, (tail, 100 - tail))
-    return Interval(float(low), float(high), n, undefined)
+def limits(deltas: Array) -> Array:
+    """The middle 95 % of the resamples' deltas: [n, places] -> [2, places].
+
+    NaN stands for an undefined delta, and for a place where too many are undefined.
+    """
+    spread = np.full((2, deltas.shape[1]), np.nan)
+    enough = np.isnan(deltas).sum(axis=0) <= TOLERATED * len(deltas)
+    if len(deltas) and enough.any():
+        tail = 50 * (1 - LEVEL)
+        spread[:, enough] = np.nanpercentile(deltas[:, enough], (tail, 100 - tail), axis=0)
+    return spread

@@ -18,15 +18,11 @@ BEFORE, AFTER = "before", "after"
 _EARLIER = "-before"
 
 
-class UnequalPictures(Exception):
-    """Two runs were made on different pictures; the message names them."""
-
-
 def compare_runs(before: Path, after: Path, codecs: Sequence[str]) -> Comparison:
     """Each codec of the later run against the same codec of the earlier one.
 
     `codecs` restricts the comparison (default: all that both runs hold).  Raises `StoreError`
-    when the runs share no codec, `UnequalPictures` when they were made on different pictures.
+    when the runs share no codec or were made on different pictures.
     """
     manifests = {BEFORE: Manifest.read(before), AFTER: Manifest.read(after)}
     _require_equal_pictures(manifests)
@@ -54,7 +50,7 @@ def _require_equal_pictures(manifests: Mapping[str, Manifest]) -> None:
     for label, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
         only = [name for digest, name in held[label].items() if digest not in held[other]]
         if only:
-            raise UnequalPictures(
+            raise StoreError(
                 f"the runs were made on different pictures: only the run {label} has "
                 f"{listed(only)}; make both on the same data set"
             )
