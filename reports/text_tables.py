@@ -46,23 +46,24 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
         ]
         if body or not lossless:
             blocks.append(f"**{markdown_escape(anchor_line(comparison))}**")
-            blocks.append(_markdown_table(head, body))
+            blocks.append(markdown_table(head, body))
         if explained := legend(comparison):
             blocks.append(markdown_escape(explained))
         blocks += [markdown_escape(note) for note in notes(comparison)]
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
-            blocks.append(_markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
+            blocks.append(markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
     if lossless:
         blocks.append(f"**{markdown_escape(lossless.title)}**")
-        blocks.append(_markdown_table(lossless.headings, lossless.rows))
+        blocks.append(markdown_table(lossless.headings, lossless.rows))
         blocks.append(markdown_escape(lossless.note))
     if provenance is not None and provenance.command:
         blocks.append(f"Measured by {markdown_escape(provenance.command)}.")
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table of texts, each escaped; `head` has as many cells as every row of `body`."""
     lines = [_markdown_row(head), "|" + "---|" * len(head), *map(_markdown_row, body)]
     return "\n".join(lines)
 

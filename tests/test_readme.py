@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and the pages in docs/ show works as it stands there."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ import numpy as np
 import pytest
 
 from bench.cli.options import bench_parser, compare_parser
+from codecs import publish, train
 from codecs.compressai_zoo import REQUIREMENTS
 from codecs.registry import available, create
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+}
+TEXT = "\n".join(PAGES.values())
+OWN = PAGES["docs/own-codecs.md"]
 
 
-def block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def block(language: str, containing: str, text: str = OWN) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     return next(found for found in blocks if containing in found)
+
+
+def commands(text: str) -> list[str]:
+    """The indented lines of a page without their comments, those that end in \\ joined."""
+    lines = re.findall(r"^    (.*)$", text, re.MULTILINE)
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [re.sub(r"  +# .*", "", line).strip() for line in joined.splitlines()]
 
 
 @pytest.fixture
@@ -50,9 +63,10 @@ def round_trip_improves(name: str, photo) -> None:
     assert errors[1] < errors[0] < 2000
 
 
-def test_the_codec_of_two_command_lines(tools, photo):
+@pytest.mark.parametrize("page", ["README.md", "docs/own-codecs.md"])
+def test_the_codec_of_two_command_lines(tools, photo, page):
     path = tools / "mine.toml"
-    path.write_text(block("toml", "mycodec-encode"))
+    path.write_text(block("toml", "mycodec-encode", PAGES[page]))
     round_trip_improves(str(path), photo)
 
 
@@ -62,16 +76,45 @@ def test_the_codec_in_one_file(tmp_path, photo):
     round_trip_improves(str(path), photo)
 
 
-def test_commands_and_names_exist():
-    lines = re.findall(r"^    \.venv/bin/python -m (bench.*?)(?:  .*)?$", TEXT, re.MULTILINE)
-    assert len(lines) > 8
-    for line in lines:
-        program, *arguments = line.split()
-        parser = compare_parser() if program == "bench.compare" else bench_parser()
-        parser.parse_args(arguments)
+def test_commands_can_be_typed():
+    """Each program that a page tells to start takes the arguments that stand there."""
+    parsers = {
+        "bench": bench_parser(),
+        "bench.compare": compare_parser(),
+        "codecs.train": train.parser(),
+        "codecs.publish": publish.parser(),
+    }
+    typed = dict.fromkeys(parsers, 0)
+    for page, text in PAGES.items():
+        for line in commands(text):
+            match = re.match(r"(?:\.venv/bin/)?python -m ([a-z.]+) (.*)", line)
+            if match and match[1] in parsers:
+                assert line.startswith(".venv/bin/python"), f"{page}: {line}"
+                parsers[match[1]].parse_args(shlex.split(match[2]))
+                typed[match[1]] += 1
+    assert min(typed.values()) > 0, typed
+    assert typed["bench"] + typed["bench.compare"] > 8
+
+
+def test_files_that_pages_name_exist():
+    """Links, and what stands as a path of the checkout between backticks or in commands."""
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+        named = re.findall(r"\b(?:bench|codecs|datasets|reports|docs|tests)/[\w./-]*\w", text)
+        for name in named:
+            assert (ROOT / name).exists(), f"{page}: {name}"
+
+
+def test_each_schedule_belongs_to_weights():
+    for schedule in (ROOT / "docs" / "schedules").iterdir():
+        assert re.search(rf"[`/]{schedule.stem}\b", PAGES["docs/training.md"]), schedule
+
+
+def test_names_of_codecs_exist():
     shown = {
         name
-        for row in re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+        for row in re.findall(r"^\| (`.*?) \|", PAGES["docs/codecs.md"], re.MULTILINE)
         for name in re.findall(r"`([a-z0-9-]+)[:`]", row)
     }
     named = {spelling for entry in available() for spelling in (entry.name, *entry.aliases)}
@@ -79,11 +122,11 @@ def test_commands_and_names_exist():
 
 
 def test_make_commands_exist():
-    """Every `make ...` of the README names a target and variables of the Makefile."""
+    """Every `make ...` names a target and variables of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    commands = re.findall(r"(?:^    |`)make ([^#`]*?)(?:  +#.*)?[`\n]", TEXT, re.MULTILINE)
-    assert len(commands) > 4
-    for command in commands:
+    found = re.findall(r"(?:^    |`)make ([^#`]*?)(?:  +#.*)?[`\n]", TEXT, re.MULTILINE)
+    assert len(found) > 4
+    for command in found:
         target, *variables = shlex.split(command)
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         for variable in variables:
@@ -94,7 +137,7 @@ def test_make_commands_exist():
 
 
 def test_variables_are_read():
-    """Every environment variable of the README is one that the code looks at."""
+    """Every environment variable that pages set is one that the code looks at."""
     code = "".join(
         path.read_text(encoding="utf-8")
         for folder in ("bench", "codecs", "datasets")
@@ -103,7 +146,7 @@ def test_variables_are_read():
     shown = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)=", TEXT)) - {"DATASET"}
     assert {"BENCH_DATA", "BENCH_CACHE"} <= shown
     for name in shown:
-        assert re.search(rf'environ(\.get\(|\[)"{name}"', code), name
+        assert f'"{name}"' in code, name
 
 
 def test_the_command_for_compressai_holds_all_that_is_needed():

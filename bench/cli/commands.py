@@ -127,7 +127,21 @@ def report(options: argparse.Namespace) -> int:
         )
     _note_unknown_metrics(options.run)
     show(clean(_write_report(options.run, comparisons, options)))
+    if options.claims:
+        _write_claims(options.claims, comparisons, options.run)
     return 0
+
+
+def _write_claims(path: Path, comparisons: Sequence[Comparison], directory: Path) -> None:
+    from reports.claims_page import NoClaims, write_claims
+    from reports.provenance import from_manifest
+
+    if not comparisons:
+        raise UsageError(f"nothing was measured in {directory}: there is nothing to write of it")
+    try:
+        write_claims(path, comparisons[0], from_manifest(Manifest.read(directory)))
+    except (NoClaims, OSError, UnicodeDecodeError) as error:
+        raise UsageError(str(error)) from error
 
 
 def list_names(options: argparse.Namespace) -> int:

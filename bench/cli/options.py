@@ -39,6 +39,13 @@ def bench_parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, help="run directory, such as runs/kodak")
     report.add_argument("codecs", nargs="*", help="codecs to show (default: all in the run)")
     report.add_argument("--anchor", help="codec that the others are compared with")
+    report.add_argument(
+        "--claims",
+        type=Path,
+        metavar="FILE",
+        help="also write what the run says of the papers' claims into this Markdown page, such as "
+        "docs/claims.md",
+    )
     add_picture_options(report)
 
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")

@@ -1,6 +1,6 @@
 """A second critic beside LPIPS: distance of EfficientNet-Lite0's features.
 
-A network trained for LPIPS of one backbone learns to fool that backbone (docs/training.md, 16);
+A network trained for LPIPS of one backbone learns to fool that backbone (docs/training.md);
 what fools two of different make carries over to a third, by which the result is measured.
 """
 

@@ -31,8 +31,8 @@ _SLOPES = (
     (0.425, 5.2e-4, 0.036),
 )
 # LPIPS (SqueezeNet) of this project's RDONet: the slope at 0.15 bpp and its power of the rate, from
-# the Λ that control found for 0.075, 0.15 and 0.3 bpp (as in docs/logs/rdonet-lpips-64).  The
-# distance of features falls alike: between VVenC's QP 42 and 37 by 0.051, LPIPS by 0.054.
+# the Λ that control found for 0.075, 0.15 and 0.3 bpp.  The distance of features falls alike:
+# between VVenC's QP 42 and 37 by 0.051, LPIPS by 0.054.
 _LPIPS_SLOPE, _LPIPS_POWER = 0.5, -2.2
 
 
