@@ -44,7 +44,7 @@ _RELATIVE = {"slower": 1.0, "slow": 0.5, "medium": 1 / 7, "fast": 1 / 25, "faste
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class VvcSettings:
     """What the variants choose."""
 
     preset: str = "slower"
@@ -69,7 +69,7 @@ def codec(variant: str | None = None) -> Codec:
     preset = _at_most_one(parts, PRESETS, "slower")
     offset = _at_most_one(parts, CHROMA_OFFSETS, "chroma0")
     return Vvenc(
-        Settings(preset, "qpa" in parts, int(offset.removeprefix("chroma")), "vvencapp" in parts)
+        VvcSettings(preset, "qpa" in parts, int(offset.removeprefix("chroma")), "vvencapp" in parts)
     )
 
 
@@ -86,7 +86,7 @@ class Vvenc(Codec):
     warm_up = False
     points = ladder("qp", range(57, 21, -5))
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: VvcSettings) -> None:
         self._settings = settings
         self._app = vvencapp() if settings.app or os.environ.get("VVENCAPP") else None
         if self._app:

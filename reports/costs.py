@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.results import CodecResult, Results
 from reports.decisions import number
 from reports.wording import NOT_MEASURED, clean

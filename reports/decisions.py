@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.results import CodecResult, Results
 from reports.wording import clean
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.run.pictures import Decoders
 from bench.verdict.results import Results
 from datasets.base import DatasetError, ImageRef

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.metrics.base import INFINITE
-from bench.record.store import Measurement, Timing
+from bench.record.measurement import Measurement, Timing
 from bench.verdict.bd import Status
 from bench.verdict.comparison import Cell, Comparison
 from bench.verdict.results import CodecResult

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, Picture
-from bench.record.store import Measurement, MetricValue, Timing, measurement_key
+from bench.record.measurement import Measurement, Timing, measurement_key
 from bench.run.execute import Outcome, execute
 from bench.run.progress import Progress
-from bench.run.settings import Settings
+from bench.run.settings import RunSettings
 from bench.verdict.results import Results, collect
 from codecs.base import Point
 
@@ -69,7 +70,7 @@ def collected(rows: Sequence[Measurement], **options: Any) -> Results:
 
 def run_alone(folder: Path, directory: Path, *codecs: str) -> Outcome:
     """Measure codecs on a folder of pictures, PSNR alone, one thing at a time."""
-    settings = Settings(
+    settings = RunSettings(
         codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
     )
     return execute(settings, Progress(quiet=True))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from bench.record.store import Measurement, MetricValue, Timing, measurement_key
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement, Timing, measurement_key
 from bench.verdict.comparison import Comparison, compare
 from codecs.base import Point
 from reports import Provenance, write_report

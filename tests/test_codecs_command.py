@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench.record.store import Store, measurement_key
+from bench.record.measurement import measurement_key
+from bench.record.store import Store
 from codecs import fingerprint, registry
 from codecs.base import BitstreamError, Codec, CodecError, CodecUnavailable, EncodeError, Point
 from tests.codecs_cases import psnr

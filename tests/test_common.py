@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.record.store import MetricValue
+from bench.metrics.base import MetricValue
 from bench.verdict import common, spread
 from bench.verdict.bd import Status, bd_rate
 from bench.verdict.curve import Curve

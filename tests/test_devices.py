@@ -13,7 +13,7 @@ from bench.__main__ import main
 from bench.record.store import Store
 from bench.run.execute import execute
 from bench.run.progress import Progress
-from bench.run.settings import Settings
+from bench.run.settings import RunSettings
 from codecs import device, registry
 from codecs.base import CodecUnavailable, Image
 
@@ -54,7 +54,7 @@ def test_without_a_gpu_a_run_on_one_is_an_error_and_writes_nothing(
 
 
 def test_times_of_another_device_are_told_and_taken_again_on_request(folder: Path) -> None:
-    settings = Settings(
+    settings = RunSettings(
         codecs=("webp",),
         dataset=str(folder),
         directory=folder.parent / "run",

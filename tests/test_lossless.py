@@ -13,7 +13,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from bench import __main__ as bench_main
-from bench.record.store import Measurement, MetricValue, Timing
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement, Timing
 from bench.verdict.lossless import compare_lossless
 from codecs import registry
 from codecs.base import BitstreamError, EncodeError, Point

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.plausible import unlikely_rates
 from reports.cells import notes
 from tests.reports_cases import comparison, ladder, made_up, written

@@ -9,7 +9,7 @@ import pytest
 
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.comparison import compare
 from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name

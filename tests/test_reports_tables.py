@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.record.store import MetricValue
+from bench.metrics.base import MetricValue
 from bench.verdict.bd import Status, Verdict
 from reports import tables, wording
 from reports.latex import latex_escape

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, Picture
-from bench.record.store import MetricValue
 from bench.verdict.bd import Status
 from bench.verdict.comparison import compare
 from bench.verdict.curve import on_scale, pooled

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from bench.metrics.base import MetricValue
 from bench.record.manifest import Manifest
-from bench.record.store import MetricValue, Store, StoreError
+from bench.record.store import Store, StoreError
 from bench.run.execute import execute
 from bench.run.progress import Progress
 from bench.run.replay import is_reproduced
-from bench.run.settings import Settings, default_directory
+from bench.run.settings import RunSettings, default_directory
 from bench.verdict.results import collect
 from datasets.registry import open_dataset
 from tests.conftest import ROOT
@@ -42,7 +43,7 @@ def folder(tmp_path, photo) -> Path:
     return folder
 
 
-def settings(folder: Path, **changes) -> Settings:
+def settings(folder: Path, **changes) -> RunSettings:
     values = {
         "codecs": (TOY,),
         "dataset": str(folder),
@@ -50,7 +51,7 @@ def settings(folder: Path, **changes) -> Settings:
         "metrics": ("psnr",),
         "jobs": 2,
     }
-    return Settings(**{**values, **changes})
+    return RunSettings(**{**values, **changes})
 
 
 def measure(folder: Path, **changes):
@@ -193,7 +194,7 @@ def test_a_stored_score_tells_whether_a_picture_is_the_measured_one(stored, agai
 
 
 def test_a_scorer_that_dies_shows_in_the_outcome_and_is_tried_again(folder, monkeypatch):
-    monkeypatch.setattr("bench.run.executors.SCORE_LIMIT", 0.0)
+    monkeypatch.setattr("bench.run.lane.SCORE_LIMIT", 0.0)
     outcome = measure(folder)
     assert outcome.failed == 2 * POINTS
     assert all(row.status == "ok" and row.bytes for row in rows(folder))
@@ -395,7 +396,7 @@ def test_timings_are_taken_again_alone_and_scores_are_kept(folder, monkeypatch, 
         assert row.value == 3 or row.encode != old.encode
     assert outcome.failed == 2
     store = Store(folder.parent / "run")
-    assert all(store.read_stream(row) is not None for row in store)
+    assert all(store.kept(row) for row in store)
     monkeypatch.delenv("TOY_ENCODE")
     assert len(measure(folder, jobs=1, retime=True).plan.tasks) == 2
 

@@ -7,7 +7,9 @@ import math
 
 import pytest
 
-from bench.record.store import Measurement, MetricValue, Store, StoreError, digest, measurement_key
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement, digest, measurement_key
+from bench.record.store import Store, StoreError
 from codecs.base import Point
 from tests.helpers import measurement
 
@@ -92,11 +94,11 @@ def test_the_key_holds_what_determines_the_result_and_nothing_else():
 def test_a_changed_stream_is_not_taken_for_the_measured_one(store):
     row = measurement()
     row = Measurement(**{**vars(row), "stream_digest": digest(b"stream")})
-    assert store.read_stream(row) is None
+    assert store.kept(row) is None
     store.stream_path(row.key).write_bytes(b"stream")
-    assert store.read_stream(row) == b"stream"
+    assert store.kept(row).read_bytes() == b"stream"
     store.stream_path(row.key).write_bytes(b"tampered")
-    assert store.read_stream(row) is None
+    assert store.kept(row) is None
 
 
 def test_a_second_run_in_the_same_directory_is_refused(store):

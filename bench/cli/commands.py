@@ -19,7 +19,7 @@ from bench.run.execute import Outcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import (
     DEFAULT_CODECS,
-    Settings,
+    RunSettings,
     apply_quick,
     default_directory,
     wanted_metrics,
@@ -175,7 +175,7 @@ def check(options: argparse.Namespace) -> int:
 COMMANDS = {"run": run, "compare": compare, "report": report, "list": list_names, "check": check}
 
 
-def apply_quick_name(name: str, settings: Settings) -> str:
+def apply_quick_name(name: str, settings: RunSettings) -> str:
     """The codec that stands in for `name` in the quick tier."""
     return apply_quick(replace(settings, codecs=(name,))).codecs[0] if settings.quick else name
 
@@ -197,7 +197,7 @@ def _is_codec(name: str) -> bool:
     return True
 
 
-def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
+def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettings:
     try:
         names = wanted_metrics(options.metrics)
     except ValueError as error:
@@ -207,7 +207,7 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> Settings:
     if options.device:
         os.environ[device.VARIABLE] = options.device  # for the processes that code and score
     device.chosen()
-    settings = Settings(
+    settings = RunSettings(
         codecs=codecs,
         dataset=options.dataset,
         directory=options.run or default_directory(options.dataset, options.quick),

@@ -1,16 +1,16 @@
 """Full-reference quality metrics, and an engine that scores pictures by several of them."""
 
-from bench.metrics.base import Metric, MetricUnavailable
-from bench.metrics.engine import MetricsEngine, Prepared, Score
+from bench.metrics.base import Metric, MetricUnavailable, MetricValue
+from bench.metrics.engine import MetricsEngine, Prepared
 from bench.metrics.registry import MetricInfo, create, info, names, versions
 
 __all__ = [
     "Metric",
     "MetricInfo",
     "MetricUnavailable",
+    "MetricValue",
     "MetricsEngine",
     "Prepared",
-    "Score",
     "create",
     "info",
     "names",

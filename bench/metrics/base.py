@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from codecs.base import Image
 
 INFINITE = "infinite"
 """How the reason of a score begins that is infinite, as PSNR of identical pictures is."""
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A metric's value, or why there is none; stale when the metric's version changes."""
+
+    value: float | None
+    version: str
+    """Empty where something went wrong that another attempt may put right."""
+    reason: str = ""
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether it is infinite, which JSON cannot hold."""
+        return self.value is None and self.reason.startswith(INFINITE)
 
 
 class MetricUnavailable(Exception):

@@ -8,21 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.metrics import registry
-from bench.metrics.base import INFINITE, Metric, MetricUnavailable
+from bench.metrics.base import INFINITE, Metric, MetricUnavailable, MetricValue
 from codecs.base import Image, check_image
-
-
-@dataclass(frozen=True)
-class Score:
-    """A metric's value, or None and the reason in words.
-
-    PSNR of identical pictures is `math.inf`, which JSON cannot hold: its reason says so.
-    """
-
-    value: float | None
-    version: str
-    """Empty where something went wrong that another attempt may put right."""
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class Prepared:
 
 
 class MetricsEngine:
-    """Several metrics as one.  A metric that fails is a `Score` without a value, nothing more.
+    """Several metrics as one.  A metric that fails has no value, nothing more.
 
     Raises `KeyError` for an unknown metric.
     """
@@ -70,7 +57,7 @@ class MetricsEngine:
         }
         return Prepared(reference.shape, parts)
 
-    def score(self, prepared: Prepared, decoded: Image) -> dict[str, Score]:
+    def score(self, prepared: Prepared, decoded: Image) -> dict[str, MetricValue]:
         """Every metric of `decoded`, a picture of the original's shape, else `ValueError`."""
         check_image(decoded)
         if decoded.shape != prepared.shape:
@@ -80,17 +67,18 @@ class MetricsEngine:
             )
         return {name: self._score(name, part, decoded) for name, part in prepared.parts.items()}
 
-    def _score(self, name: str, part: Any, decoded: Image) -> Score:
+    def _score(self, name: str, part: Any, decoded: Image) -> MetricValue:
         metric = self._metrics[name]
         if isinstance(metric, Failure):
-            return Score(None, "", metric.reason)
+            return MetricValue(None, "", metric.reason)
         value = part if isinstance(part, Failure) else _attempt(metric.score, part, decoded)
         if isinstance(value, Failure):
-            return Score(None, metric.version if value.lasting else "", value.reason)
+            return MetricValue(None, metric.version if value.lasting else "", value.reason)
         if math.isnan(value):
-            return Score(None, metric.version, f"{metric.label} is not a number here")
-        reason = f"{INFINITE}: the pictures are identical" if math.isinf(value) else ""
-        return Score(value, metric.version, reason)
+            return MetricValue(None, metric.version, f"{metric.label} is not a number here")
+        if math.isinf(value):
+            return MetricValue(None, metric.version, f"{INFINITE}: the pictures are identical")
+        return MetricValue(value, metric.version)
 
 
 def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:

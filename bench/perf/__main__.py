@@ -26,7 +26,7 @@ from bench.perf import learned as perf_learned
 from bench.perf import metrics as perf_metrics
 from bench.run.execute import execute
 from bench.run.progress import Progress
-from bench.run.settings import Settings
+from bench.run.settings import RunSettings
 
 RERUN_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "hevc")
 OVERHEAD_CODECS = ("jpeg", "webp", "avif", "hevc", "vvenc:faster")
@@ -78,7 +78,7 @@ def overhead() -> Iterator[Figure]:
             mirrored, flipped = ImageOps.mirror(enlarged), ImageOps.flip(enlarged)
             for i, each in enumerate((enlarged, mirrored, flipped, ImageOps.mirror(flipped))):
                 each.save(folder / f"{i}-{image.path.name}")
-        settings = Settings(
+        settings = RunSettings(
             codecs=OVERHEAD_CODECS,
             dataset=str(folder),
             directory=Path(scratch, "run"),

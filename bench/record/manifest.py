@@ -13,7 +13,8 @@ from typing import Any
 
 import codecs.registry as registry
 from bench import metrics
-from bench.record.store import StoreError, measurement_key
+from bench.record.measurement import measurement_key
+from bench.record.store import StoreError
 from codecs.base import Codec, Point
 from datasets.base import ImageRef
 from datasets.cache import write_atomically

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from bench import metrics as metrics_package
 from bench.record.manifest import Manifest, Picture
-from bench.record.store import Measurement, Store
-from bench.run.executors import run_tasks
+from bench.record.measurement import Measurement, now
+from bench.record.store import Store
+from bench.run.local import run_tasks
 from bench.run.plan import Plan, make_plan
 from bench.run.progress import Progress
-from bench.run.settings import Settings
+from bench.run.settings import RunSettings
 from datasets.base import Dataset
 from datasets.registry import open_dataset
 
@@ -47,7 +48,7 @@ class Outcome:
     """Seconds that codecs and metrics took, over all lanes."""
 
 
-def dataset_label(dataset: Dataset, settings: Settings) -> str:
+def dataset_label(dataset: Dataset, settings: RunSettings) -> str:
     """`Kodak (24 images)`; says when it is a part of the set."""
     count = f"{len(dataset.images)} image{'s' if len(dataset.images) != 1 else ''}"
     tier = ", quick tier" if settings.quick else ""
@@ -55,9 +56,9 @@ def dataset_label(dataset: Dataset, settings: Settings) -> str:
     return f"{dataset.label} ({part}{count}{tier})"
 
 
-def execute(settings: Settings, progress: Progress) -> Outcome:
+def execute(settings: RunSettings, progress: Progress) -> Outcome:
     """Measure what is missing.  One failed task never stops another."""
-    started = _now()
+    started = now()
     clock = time.perf_counter()
     progress.say(f"opening {settings.dataset}")
     dataset = _without_twins(open_dataset(settings.dataset, limit=settings.limit))
@@ -110,7 +111,7 @@ def execute(settings: Settings, progress: Progress) -> Outcome:
                     failed += _failed(done.measurement, done.task.metrics)
                 busy += done.busy
                 progress.advance(done)
-        manifest = replace(manifest, finished=_now())
+        manifest = replace(manifest, finished=now())
         manifest.write(settings.directory)
     return Outcome(manifest, plan, failed, time.perf_counter() - clock, busy)
 
@@ -163,7 +164,3 @@ def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
     """
     scores = [measurement.metrics.get(name) for name in wanted]
     return measurement.status != "ok" or any(s is None or not s.version for s in scores)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.record.store import Measurement, MetricValue, Store, Streams
-from bench.run.executors import SCORE_LIMIT
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement
+from bench.record.store import Store, Streams
+from bench.run.lane import SCORE_LIMIT
 from bench.run.processes import CallFailed, CodecWorkers, Worker
 from bench.run.replay import is_reproduced, same_picture
 from codecs.base import Image, wrong_size
@@ -37,10 +39,10 @@ class Decoded:
 class Decoders:
     """Worker processes that turn kept streams into pictures; see `decoders`."""
 
-    def __init__(self, streams: Streams, names: Mapping[str, str], lanes: list[_Lane]) -> None:
+    def __init__(self, streams: Streams, names: Mapping[str, str], lanes: list[_Place]) -> None:
         self.streams = streams
         self.names = names
-        self.free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        self.free: queue.SimpleQueue[_Place] = queue.SimpleQueue()
         for lane in lanes:
             self.free.put(lane)
         self.pool = ThreadPoolExecutor(len(lanes))
@@ -78,14 +80,14 @@ class Decoders:
 
 
 @dataclass
-class _Lane:
+class _Place:
     worker: CodecWorkers
     scorer: Worker
     """Started with the first picture that is not the measured one to the sample."""
     pixels: Path
 
 
-def _is_near(m: Measurement, original: ImageRef | None, lane: _Lane) -> bool:
+def _is_near(m: Measurement, original: ImageRef | None, lane: _Place) -> bool:
     """Whether what lies in the lane has the scores of `m`.  Raises `CallFailed`."""
 
     def score(metrics: tuple[str, ...]) -> Mapping[str, MetricValue]:
@@ -108,7 +110,7 @@ def decoders(
     """
     with store.scratch() as scratch:
         lanes = [
-            _Lane(
+            _Place(
                 CodecWorkers("decode", scratch=scratch),
                 Worker("score", scratch=scratch),
                 scratch / f"{i}.npy",

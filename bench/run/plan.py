@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import codecs.registry as registry
+from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, Picture
-from bench.record.store import INTERRUPTED, Measurement, MetricValue, Store, key_of
+from bench.record.measurement import INTERRUPTED, Measurement, key_of
+from bench.record.store import Store
 from codecs import declared
 from codecs.base import Codec, CodecError, Point
 from datasets.base import Dataset, ImageRef
@@ -126,7 +128,7 @@ def make_plan(
                 timed = old if again and retime else None
                 # With a score missing and its stream too, all is measured: timings come with it.
                 task = Task(typed, blank, image, wanted, seconds, timed=None if stale else timed)
-                if reusable and stale and old and store.read_stream(old) is not None:
+                if reusable and stale and old and store.kept(old):
                     seconds = pixels * _scoring(stale) + (seconds if timed else 0)
                     task = Task(typed, old, image, stale, seconds, False, task, timed)
                 per_image[image.name].append(task)

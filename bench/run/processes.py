@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import codecs.registry as registry
-from bench.record.store import INTERRUPTED
+from bench.record.measurement import INTERRUPTED
 from bench.run import worker
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -36,7 +36,7 @@ FOREIGN_PROCESSES = 4
 
 
 class CallFailed(Exception):
-    """A worker's call did not succeed; `status` as in `bench.record.store.Measurement`.
+    """A worker's call did not succeed; `status` as in `bench.record.measurement.Measurement`.
 
     `answered`: the codec itself has failed, rather than its process been lost or stopped.
     """

@@ -11,9 +11,9 @@ from bench.terminal import clean, say
 
 if TYPE_CHECKING:
     from bench.record.manifest import Manifest
-    from bench.run.executors import Done
+    from bench.run.lane import Done
     from bench.run.plan import Plan
-    from bench.run.settings import Settings
+    from bench.run.settings import RunSettings
 
 LINE_EVERY = 20.0
 """Seconds between progress lines where there is no terminal."""
@@ -44,7 +44,7 @@ class Progress:
         self.failures = 0
         self.jobs = 1
 
-    def announce(self, plan: Plan, manifest: Manifest, settings: Settings) -> None:
+    def announce(self, plan: Plan, manifest: Manifest, settings: RunSettings) -> None:
         """Say what will be done and how long it may take."""
         self.tasks, self.planned, self.jobs = len(plan.tasks), plan.seconds, settings.jobs
         self.say(f"{manifest.label}: {len(plan.tasks)} measurements to make, {plan.done} done")

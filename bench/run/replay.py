@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from bench.record.store import Measurement, MetricValue
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement
 
 TOLERANCE = 0.01
 """Decibels by which a score may differ on a reconstruction that counts as the one measured."""

@@ -23,7 +23,7 @@ QUICK_CODECS = {"vvenc": "vvenc:medium"}
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What a run was asked for."""
 
     codecs: tuple[str, ...]
@@ -38,7 +38,7 @@ class Settings:
     time_limit: float | None = None
 
 
-def apply_quick(settings: Settings) -> Settings:
+def apply_quick(settings: RunSettings) -> RunSettings:
     """The small tier: fewer images, a faster VVC preset.  Labelled as such everywhere."""
     return replace(
         settings,

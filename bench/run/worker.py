@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import resource
 import signal
@@ -26,7 +25,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 import codecs.registry as registry
-from bench.record.store import INTERRUPTED, MetricValue, Timing, digest, key_of
+from bench.metrics.base import MetricValue
+from bench.record.measurement import INTERRUPTED, Timing, digest, key_of
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
@@ -194,11 +194,7 @@ class Scorer:
                 self.prepared.popitem(last=False)
         self.prepared.move_to_end(key)
         scores = engine.score(self.prepared[key], np.load(pixel_path, allow_pickle=False))
-        values = {}
-        for name, score in scores.items():
-            finite = score.value is not None and math.isfinite(score.value)
-            values[name] = MetricValue(score.value if finite else None, score.version, score.reason)
-        return values, time.perf_counter() - start
+        return scores, time.perf_counter() - start
 
     def _warm_up(self, metrics: tuple[str, ...]) -> None:
         """Load libraries and weights before there is anything to score."""

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.record.manifest import Ladder, Manifest
-from bench.record.store import Measurement, Store, StoreError, Streams
+from bench.record.measurement import Measurement
+from bench.record.store import Store, StoreError, Streams
 from bench.verdict import comparison
 from bench.verdict.common import listed
 from bench.verdict.comparison import Comparison

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench import metrics
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict import common
 from bench.verdict.bd import Status, Verdict, bd_rate, identical, without
 from bench.verdict.bootstrap import bootstrap_bd, bootstrap_quality

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from bench.verdict.bootstrap import limits, resamples
 from bench.verdict.results import CodecResult, Results
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.record.manifest import Ladder, Picture
-from bench.record.store import Measurement
+from bench.record.measurement import Measurement
 from datasets.base import natural
 
 Grid = NDArray[np.float64]

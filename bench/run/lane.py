@@ -1,24 +1,23 @@
-"""Where tasks run: lanes of worker processes on this machine.
+"""One task at a time through encode, decode and score, each in a process of its own.
 
 A lane is a process to encode, one to decode and one to score (see `worker`), and two more for
-each codec in Python from outside (see `processes`).  One of them works at a time, on one
-thread; there are as many lanes as cores.  A call that outlasts its limit ends with its whole
-process tree; a process that dies is replaced.  Neither stops the other tasks.
+each codec in Python from outside (see `processes`).  One of them works at a time, on one thread.
+A call that outlasts its limit ends with its whole process tree; a process that dies is replaced.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from bench.record.store import Measurement, MetricValue, Store, Timing
+from bench.metrics.base import MetricValue
+from bench.record.measurement import Measurement, Timing, now
+from bench.record.store import Store
 from bench.run.plan import Task
 from bench.run.processes import CallFailed, CodecWorkers, Worker
 from bench.run.replay import is_reproduced, same_picture
@@ -39,105 +38,16 @@ class Done:
     """Why an older measurement stays as it was, where it should have been timed again."""
 
 
-def run_tasks(
-    tasks: Sequence[Task], store: Store, *, jobs: int, time_limit: float | None = None
-) -> Iterator[Done]:
-    """Execute tasks in `jobs` lanes and yield each as it is done.
-
-    `time_limit` bounds one encode or decode call in seconds; by default it grows with the
-    codec's own estimate.  Closing the iterator stops all work at once.
-    """
-    with store.scratch() as scratch:
-        yield from _run_lanes(tasks, store, scratch, jobs, time_limit)
-
-
-def _run_lanes(
-    tasks: Sequence[Task], store: Store, scratch: Path, jobs: int, time_limit: float | None
-) -> Iterator[Done]:
-    pending = _Pending(tasks)
-    finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
-    stop = threading.Event()
-    lanes = [
-        _Lane(store, scratch, i, jobs, time_limit, tasks[0]) for i in range(min(jobs, len(tasks)))
-    ]
-    threads = [
-        threading.Thread(target=_drive, args=(lane, pending, finished, stop), daemon=True)
-        for lane in lanes
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in tasks:
-            done = finished.get()
-            if isinstance(done, BaseException):
-                raise done
-            yield done
-    finally:
-        stop.set()
-        for lane in lanes:
-            lane.kill()
-        for thread in threads:
-            thread.join()
-
-
-class _Pending:
-    """Tasks by image: a lane stays with its image, then takes the fullest one left."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.lock = threading.Lock()
-        self.groups: dict[Path, deque[Task]] = {}
-        for task in tasks:
-            self.groups.setdefault(task.image.path, deque()).append(task)
-        self.fresh = deque(self.groups)
-
-    def take(self, current: Path | None) -> Task | None:
-        with self.lock:
-            if current is None or not self.groups.get(current):
-                current = self._next_image()
-            return self.groups[current].popleft() if current else None
-
-    def _next_image(self) -> Path | None:
-        if self.fresh:
-            return self.fresh.popleft()
-        left = max(self.groups, key=lambda path: len(self.groups[path]), default=None)
-        return left if left and self.groups[left] else None
-
-
-def _drive(
-    lane: _Lane,
-    pending: _Pending,
-    finished: queue.SimpleQueue[Done | BaseException],
-    stop: threading.Event,
-) -> None:
-    current: Path | None = None
-    try:
-        lane.start()
-        while not stop.is_set() and (task := pending.take(current)):
-            current = task.image.path
-            done = lane.measure(task)
-            if not stop.is_set():
-                finished.put(done)
-    except BaseException as error:  # a fault of ours: hand it to the caller
-        if not stop.is_set():
-            finished.put(error)
-    finally:
-        lane.kill()
-
-
-class _Lane:
+class Lane:
     """Workers that take one task at a time through encode, decode and score."""
 
     def __init__(
-        self,
-        store: Store,
-        scratch: Path,
-        number: int,
-        jobs: int,
-        time_limit: float | None,
-        first: Task,
+        self, store: Store, pixels: Path, jobs: int, time_limit: float | None, first: Task
     ) -> None:
+        """`pixels`: the file for its reconstructions, in the folder for temporary files."""
+        scratch = pixels.parent
         self.store = store
-        self.pixels = scratch / f"{number}.npy"
+        self.pixels = pixels
         self.jobs = jobs
         self.time_limit = time_limit
         self.first = first
@@ -168,21 +78,12 @@ class _Lane:
             return replace(done if timed.problem else timed, busy=done.busy + timed.busy)
         if task.timed is not None:
             return self._time(task, task.timed)
-        m = replace(task.blank, jobs=self.jobs, host=os.uname().nodename, time=_now())
-        stream = self.store.stream_path(m.key)
+        m = self._here(task.blank, task)
         busy = 0.0
         try:
-            size, stream_digest, encode, diagnostics = self.encoders.call(
-                (task.codec, task.point, task.image, stream, m.key), self._limit(task)
-            )
+            size, stream_digest, encode, told = self._encode(task, self.store.stream_path(m.key))
             busy += encode.wall
-            m = replace(
-                m,
-                bytes=size,
-                stream_digest=stream_digest,
-                encode=encode,
-                diagnostics=diagnostics,
-            )
+            m = replace(m, bytes=size, stream_digest=stream_digest, encode=encode, diagnostics=told)
             pixel_digest, decode, notes = self._decode(task)
             busy += decode.wall
             m = replace(m, decode=decode, reconstruction_digest=pixel_digest, notes=notes)
@@ -194,28 +95,22 @@ class _Lane:
 
     def _time(self, task: Task, old: Measurement) -> Done:
         """Only the timings anew; whatever happens, what was measured and its stream stay."""
-        stream = self.pixels.with_suffix(".bin")
         busy = 0.0
         try:
-            _, stream_digest, encode, _ = self.encoders.call(
-                (task.codec, task.point, task.image, stream, old.key), self._limit(task)
-            )
+            _, stream_digest, encode, _ = self._encode(task, self.pixels.with_suffix(".bin"))
             busy += encode.wall
             if stream_digest != old.stream_digest:
                 raise CallFailed("failed", "the encoder writes another stream than before")
             _, decode, _ = self._decode(task)
         except CallFailed as error:
             return Done(task, old, busy, f"not timed again: {error}")
-        timed = replace(
-            old,
-            encode=encode,
-            decode=decode,
-            jobs=self.jobs,
-            device=task.device,
-            host=os.uname().nodename,
-            time=_now(),
-        )
+        timed = replace(self._here(old, task), encode=encode, decode=decode)
         return Done(task, timed, busy + decode.wall)
+
+    def _here(self, m: Measurement, task: Task) -> Measurement:
+        """With the conditions under which this lane takes times."""
+        host = os.uname().nodename
+        return replace(m, jobs=self.jobs, device=task.device, host=host, time=now())
 
     def _score_kept(self, task: Task) -> Done:
         """New metrics for a stream measured earlier; coded anew only where it decodes to something
@@ -248,6 +143,11 @@ class _Lane:
         if done.measurement.status != "ok":
             return _unscored(task, f"{why}; again: {done.measurement.reason}", busy + done.busy)
         return replace(done, busy=done.busy + busy)
+
+    def _encode(self, task: Task, stream: Path) -> tuple[int, str, Timing, dict[str, Any]]:
+        """Size and digest of the stream, the time it took, and diagnostics."""
+        request = (task.codec, task.point, task.image, stream, task.blank.key)
+        return self.encoders.call(request, self._limit(task))
 
     def _decode(self, task: Task) -> tuple[str, Timing, tuple[str, ...]]:
         """Digest of the reconstruction, which then lies in `self.pixels`, the time it took, and
@@ -284,7 +184,3 @@ def _unscored(task: Task, reason: str, busy: float) -> Done:
     """A kept measurement as it was, without the metrics that were asked for."""
     m, scores = task.blank, _without_value(task.metrics, reason)
     return Done(task, replace(m, metrics={**m.metrics, **scores}), busy)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
