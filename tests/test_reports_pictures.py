@@ -73,8 +73,6 @@ def test_crops_are_the_decoded_streams_to_the_pixel(run, photo):
             m = rows[ladder_.codec, image, ladder_.points[point]]
             stream = store.stream_path(m.key).read_bytes()
             decoded = create(TOY if codec == 0 else "jpeg").decode(stream)
-                store.stream_path(m.key).read_bytes()
-            )
             assert np.array_equal(opened(uri), decoded[part])
             assert picture["values"][name][0] == pytest.approx(m.bpp, abs=1e-5)
             checked += 1
