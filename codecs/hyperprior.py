@@ -41,11 +41,8 @@ class ScaleHyperprior(TransformNetwork):
         "compact": {"N": 64, "M": 96},
     }
 
-    def __init__(self, N: int = 64, M: int = 96, objective: Mapping[str, float] | None = None):
-        super().__init__()
-        if N < 1 or M < 3:
-            raise ValueError(f"no such network: N = {N}, M = {M}")
-        self.config = {"N": N, "M": M} | ({"objective": dict(objective)} if objective else {})
+    def __init__(self, N: int = 64, M: int = 96, **config: Any) -> None:
+        super().__init__(N, M, **config)
         self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
         self.g_s = RowStream(
             *(deconv(M, N), GDN(N, inverse=True)),

@@ -37,11 +37,7 @@ from codecs.learned.transform import TransformModel, TransformNetwork
 
 
 class Minnen(TransformNetwork):
-    """N channels in the transforms' hidden layers and in z, M in y.
-
-    `objective` does not change the network, but belongs to a rate point and so travels with its
-    weights.
-    """
+    """N channels in the transforms' hidden layers and in z, M in y."""
 
     architecture = "minnen"
     magic = b"MN"
@@ -53,13 +49,8 @@ class Minnen(TransformNetwork):
         "compact-64": {"N": 64, "M": 64},
     }
 
-    def __init__(self, N: int = 96, M: int = 96, objective: Mapping[str, float] | None = None):
-        super().__init__()
-        if N < 1 or M < 3:
-            raise ValueError(f"no such network: N = {N}, M = {M}")
-        self.config: dict[str, Any] = {"N": N, "M": M}
-        if objective is not None:
-            self.config["objective"] = dict(objective)
+    def __init__(self, N: int = 96, M: int = 96, **config: Any) -> None:
+        super().__init__(N, M, **config)
         self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
         self.g_s = RowStream(
             deconv(M, N),

@@ -110,9 +110,10 @@ def _publish_model(
     if options.calibrate and isinstance(network, PartitionedNetwork):
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     pictures = pictures[: options.count]
-    before, _ = evaluate(network, pictures, cpu)
+    middle = (network.qualities - 1) // 2 if network.qualities else None
+    before, _ = evaluate(network, pictures, cpu, middle)
     weights.rounded(network, eight_bit=True)
-    after, _ = evaluate(network, pictures, cpu)
+    after, _ = evaluate(network, pictures, cpu, middle)
     network.load_state_dict(loaded.parameters)
 
     def row(score: Score) -> dict[str, float]:
@@ -153,7 +154,7 @@ def _calibrate(
     whole = [p[: p.shape[0] // CTU * CTU, : p.shape[1] // CTU * CTU] for p in pictures]
     batches = [torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float() / 255 for p in whole]
     found, cost = network.calibrate(
-        batches, training["lambda_eff"], lambda x, y: distortion(x, y, terms, critics)[0]
+        batches, training["lambda_eff"], lambda x, y: distortion(x, y, terms, critics)[0].mean()
     )
     network.config["thresholds"] = found
     return {**found, "J": cost, "pictures": len(whole)}

@@ -14,6 +14,8 @@ from pathlib import Path
 from codecs import registry
 from codecs.base import CodecError
 
+ANCHORS = 8
+"""Of a network for a range of rates."""
 TUNED = ("compact", "trunk", "branches", "quick")
 """Presets whose learning rates suit Muon, and Adam but for a network's `adam_scale`."""
 
@@ -50,6 +52,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, help="steps a model sees; default: what --minutes allows")
     p.add_argument("--minutes", type=float, help="stop this session after so many minutes")
     p.add_argument("--rates", default="0.15", help="target rates in bpp: 0.075,0.15,0.3,0.6")
+    p.add_argument(
+        "--all-rates",
+        metavar="LOW,HIGH",
+        default="",
+        help="one network for a range of rates instead: Λ of its lowest and highest quality, "
+        "20,8000 for MSE",
+    )
     p.add_argument(
         "--distortion",
         help="mse, ms-ssim (with MSE), lpips (with both), perceptual (all of these and PatchGAN); "
@@ -150,6 +159,14 @@ def _train(options: argparse.Namespace) -> bool:
             f"--latents {options.latents}: whole numbers, commas between"
         ) from error
     network = registry.network(options.network)
+    try:
+        lambdas = tuple(float(value) for value in options.all_rates.split(",") if value)
+        if lambdas and not (len(lambdas) == 2 and 0 < lambdas[0] < lambdas[1] < math.inf):
+            raise ValueError("two positive numbers, the lower first")
+    except ValueError as error:
+        raise TrainingError(f"--all-rates {options.all_rates}: {error}") from error
+    if lambdas and len(rates) > 1:
+        raise TrainingError("--all-rates makes one network: leave --rates away")
     if options.threads < 0 or not (options.minutes is None or options.minutes > 0):
         raise TrainingError("--threads must not be negative, --minutes must be more than 0")
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
@@ -193,6 +210,8 @@ def _train(options: argparse.Namespace) -> bool:
         phases_digest=phases_digest(phases),
         start_digest=_start_digest(options),
         threads=torch.get_num_threads(),
+        qualities=ANCHORS if lambdas else 0,
+        lambdas=lambdas,
     )
     limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
     run = Run(

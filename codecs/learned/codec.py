@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from codecs.base import Codec, CodecUnavailable, EncodeError, Image, Point, check_image
+from codecs.base import (
+    BitstreamError,
+    Codec,
+    CodecUnavailable,
+    EncodeError,
+    Image,
+    Point,
+    check_image,
+)
 from codecs.device import chosen
 from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import Header, Stream
@@ -81,6 +90,9 @@ class Model(ABC):
         """A stream of these weights.  Raises `BitstreamError`."""
         stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         bitstream.check_model(stream.header, self.digest, self.name)
+        quality, last = stream.header.quality, self.network.qualities - 1
+        if not (quality is None if last < 0 else quality is not None and quality <= last):
+            raise BitstreamError("the header is damaged: these weights have no such quality")
         return stream
 
 
@@ -183,11 +195,23 @@ class LearnedCodec(Codec):
 
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)
-        if point not in self._places:
-            known = ", ".join(p.label for p in self.points)
-            raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
-        model, quality = self._places[point]
+        model, quality = self._place(point)
         return model.encode(image, quality)
+
+    def _place(self, point: Point) -> tuple[Model, float | None]:
+        """The model of a point and its quality; raises `EncodeError`.
+
+        Where one file serves many points, so does it all between them.
+        """
+        if point in self._places:
+            return self._places[point]
+        if isinstance(point.value, int | float):
+            for (a, low), (b, high) in pairwise(self._places.items()):
+                one_file = low[0] is high[0] and a.parameter == b.parameter == point.parameter
+                if one_file and float(a.value) < point.value < float(b.value):
+                    return low[0], bitstream.fixed_point(point.value)
+        known = ", ".join(p.label for p in self.points)
+        raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
 
     def decode(self, data: bytes) -> Image:
         return self._made_with(data).decode(data)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codecs.learned.coders.factorised import FactorisedPrior
+from codecs.learned.gains import lambda_of
 from codecs.learned.layers import MaskedConv2d
 
 
@@ -59,12 +60,21 @@ class CodecNetwork(nn.Module, ABC):
     """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
 
     @abstractmethod
-    def forward(self, x: Tensor, mask: Any = None) -> ForwardOutput:
+    def forward(self, x: Tensor, mask: Any = None, quality: Tensor | None = None) -> ForwardOutput:
         """Code `x`, [B, 3, H, W] in 0...1.
 
         `mask` is the partition of a `PartitionedNetwork`; `None` lets the network choose, and is
-        the only value for all others.
+        the only value for all others.  `quality` [B] is for networks of many `qualities` only.
         """
+
+    @property
+    def qualities(self) -> int:
+        """How many anchors the network has that serves a whole range of rates; others have none."""
+        return int(self.config.get("qualities", 0))
+
+    def lambda_of(self, quality: Tensor) -> Tensor:
+        """Λ that a network of many qualities is trained for at each `quality`."""
+        return lambda_of(quality, self.qualities, self.config["lambdas"])
 
     @abstractmethod
     def tables(self) -> dict[str, Any]:
@@ -83,15 +93,18 @@ class CodecNetwork(nn.Module, ABC):
         return cls(**{**cls.presets[name], **changes})
 
     @classmethod
-    def sized(cls, width: int, latents: Sequence[int] = (), backbone: str = "") -> Self:
+    def sized(
+        cls, width: int, latents: Sequence[int] = (), backbone: str = "", **changes: Any
+    ) -> Self:
         """A freshly initialised network of `width` channels N, and as many latents M where
-        `latents` (of each level) does not say otherwise; `backbone` where there is a choice.
+        `latents` (of each level) does not say otherwise; `backbone` where there is a choice, and
+        further arguments of the constructor.
 
         Raises `ValueError` if there is no such network.
         """
         if len(latents) > 1:
             raise ValueError(f"{cls.architecture} has latents at 1 level")
-        return cls(N=width, M=latents[0] if latents else width)
+        return cls(N=width, M=latents[0] if latents else width, **changes)
 
     def facts(self) -> dict[str, str]:
         """What reports say of the network: a name and a value for each fact."""
@@ -177,6 +190,7 @@ def kmac_per_pixel(network: CodecNetwork) -> float:
         torch.enable_grad(),
         FlopCounterMode(display=False) as counter,
     ):
-        network.eval()(torch.zeros(1, 3, side, side, device=device))
+        x = torch.zeros(1, 3, side, side, device=device)
+        network.eval()(x, quality=torch.zeros(1, device=device) if network.qualities else None)
     network.train(was_training)
     return float(round(counter.get_total_flops() / 2 / side**2 / 1e3, 1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import Header
 from codecs.learned.codec import Model
 from codecs.learned.coders.latents import LatentModel, Symbols
+from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import CodecNetwork, ForwardOutput
 from codecs.learned.weights import Weights
 
@@ -35,26 +36,57 @@ class TransformNetwork(CodecNetwork):
     g_a: nn.Sequential
     g_s: nn.Sequential
 
+    def __init__(
+        self,
+        N: int,
+        M: int,
+        objective: Mapping[str, float] | None = None,
+        qualities: int = 0,
+        lambdas: Sequence[float] = LAMBDAS,
+    ) -> None:
+        """N channels in hidden layers, M in y; with `qualities`, the network serves so many anchors
+        and all between them.  `objective` changes nothing, but belongs to a point's weights."""
+        super().__init__()
+        if N < 1 or M < 3:
+            raise ValueError(f"no such network: N = {N}, M = {M}")
+        self.config = {"N": N, "M": M}
+        if objective is not None:
+            self.config["objective"] = dict(objective)
+        self.gains: Gains | None = None
+        if qualities:
+            low, high = lambdas
+            self.config |= {"qualities": qualities, "lambdas": [low, high]}
+            self.gains = Gains(M, qualities, (low, high))
+
     @abstractmethod
     def latent_model(self) -> LatentModel:
         """The entropy model, of the network's modules as they are now."""
 
-    def analyse(self, x: Tensor, quality: float | None) -> Tensor:
-        """y of pictures; `quality` means something to networks for many operating points only."""
+    def analyse(self, x: Tensor, quality: Tensor | None) -> Tensor:
+        """y of pictures [B, 3, H, W], scaled for `quality` [B]."""
         y: Tensor = self.g_a(x)
-        return y
+        return y if self.gains is None or quality is None else self.gains.scale(y.float(), quality)
 
-    def synthesise(self, y: Tensor, quality: float | None) -> Tensor:
+    def synthesise(self, y: Tensor, quality: Tensor | None) -> Tensor:
         """Pictures of ŷ."""
+        if self.gains is not None and quality is not None:
+            y = self.gains.unscale(y, quality)
         x: Tensor = self.g_s(y)
         return x
 
-    def forward(self, x: Tensor, mask: Any = None, quality: float | None = None) -> ForwardOutput:
+    def forward(self, x: Tensor, mask: Any = None, quality: Tensor | None = None) -> ForwardOutput:
         """See `CodecNetwork`."""
         if mask is not None:
             raise ValueError("this network has no block partition")
+        if (quality is None) != (self.gains is None):
+            raise ValueError("a quality is for networks of many, and they need one")
         y, bits = self.latent_model().quantise(self.analyse(x, quality), self.training)
         return ForwardOutput(self.synthesise(y, quality), bits)
+
+    def begin_with(self, trained: Mapping[str, Tensor]) -> None:
+        """Weights of the same kind of network; gains begin as they are where there are none."""
+        mine = {k: v for k, v in self.state_dict().items() if k.startswith("gains.")}
+        self.load_state_dict({**mine, **trained})
 
     def tables(self) -> dict[str, Any]:
         return self.latent_model().tables()
@@ -86,13 +118,14 @@ class TransformModel(Model):
         return 0.2 + pixels * 8e-6
 
     def _transform(
-        self, transform: Callable[[Tensor, float | None], Tensor], x: Tensor, quality: float | None
+        self, transform: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, quality: float | None
     ) -> Tensor:
+        q = None if quality is None else torch.tensor([quality], device=self.device)
         if self.precision == torch.float32:
-            return transform(x, quality)
+            return transform(x, q)
         with torch.autocast(self.device.type, self.precision):
             x = x.contiguous(memory_format=torch.channels_last)
-            return transform(x, quality).float()
+            return transform(x, q).float()
 
     @torch.inference_mode()
     def symbols(self, image: Image, quality: float | None = None) -> Symbols:

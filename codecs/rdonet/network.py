@@ -146,11 +146,13 @@ class RDONet(PartitionedNetwork):
         initialise(self)
 
     @classmethod
-    def sized(cls, width: int, latents: Sequence[int] = (), backbone: str = "") -> RDONet:
+    def sized(
+        cls, width: int, latents: Sequence[int] = (), backbone: str = "", **changes: Any
+    ) -> RDONet:
         preset = "compact-gdn" if backbone == "gdn" else "compact"
         if latents and len(latents) != len(LEVELS):
             raise ValueError(f"rdonet has latents at {len(LEVELS)} levels")
-        return cls.preset(preset, width=width, latents=list(latents))
+        return cls.preset(preset, width=width, latents=list(latents), **changes)
 
     def facts(self) -> dict[str, str]:
         config = self.config
@@ -272,8 +274,12 @@ class RDONet(PartitionedNetwork):
             d = outputs[level].features
         return d, outputs
 
-    def forward(self, x: Tensor, mask: Masks | None = None) -> ForwardOutput:
+    def forward(
+        self, x: Tensor, mask: Masks | None = None, quality: Tensor | None = None
+    ) -> ForwardOutput:
         """See `CodecNetwork`; without a mask, that of the variance thresholds is used."""
+        if quality is not None:
+            raise ValueError("a quality is for networks of many")
         if mask is None:
             mask = variance_masks(x, self.thresholds)
         d, outputs = self.code(self.features(x), mask.to(x.device))

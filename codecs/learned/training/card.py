@@ -15,11 +15,17 @@ import torch
 
 from codecs.learned import weights
 from codecs.learned.ms_ssim import ms_ssim_scales
+from codecs.learned.network import CodecNetwork
 from codecs.learned.training import logs
 from codecs.learned.training.checkpoint import write_atomically
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.state import Learner
+
+VALIDATION = (
+    *("step", "wall", "cpu", "pictures", "quality", "lambda_eff", "bpp", "psnr", "ms_ssim"),
+)
+"""Columns of `valid.csv` that a card shows."""
 
 
 def export_model(
@@ -59,7 +65,7 @@ def training_card(
         if any(s.start < int(row["step"]) <= s.stop for s in seen)
     ]
     return {
-        "point": {"parameter": "rate", "value": round(rate, 6)},
+        **_points(learner.ema, rate),
         "training": {
             "finished": finished,
             "target_bpp": rate,
@@ -98,12 +104,17 @@ def training_card(
             "seed": settings.seed,
             "torch": version("torch"),
             "git_revision": run.revision,
-            "validation": [
-                {k: row[k] for k in ("step", "wall", "cpu", "pictures", "bpp", "psnr", "ms_ssim")}
-                for row in inside
-            ],
+            "validation": [{k: row[k] for k in VALIDATION if row.get(k)} for row in inside],
         },
     }
+
+
+def _points(network: CodecNetwork, rate: float) -> dict[str, Any]:
+    """One operating point, named by its rate; or the anchors of a network for a range of rates."""
+    if not network.qualities:
+        return {"point": {"parameter": "rate", "value": round(rate, 6)}}
+    anchors = range(network.qualities)
+    return {"points": [{"parameter": "quality", "value": anchor} for anchor in anchors]}
 
 
 def device_name(device: torch.device) -> str:

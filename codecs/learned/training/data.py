@@ -27,6 +27,7 @@ from datasets.base import ImageRefused
 from datasets.loading import SUFFIXES, load_image
 
 STREAM_CROPS, STREAM_MASKS, STREAM_NOISE, STREAM_CALIBRATION, STREAM_INITIAL = range(5)
+STREAM_QUALITY = 5
 """Independent random streams of one step; see `generator`."""
 
 

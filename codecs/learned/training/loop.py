@@ -177,7 +177,7 @@ class Trainer:
         network.set_medians()
         lambda_eff = progress.controller.lambda_eff
         progress.thresholds, _ = network.calibrate(
-            pictures.split(4), lambda_eff, lambda x, y: distortion(x, y, weights, critics)[0]
+            pictures.split(4), lambda_eff, lambda x, y: distortion(x, y, weights, critics)[0].mean()
         )
         progress.thresholds_lambda = lambda_eff
         found = ", ".join(f"{name} {value:g}" for name, value in progress.thresholds.items())
@@ -214,7 +214,8 @@ class Trainer:
             segment = done[-1]
             self._validate(segment, final=True)
             rate = self._target(segment, self.trunk_rate)
-            self._export(segment, f"{self.run.settings.network}-{rate:g}", finished=True)
+            label = "all" if self.run.settings.qualities else f"{rate:g}"
+            self._export(segment, f"{self.run.settings.network}-{label}", finished=True)
             self.progress.models = len(done)
             self._save()
         return self.progress.models == len(self.run.settings.rates)

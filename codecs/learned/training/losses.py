@@ -142,19 +142,20 @@ class Critics:
 def distortion(
     x: Tensor, x_hat: Tensor, weights: LossWeights, critics: Critics, views: bool = False
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """D without its adversarial part (scalar), and its unweighted terms (scalars) by name.
+    """D of each sample without its adversarial part, [B], and its unweighted terms (scalars, means
+    over the batch) by name.
 
     `x_hat` is not clamped for MSE (a clamped pixel has no gradient), but for the others, which are
     defined on 0...1.  Terms of weight 0 are not computed, except MSE.  With `views` the critics see
     a random view, all the same.
     """
-    terms = {"mse": functional.mse_loss(x_hat, x)}
-    total = weights.mse * terms["mse"]
+    each = {"mse": functional.mse_loss(x_hat, x, reduction="none").mean((1, 2, 3))}
+    total = weights.mse * each["mse"]
     clamped = x_hat.clamp(0, 1)
     if weights.ms_ssim:
         scales = ms_ssim_scales(min(x.shape[2:]))
-        terms["ms_ssim"] = 1 - ms_ssim(x, clamped, scales).mean()
-        total = total + weights.ms_ssim * terms["ms_ssim"]
+        each["ms_ssim"] = 1 - ms_ssim(x, clamped, scales)
+        total = total + weights.ms_ssim * each["ms_ssim"]
     if weights.lpips or weights.features:
         view = random_view(x, clamped) if views else (x, clamped)
         for name in ("lpips", "features"):
@@ -163,6 +164,6 @@ def distortion(
                 continue
             if critic is None:
                 raise TrainingError(f"this phase weighs {name}, but no such network was loaded")
-            terms[name] = critic(*view).mean()
-            total = total + weight * terms[name]
-    return total, terms
+            each[name] = critic(*view)
+            total = total + weight * each[name]
+    return total, {name: term.mean() for name, term in each.items()}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+
+import torch
 
 from codecs.learned.network import CodecNetwork
 from codecs.learned.training import validate
@@ -18,8 +21,8 @@ TRAIN_COLUMNS = (
 """`train.csv`: means over `Limits.log_every` steps on training crops, noise for rounding; `ms_ssim`
 is 1 - MS-SSIM, `rate` the target, `lr` and `lambda_eff` those of the last step."""
 VALID_COLUMNS = (
-    *("step", "wall", "cpu", "phase", "rate", "pictures", "lambda_eff", "t64", "t32", "bpp"),
-    *("psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
+    *("step", "wall", "cpu", "phase", "rate", "pictures", "quality", "lambda_eff", "t64", "t32"),
+    *("bpp", "psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
 )
 """`valid.csv`: averaged weights, rounded latents, estimated bpp; `jpeg_psnr` is the PSNR of
 Pillow's JPEG on the same pictures at the same bpp (empty outside JPEG's range); `final` marks
@@ -77,36 +80,46 @@ class Monitor:
         thresholds: tuple[float, float] | None,
         final: bool,
     ) -> float:
-        """Measure `network`, log it beside JPEG, keep samples; returns the rate in bpp."""
+        """Measure `network`, log it beside JPEG, keep samples; returns the rate in bpp.
+
+        A network for a range of rates is measured at every other quality; the rate and the samples
+        are then those of the last.
+        """
         run = self.run
         count = len(run.valid) if final else min(run.settings.valid_count, len(run.valid))
         pictures = [run.valid[i] for i in range(count)]
-        score, decoded = validate.evaluate(network, pictures, run.device)
         curve = validate.cached_jpeg_curve(run.valid, count, run.out)
-        jpeg = validate.at_rate(curve, score.bpp)
-        gain = None if jpeg is None else score.psnr - jpeg
         t64, t32 = thresholds or ("", "")
-        self._valid.write(
-            {
-                **self._context(segment, progress),
-                "pictures": count,
-                "lambda_eff": progress.controller.lambda_eff,
-                "t64": t64,
-                "t32": t32,
-                "bpp": score.bpp,
-                "psnr": score.psnr,
-                "ms_ssim": score.ms_ssim,
-                "jpeg_psnr": "" if jpeg is None else jpeg,
-                "gain_over_jpeg": "" if gain is None else gain,
-                "final": int(final),
-            }
-        )
-        beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
-        minutes = f"{progress.wall / 60:.1f} min ({progress.cpu / 60:.1f} of CPU)"
-        run.say(
-            f"step {progress.step:,}, {minutes}: {score.bpp:.4f} bpp, "
-            f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
-        )
+        qualities: Sequence[int | None] = range(0, network.qualities, 2) or [None]
+        for quality in qualities:
+            score, decoded = validate.evaluate(network, pictures, run.device, quality)
+            jpeg = validate.at_rate(curve, score.bpp)
+            gain = None if jpeg is None else score.psnr - jpeg
+            lambda_eff = progress.controller.lambda_eff
+            if quality is not None:
+                lambda_eff = float(network.lambda_of(torch.tensor(float(quality))))
+            self._valid.write(
+                {
+                    **self._context(segment, progress),
+                    "pictures": count,
+                    "quality": "" if quality is None else quality,
+                    "lambda_eff": lambda_eff,
+                    "t64": t64,
+                    "t32": t32,
+                    "bpp": score.bpp,
+                    "psnr": score.psnr,
+                    "ms_ssim": score.ms_ssim,
+                    "jpeg_psnr": "" if jpeg is None else jpeg,
+                    "gain_over_jpeg": "" if gain is None else gain,
+                    "final": int(final),
+                }
+            )
+            beside = "JPEG does not reach this rate" if gain is None else f"{gain:+.2f} dB to JPEG"
+            minutes = f"{progress.wall / 60:.1f} min ({progress.cpu / 60:.1f} of CPU)"
+            run.say(
+                f"step {progress.step:,}, {minutes}: {score.bpp:.4f} bpp, "
+                f"{score.psnr:.2f} dB ({beside}), MS-SSIM {score.ms_ssim:.4f}, {count} pictures"
+            )
         samples = run.out / "samples"
         samples.mkdir(exist_ok=True)
         pairs = list(zip(pictures, decoded, strict=True))

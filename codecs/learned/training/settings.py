@@ -46,6 +46,15 @@ class Settings:
     """SHA-256 of the checkpoint that the run starts from; `None`: freshly initialised."""
     threads: int
     """CPU threads: a run may go on with other than it began with, but not bit for bit."""
+    qualities: int = 0
+    """Anchors of a network for a range of rates; 0: one operating point for each of `rates`."""
+    lambdas: tuple[float, ...] = ()
+    """Λ of the lowest and of the highest quality."""
+
+    @property
+    def range_of_rates(self) -> dict[str, Any]:
+        """Arguments of the network's constructor; empty for one operating point."""
+        return {"qualities": self.qualities, "lambdas": self.lambdas} if self.qualities else {}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,9 @@ def load_settings(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
         stored["rates"] = tuple(stored["rates"])
-        stored["latents"] = tuple(stored.get("latents", ()))
+        for name in ("latents", "lambdas"):
+            stored[name] = tuple(stored.get(name, ()))
+        stored.setdefault("qualities", 0)
         stored["steps"] = int(stored["steps"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path} is damaged ({error}): use another --out folder") from error

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from codecs.learned.network import CodecNetwork, PartitionedNetwork
 from codecs.learned.training import checkpoint
-from codecs.learned.training.data import STREAM_INITIAL, STREAM_MASKS, STREAM_NOISE, torch_seed
+from codecs.learned.training.data import (
+    STREAM_INITIAL,
+    STREAM_MASKS,
+    STREAM_NOISE,
+    STREAM_QUALITY,
+    torch_seed,
+)
 from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import Critics, LossWeights, distortion
@@ -85,7 +91,9 @@ class Learner:
         self.critics = critics.to(device)
         torch.manual_seed(torch_seed(settings.seed, 0, STREAM_INITIAL))
         try:
-            network = kind.sized(settings.width, settings.latents, settings.backbone)
+            network = kind.sized(
+                settings.width, settings.latents, settings.backbone, **settings.range_of_rates
+            )
         except ValueError as error:
             given = ",".join(map(str, settings.latents))
             raise TrainingError(f"--width {settings.width} --latents {given!r}: {error}") from error
@@ -142,8 +150,9 @@ class Learner:
                 phase.mask, x, mask_seed, scale, thresholds, phase.jitter
             )
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
-        output = self.network.train()(x, mask)
-        bpp = output.total_bits().mean() / (x.shape[2] * x.shape[3])
+        quality = self._qualities(len(x))
+        output = self.network.train()(x, mask, quality)
+        bpp = output.total_bits() / (x.shape[2] * x.shape[3])
         cost, terms = distortion(x, output.x_hat, phase.weights, self.critics, phase.views)
         if phase.gan:
             adversarial, terms["gan_d"] = self._adversarial(
@@ -151,12 +160,19 @@ class Learner:
             )
             terms["gan_g"] = adversarial
             cost = cost + segment.gan_weight(number) * adversarial
-        loss = lambda_eff * cost + segment.rate_weight(number) * bpp
+        rate_weight = segment.rate_weight(number)
+        if quality is None:
+            loss = lambda_eff * cost.mean() + rate_weight * bpp.mean()
+        else:
+            # Divided by the square root of Λ: high rates must not own the gradient.
+            lambdas = self.network.lambda_of(quality)
+            relative = torch.sqrt(lambdas / self.network.lambda_of(self.middle))
+            loss = ((lambdas * cost + rate_weight * bpp) / relative).mean()
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self._update(lr, float(norm))
-        rate = bpp.item()
+        rate = bpp.mean().item()
         controller.observe(rate)
         if phase.control:
             controller.adjust()
@@ -171,6 +187,19 @@ class Learner:
             "psnr": -10 * math.log10(max(shown["mse"], 1e-10)),
             **shown,
         }
+
+    @property
+    def middle(self) -> Tensor:
+        """The quality in the middle of those that the network serves, [1]."""
+        return torch.tensor([(self.network.qualities - 1) / 2], device=self.device)
+
+    def _qualities(self, count: int) -> Tensor | None:
+        """A quality for each sample of a step; `None` for networks of one operating point."""
+        if not self.network.qualities:
+            return None
+        seed = torch_seed(self.settings.seed, self.progress.step, STREAM_QUALITY)
+        drawn = torch.rand(count, generator=torch.Generator().manual_seed(seed))
+        return (drawn * (self.network.qualities - 1)).to(self.device)
 
     def _adversarial(self, x: Tensor, decoded: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         """One step of the discriminator, then (generator's loss, discriminator's loss)."""

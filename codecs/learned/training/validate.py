@@ -44,7 +44,9 @@ def psnr(original: Image, decoded: Image) -> float:
 
 
 @torch.inference_mode()
-def reconstruct(network: CodecNetwork, picture: Image, device: torch.device) -> tuple[Image, float]:
+def reconstruct(
+    network: CodecNetwork, picture: Image, device: torch.device, quality: float | None = None
+) -> tuple[Image, float]:
     """The decoded 8-bit picture and its estimated bits; the network pads by replication.
 
     Mask bits of codecs with block partitions are not in the estimate (at most 0.0012 bpp).
@@ -54,7 +56,8 @@ def reconstruct(network: CodecNetwork, picture: Image, device: torch.device) -> 
     x = x.to(device).float() / 255
     s = network.stride
     x = functional.pad(x, (0, -width % s, 0, -height % s), mode="replicate")
-    output = network(x)
+    q = None if quality is None else torch.tensor([quality], device=device)
+    output = network(x, quality=q)
     decoded = (output.x_hat[0, :, :height, :width].float().clamp(0, 1) * 255).round()
     return decoded.byte().permute(1, 2, 0).cpu().numpy(), float(output.total_bits()[0])
 
@@ -65,14 +68,17 @@ def to_tensor(picture: Image) -> Tensor:
 
 
 def evaluate(
-    network: CodecNetwork, pictures: Sequence[Image], device: torch.device
+    network: CodecNetwork,
+    pictures: Sequence[Image],
+    device: torch.device,
+    quality: float | None = None,
 ) -> tuple[Score, list[Image]]:
     """Score of a network in evaluation mode, and the decoded pictures."""
     network.eval()
     bits = pixels = 0.0
     psnrs, similarities, decoded = [], [], []
     for picture in pictures:
-        out, picture_bits = reconstruct(network, picture, device)
+        out, picture_bits = reconstruct(network, picture, device, quality)
         bits += picture_bits
         pixels += picture.shape[0] * picture.shape[1]
         psnrs.append(psnr(picture, out))

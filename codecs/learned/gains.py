@@ -1,0 +1,54 @@
+"""Gain units: one network for a whole range of rates.
+
+Cui et al., "Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation", CVPR 2021
+(the idea of Choi et al., ICCV 2019, in its cheapest form).  For each anchor q = 0 ... Q-1 a
+positive vector g_q multiplies the latent before it is rounded, and h_q multiplies it after it is
+decoded; between two anchors both are interpolated geometrically, g = g_q^(1-t) · g_(q+1)^t, so that
+quality is continuous.  Both act on floats outside the exact entropy path.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+LAMBDAS = (20.0, 8000.0)
+"""Λ of the lowest and of the highest quality, for MSE of pictures in 0...1."""
+
+
+def lambda_of(quality: Tensor, anchors: int, lambdas: tuple[float, float]) -> Tensor:
+    """Λ of each quality in 0 ... anchors-1: geometric between the two ends."""
+    low, high = map(math.log, lambdas)
+    return torch.exp(low + (high - low) * quality / (anchors - 1))
+
+
+class Gains(nn.Module):
+    """g and h of one latent of `channels`."""
+
+    def __init__(self, channels: int, anchors: int, lambdas: tuple[float, float]) -> None:
+        """Raises `ValueError` unless there are two anchors and a range of Λ."""
+        super().__init__()
+        if anchors < 2 or not 0 < lambdas[0] < lambdas[1] < math.inf:
+            raise ValueError(f"no such range of rates: {anchors} anchors, Λ {lambdas}")
+        self.anchors = anchors
+        # In theory the step of a quantiser goes with Λ^-1/2; the middle of the range has gain 1.
+        span = math.log(lambdas[1] / lambdas[0]) / 2
+        start = torch.linspace(-span / 2, span / 2, anchors)[:, None].repeat(1, channels)
+        self.log_gain = nn.Parameter(start.clone())
+        self.log_inverse = nn.Parameter(-start)
+
+    def scale(self, y: Tensor, quality: Tensor) -> Tensor:
+        """y [B, M, h, w] before it is rounded, for `quality` [B] in 0 ... Q-1."""
+        return y * self._at(self.log_gain, quality)
+
+    def unscale(self, y: Tensor, quality: Tensor) -> Tensor:
+        """ŷ as the synthesis is to see it."""
+        return y * self._at(self.log_inverse, quality)
+
+    def _at(self, logarithms: Tensor, quality: Tensor) -> Tensor:
+        """[B, M, 1, 1]."""
+        below = quality.floor().clamp(0, self.anchors - 2).long()
+        t = (quality.float() - below)[:, None]
+        return torch.exp(torch.lerp(logarithms[below], logarithms[below + 1], t))[:, :, None, None]
