@@ -69,10 +69,11 @@ def test_no_scale_fits_below_the_window() -> None:
 def test_distortion_is_the_weighted_sum(pair: tuple[Tensor, Tensor]) -> None:
     x, y = pair[0], pair[1] * 1.2 - 0.1  # beyond 0...1
     total, terms = distortion(x, y, LossWeights(mse=2.0, ms_ssim=0.5), Critics())
-    mse = np.square((x - y).numpy()).mean()
-    similarity = pytorch_msssim.ms_ssim(x, y.clamp(0, 1), data_range=1)
-    assert float(terms["mse"]) == pytest.approx(mse)
-    assert float(total) == pytest.approx(2 * mse + 0.5 * (1 - float(similarity)), abs=2e-5)
+    mse = np.square((x - y).numpy()).mean((1, 2, 3))
+    similarity = pytorch_msssim.ms_ssim(x, y.clamp(0, 1), data_range=1, size_average=False)
+    assert float(terms["mse"]) == pytest.approx(mse.mean())
+    expected = 2 * mse + 0.5 * (1 - similarity.numpy())
+    assert total.tolist() == pytest.approx(expected.tolist(), abs=2e-5)
     assert set(terms) == {"mse", "ms_ssim"}
 
 
@@ -110,10 +111,10 @@ def test_distortion_by_views_is_that_of_a_view(pair: tuple[Tensor, Tensor]) -> N
     x, y = (picture.float() for picture in pair)
     lpips, weights = LPIPS("squeeze"), LossWeights(mse=0, lpips=1)
     critics = Critics(lpips=lpips)
-    plain = distortion(x, y, weights, critics)[0]
+    plain = distortion(x, y, weights, critics)[0].mean()
     assert float(plain) == pytest.approx(float(lpips(x, y).mean()))
     torch.manual_seed(1)
-    seen = distortion(x, y, weights, critics, views=True)[0]
+    seen = distortion(x, y, weights, critics, views=True)[0].mean()
     torch.manual_seed(1)
     assert float(seen) == float(lpips(*random_view(x, y)).mean())
     assert float(seen) != float(plain)

@@ -95,7 +95,7 @@ def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:
         return 20.0 * float(((output.x_hat - x) ** 2).mean() + rate / 20)
 
     def squared_error(x: Tensor, y: Tensor) -> Tensor:
-        return distortion(x, y, LossWeights(), Critics())[0]
+        return distortion(x, y, LossWeights(), Critics())[0].mean()
 
     found, costs = calibrate_thresholds(network, x.split(1), 20.0, squared_error)
     assert network.training
