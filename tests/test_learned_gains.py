@@ -61,16 +61,16 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> LearnedCodec:
 
 def test_one_file_is_a_ladder_and_all_between(codec: LearnedCodec, photo: Image) -> None:
     assert codec.points == tuple(Point("quality", q) for q in range(4))
-    sizes, errors = [], []
+    streams, errors = [], []
     for value in (0, 0.5, 1, 1.75, 2, 3):
         data = codec.encode(photo, Point("quality", value))
         header, _ = bitstream.read_header(data, b"MN", 1)
         assert header.quality == value
-        sizes.append(len(data))
+        streams.append(data)
         errors.append(np.square(codec.decode(data).astype(float) - photo).mean())
     # A toy that was trained for one rate: not every step is upwards.
-    assert len(set(sizes)) == len(sizes)
-    assert sizes[-1] > 1.5 * sizes[0]
+    assert len(set(streams)) == len(streams)
+    assert len(streams[-1]) > 1.5 * len(streams[0])
     assert errors[-1] < errors[0]
     for outside in (-0.1, 3.5, "best"):
         with pytest.raises(EncodeError, match="no weights for quality"):
