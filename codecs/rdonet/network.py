@@ -1,8 +1,19 @@
 """The RDONet network: backbone, three latent-space units, synthesis.
 
 Brand, Fischer, Kopte, Windsheimer, Kaup, "RDONet: Rate-Distortion Optimized Learned Image
-Compression with Variable Depth", CLIC 2022, figure 2.  Shapes for a picture of H x W pixels, both
-multiples of 64, width N and latent channels Mᵢ, in the papers all the same:
+Compression with Variable Depth", CLIC 2022, figure 2.
+
+    x ── analysis ──> f₀ ─ down ──> f₁ ─ down ──> f₂ ─ down ──> f₃
+                                    │             │             │
+                                 unit 1        unit 2        unit 3      tᵢ of fᵢ and dᵢ₊₁,
+                                    t̂₁            t̂₂            t̂₃       sent where the partition
+                                    │             │             │        has blocks of level i
+    x̂ <── synthesis ────── d₁ <─ up ┴─── d₂ <─ up ┴─── d₃ <─ up ┴─── d₄ = 0
+
+Each block of 64 x 64 pixels is split into squares, and the latent of each square comes from one
+level: 64 x 64 pixels from t₃, 32 x 32 from t₂, 16 x 16 from t₁.  `codecs.rdonet.unit` has what is
+inside a unit.  Shapes for a picture of H x W pixels, both multiples of 64, width N and latent
+channels Mᵢ, in the papers all the same:
 
     f₁, t₁         M₁ x H/16 x W/16       d₄ (zeros), d₃   M₃ x H/64, H/32
     f₂, t₂         M₂ x H/32 x W/32       d₂               M₂ x H/16

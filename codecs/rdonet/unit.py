@@ -1,7 +1,21 @@
 """The latent-space unit (LS-Unit) of RDONet: what is sent at one level, and how likely it is.
 
 Brand et al., CLIC 2022, figure 3, with the conditional hyperprior of Brand et al., CVPRW 2021.
-N is the number of latent channels of the level, D that of the next deeper one; h x w is its grid.
+
+    fᵢ₋₁ ── down, GDN ──> fᵢ ─┬─ bottom ──> t ── round, x sent ──> t̂ ─┬─ up, IGDN ──> dᵢ
+                              │                                       │
+    dᵢ₊₁ ─────────────────────┴───────────────────────────────────────┘
+
+    t x sent, dᵢ₊₁, sent ── hyper_analysis ──> z ── round ──> ẑ        (coded as well)
+
+    ẑ ── hyper_synthesis ──┬─ condition ──────────────────> ψ ─┐
+    dᵢ₊₁ ──────────────────┘                                   ├─ parameters_net ──> θ
+    t̂ ── context (masked 5x5) ──────┬─ sum ───────────────> φ ─┘
+    sent ── mask_context (5x5) ─────┘
+
+`sent` is 1 where the partition has this level and 0 elsewhere; θ are the weights, means and scales
+of the mixture that t̂ is coded by.  N is the number of latent channels of the level, D that of the
+next deeper one; h x w is its grid.
 """
 
 from __future__ import annotations
