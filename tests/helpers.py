@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, Picture
 from bench.record.measurement import Measurement, Timing, measurement_key
+from bench.record.store import Store
 from bench.run.execute import Outcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import RunSettings
@@ -74,3 +76,13 @@ def run_alone(folder: Path, directory: Path, *codecs: str) -> Outcome:
         codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
     )
     return execute(settings, Progress(quiet=True))
+
+
+def begin_with(run: Path, earlier: Path, *codecs: str) -> None:
+    """Give a run directory what an earlier run of the same pictures has of these codecs: a run in
+    it measures no more than what is missing."""
+    shutil.copytree(earlier / "streams", run / "streams")
+    store = Store(run)
+    for measurement in Store(earlier):
+        if measurement.codec in codecs:
+            store.append(measurement)

@@ -1,10 +1,14 @@
-"""Small networks for tests of learned codecs, trained for seconds so that their symbols vary."""
+"""Small networks for tests of learned codecs, trained for seconds so that their symbols vary.
+
+`python -m tests.learned_toys` trains them anew; the tests read what that has stored.
+"""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch.nn import functional
 
@@ -13,6 +17,8 @@ from codecs.learned.codec import LearnedCodec, load_model
 from codecs.learned.network import CodecNetwork
 from codecs.learned.transform import TransformModel
 from codecs.minnen import Minnen
+
+TOYS = Path(__file__).parent / "data" / "minnen-toy"
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
@@ -47,12 +53,9 @@ def train(network: CodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None
 @functools.cache
 def trained_minnen(seed: int = 0) -> Minnen:
     """N = 8, M = 12; shared, so not to be changed."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
     network = Minnen(8, 12)
-    train(network, 120)
-    network.prior.set_medians()
-    return network
+    network.load_state_dict(safetensors.torch.load_file(TOYS / f"{seed}.safetensors"))
+    return network.eval()
 
 
 def minnen_file(folder: Path, seed: int = 0, value: float = 0.01) -> Path:
@@ -72,3 +75,18 @@ def minnen_model(folder: Path, variant: str = "", device: str = "cpu") -> Transf
 
 def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
     return LearnedCodec("minnen", "Minnen 2018", Minnen, TransformModel, variant, folder)
+
+
+def store_toys() -> None:
+    """Train the networks of `trained_minnen` on one thread and store their weights."""
+    torch.set_num_threads(1)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = Minnen(8, 12)
+        train(network, 120)
+        network.prior.set_medians()
+        safetensors.torch.save_file(network.state_dict(), TOYS / f"{seed}.safetensors")
+
+
+if __name__ == "__main__":
+    store_toys()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
+import tempfile
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -103,6 +105,7 @@ def comparison(
     return compare(results, anchor)
 
 
+@functools.cache
 def plain() -> Comparison:
     """Three codecs without any trouble; `jpeg` needs twice and `worse` 1.5 times the bits."""
     return comparison([*ladder("jpeg", 2.0), *ladder("worse", 1.5), *ladder("vvenc")])
@@ -194,6 +197,13 @@ def written(
 ) -> tuple[str, Page]:
     text = write_report(directory, comparisons, provenance).read_text(encoding="utf-8")
     return text, Page(text)
+
+
+@functools.cache
+def plainly_written() -> tuple[str, Page]:
+    """The page of `plain`, written once; shared, so not to be changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        return written(Path(folder), plain())
 
 
 def data_of(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import bjontegaard
@@ -23,23 +24,45 @@ from bench import compare as bench_compare
 from bench.record.manifest import Manifest
 from bench.record.store import Store
 from bench.run.progress import Progress
+from bench.run.settings import default_directory
 from tests.conftest import ROOT
+from tests.helpers import begin_with
 
 TOY = str(ROOT / "tests" / "toys" / "coarse.py")
 
 
 @pytest.fixture
 def folder(tmp_path, photo, monkeypatch) -> Path:
-    folder = tmp_path / "<b>pictures"
+    monkeypatch.chdir(tmp_path)
+    return pictures(tmp_path, photo)
+
+
+def pictures(parent: Path, photo) -> Path:
+    folder = parent / "<b>pictures"
     folder.mkdir()
     for i, name in enumerate(("one.png", "<script>alert(1)<&>.png")):
         PillowImage.fromarray(photo[i : i + 80, :90]).save(folder / name)
-    monkeypatch.chdir(tmp_path)
     return folder
 
 
+@pytest.fixture
+def measured(folder, photo, once) -> Callable[..., None]:
+    """`measured(run, "jpeg", "webp")` puts into a run directory, or into the usual one (None), what
+    these codecs give on the pictures; so that only what follows is left to do."""
+
+    def make(parent: Path) -> None:
+        arguments = [*where(pictures(parent, photo)), "--run", str(parent / "run"), "--no-report"]
+        assert bench_main.main(["run", TOY, "jpeg", "webp", *arguments]) == 0
+
+    def put(run: str | Path | None, *codecs: str) -> None:
+        into = default_directory(str(folder), False) if run is None else Path(run)
+        begin_with(into, once("commands", make) / "run", *codecs)
+
+    return put
+
+
 def where(folder: Path) -> list[str]:
-    return ["--dataset", str(folder), "--metrics", "psnr", "--quiet"]
+    return ["--dataset", str(folder), "--metrics", "psnr", "--jobs", "1", "--quiet"]
 
 
 def test_compare_measures_prints_and_reports(folder, capsys):
@@ -61,7 +84,8 @@ def test_compare_measures_prints_and_reports(folder, capsys):
         ("--markdown", lambda text: text.startswith("|") or "\n|" in text),
     ],
 )
-def test_tables_go_to_standard_output_or_a_file(folder, capsys, option, check):
+def test_tables_go_to_standard_output_or_a_file(folder, measured, capsys, option, check):
+    measured(None, "coarse", "jpeg")
     arguments = [TOY, "jpeg", *where(folder), "--no-report", option]
     assert bench_compare.main(arguments) == 0
     printed = capsys.readouterr().out
@@ -70,7 +94,10 @@ def test_tables_go_to_standard_output_or_a_file(folder, capsys, option, check):
     assert Path("table.txt").read_text().strip() == printed.strip()
 
 
-def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(folder, capsys):
+def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(
+    folder, measured, capsys
+):
+    measured(None, "coarse", "webp")
     assert bench_compare.main([TOY, "webp", *where(folder), "--no-report", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     curves: dict[str, dict[float, list[tuple[float, float]]]] = {"coarse": {}, "webp": {}}
@@ -88,8 +115,9 @@ def test_the_json_table_holds_the_figure_that_follows_from_the_stored_lines(fold
     assert row["cells"]["psnr"]["bd_rate_percent"]["value"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_two_runs_of_one_codec_are_compared(folder, capsys, monkeypatch):
+def test_two_runs_of_one_codec_are_compared(folder, measured, capsys):
     for name in ("before", "after"):
+        measured(name, "webp")
         assert bench_main.main(["run", "webp", *where(folder), "--run", name, "--no-report"]) == 0
     capsys.readouterr()
     assert bench_compare.main(["--before", "before", "--after", "after", "--json"]) == 0
@@ -118,7 +146,8 @@ def test_two_runs_are_compared_by_alias_and_under_new_names_of_pictures(folder, 
     assert "only the run before has one.png" in capsys.readouterr().err
 
 
-def test_a_report_names_the_codec_that_has_no_measurements_yet(folder, capsys):
+def test_a_report_names_the_codec_that_has_no_measurements_yet(folder, measured, capsys):
+    measured("r", "webp", "jpeg")
     assert (
         bench_main.main(["run", "webp", "jpeg", *where(folder), "--run", "r", "--no-report"]) == 0
     )
@@ -135,7 +164,8 @@ def test_a_report_names_the_codec_that_has_no_measurements_yet(folder, capsys):
     assert bench_main.main([*advice, "--metrics", "psnr", "--no-report", "--quiet"]) == 0
 
 
-def test_a_run_that_was_cut_off_says_what_it_lacks(folder):
+def test_a_run_that_was_cut_off_says_what_it_lacks(folder, measured):
+    measured("r", "webp", "jpeg")
     assert bench_main.main(["run", "webp", "jpeg", *where(folder), "--run", "r"]) == 0
     assert "Nothing failed and nothing was missing" in Path("r/report.html").read_text()
     path = Path("r/measurements.jsonl")
@@ -168,7 +198,8 @@ def test_options_that_would_spoil_a_run_are_refused_before_it(arguments, folder,
     assert not Path("r").exists()
 
 
-def test_a_report_is_made_again_from_what_is_stored(folder, capsys):
+def test_a_report_is_made_again_from_what_is_stored(folder, measured, capsys):
+    measured(None, "coarse", "jpeg")
     assert bench_main.main(["run", TOY, "jpeg", "--anchor", "jpeg", *where(folder)]) == 0
     run = next((folder.parent / "runs").iterdir())
     first = (run / "tables" / "verdicts.csv").read_bytes()
@@ -243,8 +274,11 @@ def test_quick_is_smaller_and_says_so(folder, photo, capsys):
     assert "quick" in Path("q/report.html").read_text().lower()
 
 
-def test_a_report_shows_all_codecs_of_the_run_whatever_the_last_command_named(folder, capsys):
+def test_a_report_shows_all_codecs_of_the_run_whatever_the_last_command_named(
+    folder, measured, capsys
+):
     run = folder.parent / "runs" / "grows"
+    measured(run, "coarse", "jpeg", "webp")
     options = [*where(folder), "--run", str(run), "--no-pictures"]
 
     def shown() -> set[str]:
@@ -264,7 +298,7 @@ def test_a_report_shows_all_codecs_of_the_run_whatever_the_last_command_named(fo
 
 def test_a_report_shows_all_metrics_of_the_run_whatever_the_last_command_named(folder, capsys):
     run = folder.parent / "runs" / "grows"
-    asked = ["--dataset", str(folder), "--quiet", "--run", str(run), "--no-pictures"]
+    asked = ["--dataset", str(folder), "--quiet", "--run", str(run), "--no-pictures", "--jobs", "1"]
 
     def shown() -> list[str]:
         lines = (run / "tables" / "verdicts.csv").read_text().splitlines()
@@ -279,8 +313,9 @@ def test_a_report_shows_all_metrics_of_the_run_whatever_the_last_command_named(f
     assert "PSNR (dB)" not in capsys.readouterr().out  # the table is of what was asked for
 
 
-def test_a_run_directory_takes_no_other_data_set(folder, capsys):
+def test_a_run_directory_takes_no_other_data_set(folder, measured, capsys):
     run = folder.parent / "runs" / "one"
+    measured(run, "jpeg")
     other = folder.parent / "other"
     shutil.copytree(folder, other)
     assert bench_main.main(["run", "jpeg", *where(folder), "--run", str(run), "--no-report"]) == 0
@@ -307,7 +342,7 @@ def test_a_run_directory_takes_no_other_data_set(folder, capsys):
 
 def test_metrics_are_told_from_codecs_and_found_in_any_spelling(folder):
     run = folder.parent / "runs" / "spelt"
-    asked = ["--dataset", str(folder), "--quiet", "--no-report", "--run", str(run)]
+    asked = ["--dataset", str(folder), "--quiet", "--no-report", "--run", str(run), "--jobs", "1"]
     assert bench_main.main(["run", *asked, "--metrics", "PSNR,ms-ssim", "jpeg", "webp"]) == 0
     manifest = Manifest.read(run)
     assert list(manifest.metrics) == ["psnr", "ms-ssim"]
@@ -328,7 +363,15 @@ def test_modules_named_like_commands_are_the_commands(module):
 
 def test_a_closed_standard_error_ends_no_run(folder):
     asked = [sys.executable, "-m", "bench", "run", "jpeg", "--dataset", str(folder)]
-    asked += ["--metrics", "psnr", "--no-pictures", "--run", str(folder.parent / "closed")]
+    asked += [
+        "--metrics",
+        "psnr",
+        "--jobs",
+        "1",
+        "--no-pictures",
+        "--run",
+        str(folder.parent / "closed"),
+    ]
     line = f"{shlex.join(asked)} 2>&-"
     done = subprocess.run(line, shell=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
@@ -340,7 +383,7 @@ def test_a_closed_standard_error_ends_no_run(folder):
 def test_a_full_disk_behind_an_output_stream_ends_no_run(folder, full):
     run = folder.parent / "full"
     asked = [sys.executable, "-m", "bench", "run", "jpeg", "--dataset", str(folder)]
-    asked += ["--metrics", "psnr", "--no-pictures", "--run", str(run)]
+    asked += ["--metrics", "psnr", "--jobs", "1", "--no-pictures", "--run", str(run)]
     line = f"{shlex.join(asked)} {full}"
     done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert Manifest.read(run).finished
@@ -362,7 +405,7 @@ def test_a_line_of_progress_that_cannot_be_written_is_lost():
 
 def test_names_do_not_act_on_the_terminal(folder, capsys):
     (folder / "a\x1b[2Jb.png").write_bytes(b"no picture")
-    where_to = ["--dataset", str(folder), "--metrics", "psnr", "--no-report"]
+    where_to = ["--dataset", str(folder), "--metrics", "psnr", "--jobs", "1", "--no-report"]
     assert bench_main.main(["run", "jpeg", *where_to]) == 0
     assert bench_main.main(["run", "\x1b]0;mine\x07", *where_to]) == 2
     said = capsys.readouterr()
@@ -380,8 +423,11 @@ def test_names_do_not_act_on_the_terminal(folder, capsys):
     assert said.err.count("report: ") == 2
 
 
-def test_a_metric_that_this_version_does_not_know_costs_no_report_and_is_noted(folder, capsys):
+def test_a_metric_that_this_version_does_not_know_costs_no_report_and_is_noted(
+    folder, measured, capsys
+):
     run = folder.parent / "runs" / "newer"
+    measured(run, "coarse", "jpeg")
     assert bench_main.main(["run", TOY, "jpeg", *where(folder), "--run", str(run)]) == 0
     manifest = json.loads((run / "run.json").read_text())
     manifest["metrics"]["beauty"] = "1"

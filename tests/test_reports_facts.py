@@ -17,7 +17,7 @@ from reports import claims, costs, decisions, literature
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy
-from tests.reports_cases import Page, comparison, ladder, made_up, plain, written
+from tests.reports_cases import Page, comparison, ladder, made_up, plain, plainly_written, written
 from tests.reports_gallery import partition, pictured
 
 
@@ -34,9 +34,9 @@ def about(rows: dict[str, claims.ClaimRow], words: str) -> claims.ClaimRow:
     return next(row for text, row in rows.items() if words in text)
 
 
-def test_without_rdonet_there_are_no_claims(tmp_path):
+def test_without_rdonet_there_are_no_claims():
     assert claims.claim_rows([plain()]) == []
-    _, page = written(tmp_path, plain())
+    _, page = plainly_written()
     assert "Claims" not in page.text
 
 

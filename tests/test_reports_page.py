@@ -27,15 +27,16 @@ from tests.reports_cases import (
     ladder,
     made_up,
     plain,
+    plainly_written,
     written,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_the_verdict_table_shows_the_verdicts(tmp_path):
+def test_the_verdict_table_shows_the_verdicts():
     compared = plain()
-    _, page = written(tmp_path, compared)
+    _, page = plainly_written()
     rows = page.table(id="verdict-table")
     assert len(rows) == 2
     for shown, row in zip(rows, compared.rows, strict=True):
@@ -51,17 +52,17 @@ def test_the_verdict_table_shows_the_verdicts(tmp_path):
     assert figure(rows[1][1]) == 50.0
 
 
-def test_the_sentence_names_the_anchor_and_the_figures(tmp_path):
-    _, page = written(tmp_path, plain())
+def test_the_sentence_names_the_anchor_and_the_figures():
+    _, page = plainly_written()
     assert re.search(
         r"JPEG needs 100\.0 % \[[\d.]+, [\d.]+\] more bits than VVENC at equal PSNR, 100\.0 % ",
         page.text,
     )
 
 
-def test_the_numbers_of_each_chart_are_means_of_the_measurements(tmp_path):
+def test_the_numbers_of_each_chart_are_means_of_the_measurements():
     compared = plain()
-    _, page = written(tmp_path, compared)
+    _, page = plainly_written()
     tables = page.all_tables("numbers")
     assert len(tables) == 3
     for table, metric in zip(tables, compared.results.metrics, strict=True):
@@ -81,9 +82,9 @@ def test_the_numbers_of_each_chart_are_means_of_the_measurements(tmp_path):
                     assert close(row[4], -10 * math.log10(np.mean(10 ** (-values / 10))), 2)
 
 
-def test_every_measurement_is_in_the_page_as_stored(tmp_path):
+def test_every_measurement_is_in_the_page_as_stored():
     compared = plain()
-    _, page = written(tmp_path, compared)
+    _, page = plainly_written()
     for codec in compared.results.codecs:
         rows = page.measurements(codec.name)
         stored = {(m.image, m.point.label): m for m in codec.measurements.values()}
@@ -98,9 +99,9 @@ def test_every_measurement_is_in_the_page_as_stored(tmp_path):
             assert row[8:] == ["0.125", "1"]
 
 
-def test_markers_stand_at_their_values(tmp_path):
+def test_markers_stand_at_their_values():
     compared = plain()
-    text, _ = written(tmp_path, compared)
+    text, _ = plainly_written()
     charts = [one for one in drawings(text) if one.get("class") == "rd"]
     assert len(charts) == 3
     codec = compared.results.codecs[0]
@@ -117,9 +118,9 @@ def test_markers_stand_at_their_values(tmp_path):
     assert y == sorted(y, reverse=True)  # better is higher
 
 
-def test_the_script_has_the_figures_of_every_anchor(tmp_path):
+def test_the_script_has_the_figures_of_every_anchor():
     compared = plain()
-    text, _ = written(tmp_path, compared)
+    text, _ = plainly_written()
     data = data_of(text)
     codecs = compared.results.codecs
     assert [one["name"] for one in data["anchors"]] == ["vvenc", "jpeg", "worse"]
@@ -141,9 +142,9 @@ def test_the_script_has_the_figures_of_every_anchor(tmp_path):
             )
 
 
-def test_rates_by_image_are_the_bd_rates_of_each_image(tmp_path):
+def test_rates_by_image_are_the_bd_rates_of_each_image():
     compared = plain()
-    text, page = written(tmp_path, compared)
+    text, page = plainly_written()
     data = data_of(text)
     codecs = compared.results.codecs
     for pair, metrics in data["pairs"].items():

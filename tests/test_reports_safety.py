@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from bench.verdict.comparison import Comparison
 from reports import Caution, Provenance, palette, payload, script
-from tests.reports_cases import comparison, drawings, failed, kodak, ladder, plain, written
+from tests.reports_cases import (
+    comparison,
+    drawings,
+    failed,
+    kodak,
+    ladder,
+    plainly_written,
+    written,
+)
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=y>'{{7*7}}]]>../\x00\x1b[31m\u202e&amp;"
 
@@ -124,8 +132,8 @@ def test_hostile_names_are_inert(tmp_path):
     assert {p.name for p in out.iterdir()} == {"report.html", "curves", "tables"}
 
 
-def test_the_page_is_accessible_in_structure(tmp_path):
-    _, page = written(tmp_path, plain())
+def test_the_page_is_accessible_in_structure():
+    _, page = plainly_written()
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert page.captions == len(page.tables)

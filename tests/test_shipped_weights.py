@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from codecs import registry
+from codecs.base import Codec
 from codecs.learned import weights
 from codecs.learned.codec import WEIGHTS
 from tests.conftest import ROOT
@@ -25,11 +27,17 @@ LARGEST_ERROR = 16
 """Of 255 levels, in the mean of a flat picture: what a viewer of flat areas just tolerates."""
 
 
+@functools.cache
+def shipped(name: str) -> Codec:
+    """Made once: it keeps its networks."""
+    return registry.create(name)
+
+
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("name", ["rdonet", "rdonet-msssim", "minnen", "minnen-mse"])
 def test_colours_survive(name: str, colour: str) -> None:
     """Weights once shipped lost green against magenta: at 0.075 bpp nothing of it was sent."""
-    codec = registry.create(name)
+    codec = shipped(name)
     noise = np.random.default_rng(0).normal(0, 3, (128, 128, 3))
     picture = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
     for point in codec.points[1:]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -326,10 +327,10 @@ def test_each_phase_has_its_own_crops(
 
 
 def test_starts_from_the_trunk_of_another_run(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train.main(arguments(data, tmp_path / "first")) == 0
-    trunk = tmp_path / "first" / "trunk.safetensors"
+    trunk = tmp_path / "trunk.safetensors"
+    shutil.copy(straight / "trunk.safetensors", trunk)
     branches = tmp_path / "branches.toml"
     branches.write_text(
         '[[phase]]\nshare = 1.0\nlr = 1e-9\nper_rate = true\nms_ssim = 0.1\nmask = "variance"\n'
@@ -356,10 +357,9 @@ def test_starts_from_the_trunk_of_another_run(
 
 
 def test_starts_from_a_finished_model(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train.main(arguments(data, tmp_path / "first")) == 0
-    path = tmp_path / "first" / "rdonet-0.2.safetensors"
+    path = straight / "rdonet-0.2.safetensors"
     model = weights.load(path, "rdonet")
     follow, choose = tmp_path / "follow.toml", tmp_path / "choose.toml"
     phase = '[[phase]]\nshare = 1.0\nlr = 1e-9\nper_rate = true\nmask = "variance"\n'
