@@ -2,6 +2,7 @@
 PYTHON  ?= python3
 DATASET ?= samples
 BENCH   ?=
+PYTEST  ?=
 VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
@@ -12,8 +13,9 @@ export OMP_NUM_THREADS ?= 1
 bench: $(VENV)/ready
 	$(PY) -m bench run --dataset $(DATASET) $(BENCH)
 
+# As many processes as cores share the tests. Options for pytest: make test PYTEST="-k metrics --cov"
 test: $(VENV)/ready lint
-	$(PY) -m pytest --ignore=tests/browser
+	$(PY) -m pytest --ignore=tests/browser -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
 
 # The report in a real browser: Debian's Chromium, or CHROMIUM=/path/to/one.
 test-browser: $(VENV)/browser chromium
