@@ -101,7 +101,7 @@ def test_taps_that_do_not_fit_are_refused(tmp_path: Path, taps: torch.Tensor) ->
 
 
 def test_taps_beyond_any_kernel_are_refused(tmp_path: Path) -> None:
-    taps = torch.zeros(1 << 27, 1, 1, dtype=torch.bool)
+    taps = torch.zeros((1 << 27) + 3, 1, 1, dtype=torch.bool)
     taps[:3] = True
     levels = torch.ones(2, 3, dtype=torch.int8)
     refused(tmp_path, {"k": levels, "steps.k": torch.ones(2, 1), "taps.k": taps})
