@@ -8,17 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench import terminal
 from bench.cli.options import bench_parser
+from bench.cli.start import start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 all measured, 1 something failed or is missing, 2 wrong use."""
-    terminal.prepare()
-    options = bench_parser().parse_args(arguments)
-    from bench.cli import commands
-
-    return commands.guarded(commands.COMMANDS[options.command], options)
+    return start(bench_parser(), arguments)
 
 
 if __name__ == "__main__":

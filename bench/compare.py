@@ -5,17 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench import terminal
 from bench.cli.options import compare_parser
+from bench.cli.start import start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status as `python -m bench`."""
-    terminal.prepare()
-    options = compare_parser().parse_args(arguments)
-    from bench.cli import commands
-
-    return commands.guarded(commands.compare, options)
+    return start(compare_parser(), arguments)
 
 
 if __name__ == "__main__":

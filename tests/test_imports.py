@@ -118,7 +118,7 @@ def test_what_codecs_share_imports_no_codec(lower):
         ("bench.run.plan", "from bench.verdict.bd import Status"),
         ("bench.verdict.bd", "from bench import run as runs"),
         ("bench.record.store", "from bench.run import plan"),
-        ("reports.page", "import bench.cli.commands"),
+        ("reports.page", "import bench.cli.reporting"),
     ],
 )
 def test_an_import_that_runs_back_is_found(module, source):

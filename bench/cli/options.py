@@ -18,6 +18,13 @@ examples:
 """
 
 
+CORES = len(os.sched_getaffinity(0))
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as given; the message says what to do."""
+
+
 def bench_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
         prog="python -m bench",
@@ -47,6 +54,7 @@ def bench_parser() -> argparse.ArgumentParser:
         "docs/claims.md",
     )
     add_picture_options(report)
+    report.set_defaults(jobs=CORES)
 
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics"))
@@ -64,6 +72,7 @@ def compare_parser() -> argparse.ArgumentParser:
         "Measures what is missing, prints one table, writes the report.",
     )
     add_compare_arguments(parser)
+    parser.set_defaults(command="compare")
     return parser
 
 
@@ -89,7 +98,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=positive,
-        default=len(os.sched_getaffinity(0)),
+        default=CORES,
         metavar="N",
         help="measurements side by side (default: all cores; 1 for timings taken alone)",
     )

@@ -1,0 +1,127 @@
+"""The commands that measure: run, and compare."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import codecs.registry as registry
+from bench.cli import reporting
+from bench.cli.options import UsageError
+from bench.run.execute import Outcome, execute
+from bench.run.progress import Progress
+from bench.run.settings import (
+    DEFAULT_CODECS,
+    QUICK_CODECS,
+    RunSettings,
+    apply_quick,
+    default_directory,
+    wanted_metrics,
+)
+from bench.terminal import say, show
+from codecs import device
+from codecs.base import CodecError
+from reports import tables
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, report, print the table."""
+    _part_metrics_from_codecs(options)
+    codecs = tuple(options.codecs or DEFAULT_CODECS)
+    if options.anchor and options.anchor not in codecs:
+        codecs = (*codecs, options.anchor)
+    settings = _settings(options, codecs)
+    outcome = execute(settings, Progress(quiet=options.quiet))
+    if not options.no_report:
+        anchor = options.anchor and _in_tier(options.anchor, options)
+        comparisons = reporting.comparisons_of(settings.directory, None, anchor)
+        reporting.report_run(settings.directory, comparisons, options)
+        if comparisons:
+            show(tables.as_text(comparisons[:1]))
+    return _status(outcome, settings.directory, options)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Measure what is missing and print one table; or compare two stored runs."""
+    if options.before or options.after:
+        return reporting.compare_runs(options)
+    _part_metrics_from_codecs(options)
+    codecs = tuple(options.codecs)
+    anchor = options.anchor or (codecs[-1] if codecs else None)
+    if anchor is None or len({registry.unaliased(name) for name in (*codecs, anchor)}) < 2:
+        raise UsageError(
+            "name two different codecs, the anchor last: python -m bench.compare jpeg vvenc"
+        )
+    settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
+    outcome = execute(settings, Progress(quiet=options.quiet))
+    main, directory = _in_tier(anchor, options), settings.directory
+    asked = reporting.comparisons_of(directory, settings.codecs, main, settings.metrics)
+    if not asked:
+        raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
+    if not options.no_report:
+        # What else was measured in this directory, by other metrics too, stays in its report.
+        whole = reporting.comparisons_of(directory, None, main)
+        reporting.report_run(directory, whole, options)
+    reporting.print_tables(options, asked)
+    return _status(outcome, settings.directory, options)
+
+
+def _in_tier(name: str, options: argparse.Namespace) -> str:
+    """The codec that stands in for `name` in the quick tier."""
+    return QUICK_CODECS.get(name, name) if options.quick else name
+
+
+def _part_metrics_from_codecs(options: argparse.Namespace) -> None:
+    """Give the codecs that follow `--metrics psnr` on the command line back to `codecs`."""
+    named = options.metrics or []
+    first = next((i for i, name in enumerate(named) if _is_codec(name)), len(named))
+    options.codecs = [*(options.codecs or []), *named[first:]]
+    if named:
+        options.metrics = named[:first]
+
+
+def _is_codec(name: str) -> bool:
+    try:
+        registry.check_name(name)
+    except CodecError:
+        return False
+    return True
+
+
+def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettings:
+    try:
+        names = wanted_metrics(options.metrics)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for name in codecs:
+        registry.check_name(name)
+    if options.device:
+        os.environ[device.VARIABLE] = options.device  # for the processes that code and score
+    device.chosen()
+    settings = RunSettings(
+        codecs=codecs,
+        dataset=options.dataset,
+        directory=options.run or default_directory(options.dataset, options.quick),
+        metrics=names,
+        jobs=options.jobs,
+        quick=options.quick,
+        limit=options.images,
+        retry=options.retry,
+        retime=options.retime,
+        time_limit=options.time_limit,
+    )
+    return apply_quick(settings) if options.quick else settings
+
+
+def _status(outcome: Outcome, directory: Path, options: argparse.Namespace) -> int:
+    problems = outcome.failed + len(outcome.plan.unavailable)
+    if problems:
+        say(
+            f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
+            "unavailable: the report gives the reasons; what will not pass by itself is tried "
+            "again with --retry"
+        )
+    if not options.no_report:
+        say(f"report: {directory / 'report.html'}")
+    return 1 if problems else 0

@@ -1,0 +1,169 @@
+"""From what is stored to reports and tables."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.cli.options import UsageError
+from bench.record.manifest import Manifest
+from bench.record.store import Store, Streams
+from bench.terminal import clean, say, show
+from bench.verdict import before_after
+from bench.verdict.comparison import Comparison, compare
+from bench.verdict.results import collect
+from reports import tables, write_report
+from reports.changes import find_changes
+from reports.claims_page import NoClaims, write_claims
+from reports.provenance import Provenance, from_manifest
+from reports.showing import show_pictures
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a run again, from what is stored."""
+    comparisons = comparisons_of(options.run, tuple(options.codecs) or None, options.anchor)
+    if options.anchor and not comparisons:
+        raise UsageError(
+            f"the anchor {options.anchor} has no measurements in {options.run}: "
+            "the report was left as it is"
+        )
+    _note_unknown_metrics(options.run)
+    show(clean(report_run(options.run, comparisons, options)))
+    if options.claims:
+        _write_claims(options.claims, comparisons, options.run)
+    return 0
+
+
+def compare_runs(options: argparse.Namespace) -> int:
+    """Two stored runs: one table, and a report beside the later one."""
+    before, after = options.before, options.after
+    if not (before and after):
+        raise UsageError("give both --before DIR and --after DIR")
+    _note_unknown_metrics(after)
+    comparison = before_after.compare_runs(before, after, options.codecs)
+    if not options.no_report:
+        earlier, later = Manifest.read(before), Manifest.read(after)
+        provenance = replace(
+            from_manifest(later),
+            title=f"Before and after: image codecs on {later.label}",
+            before=f"{before}, {earlier.finished or earlier.started}",
+            changes=find_changes(comparison, earlier, later),
+        )
+        both = replace(later, names={**earlier.names, **later.names})
+        streams = before_after.kept_streams(before, after)
+        path = _write(after, both, [comparison], provenance, options, "before-after", streams)
+        say(f"report: {path}")
+    print_tables(options, [comparison])
+    return int(any(codec.failures for codec in comparison.results.codecs))
+
+
+def report_run(
+    directory: Path, comparisons: Sequence[Comparison], options: argparse.Namespace
+) -> Path:
+    """Write the report of one run; returns the page's path."""
+    manifest = Manifest.read(directory)
+    return _write(directory, manifest, comparisons, from_manifest(manifest), options)
+
+
+def _write(
+    directory: Path,
+    manifest: Manifest,
+    comparisons: Sequence[Comparison],
+    provenance: Provenance,
+    options: argparse.Namespace,
+    name: str = "report",
+    streams: Streams | None = None,
+) -> Path:
+    gallery = None
+    if comparisons and not options.no_pictures:
+        asked, jobs = options.pictures, options.jobs
+        gallery, cautions = show_pictures(
+            directory, manifest, comparisons[0].results, asked, jobs, say, streams
+        )
+        provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
+    return write_report(directory, comparisons, provenance, name=name, gallery=gallery)
+
+
+def _write_claims(path: Path, comparisons: Sequence[Comparison], directory: Path) -> None:
+    if not comparisons:
+        raise UsageError(f"nothing was measured in {directory}: there is nothing to write of it")
+    try:
+        write_claims(path, comparisons[0], from_manifest(Manifest.read(directory)))
+    except (NoClaims, OSError, UnicodeDecodeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def comparisons_of(
+    directory: Path,
+    codecs: Sequence[str] | None,
+    anchor: str | None,
+    wanted: Sequence[str] | None = None,
+) -> list[Comparison]:
+    """The comparison with the anchor, then with each other VVC variant measured.
+
+    `codecs` and `wanted` metrics None: all that were ever run in this directory.  The anchor given
+    is shown among them, named there or not; without one it is `vvenc` or what comes closest to it.
+    Empty when the anchor given, or everything, is unavailable.
+    """
+    manifest = Manifest.read(directory)
+    typed = (*(manifest.codecs if codecs is None else codecs), *filter(None, [anchor]))
+    own = dict.fromkeys(manifest.codec_named(name) for name in typed)
+    for name in manifest.unavailable:
+        # What was measured when it could run is still true.
+        if manifest.codec_named(name) not in manifest.ladders:
+            own.pop(manifest.codec_named(name), None)
+    if missing := [name for name in own if name not in manifest.ladders]:
+        place = ["--dataset", manifest.dataset_argument, "--run", str(directory)]
+        command = shlex.join(["python", "-m", "bench", "run", *missing, *place])
+        raise UsageError(
+            f"{', '.join(missing)} was not measured in {directory}, which holds "
+            f"{', '.join(manifest.ladders)}; measure it: {command}"
+        )
+    results = collect(
+        Store(directory),
+        [manifest.ladders[name] for name in own],
+        manifest.pictures,
+        metrics=[n for n in manifest.known_metrics if wanted is None or n in wanted],
+        dataset=manifest.label,
+        unavailable=manifest.unavailable,
+    )
+    names = tuple(codec.name for codec in results.codecs)
+    lossy = tuple(codec.name for codec in results.codecs if not codec.is_lossless)
+    main = manifest.codec_named(anchor) if anchor else _default_anchor(lossy or names)
+    if main not in names:
+        return []
+    others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
+    return [compare(results, name) for name in (main, *others)]
+
+
+def _default_anchor(names: Sequence[str]) -> str | None:
+    """VVenC *slower* where it was measured, else another VVC, else the last codec of `names`."""
+    vvc = [name for name in names if name.split(":")[0] == "vvenc"]
+    return "vvenc" if "vvenc" in vvc else next(iter((*vvc, *names[-1:])), None)
+
+
+def _note_unknown_metrics(directory: Path) -> None:
+    if unknown := Manifest.read(directory).unknown_metrics:
+        say(f"left out, unknown to this version: {', '.join(unknown)}")
+
+
+def print_tables(options: argparse.Namespace, comparisons: Sequence[Comparison]) -> None:
+    asked = {
+        "json": tables.as_json,
+        "csv": tables.as_csv,
+        "latex": tables.as_latex,
+        "markdown": tables.as_markdown,
+    }
+    to_standard_output = False
+    for name, render in asked.items():
+        target = getattr(options, name)
+        if target == "-":
+            show(render(comparisons[:1]))
+            to_standard_output = True
+        elif target:
+            Path(target).write_text(render(comparisons[:1]), encoding="utf-8")
+    if not to_standard_output:
+        show(tables.as_text(comparisons[:1]))

@@ -1,0 +1,89 @@
+"""From what was typed to its command, with no more imported than it needs."""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Callable, Sequence
+
+from bench import terminal
+from bench.terminal import say
+
+
+def start(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Carry out a command line; expected errors become one line and exit status 2."""
+    terminal.prepare()
+    options = parser.parse_args(arguments)
+    try:
+        return _command(options.command)(options)
+    except _expected() as error:
+        say(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        say("")
+        say("stopped; nothing is lost: the same command goes on from here")
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception:
+        traceback.print_exc()
+        say(
+            "error: a fault of codec-bench, shown above; what was measured is kept, and the same "
+            "command goes on from there (--no-report measures without a report)"
+        )
+        return 1
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    match name:
+        case "list":
+            return list_names
+        case "check":
+            from bench.check.installation import run_checks
+
+            return lambda options: run_checks(options.codecs)
+        case "report":
+            from bench.cli.reporting import report
+
+            return report
+        case "run":
+            from bench.cli.measuring import run
+
+            return run
+        case _:
+            from bench.cli.measuring import compare
+
+            return compare
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that are nobody's fault here: their messages say what to do."""
+    from bench.cli.options import UsageError
+    from bench.record.store import StoreError
+    from codecs.base import CodecError
+    from datasets.base import DatasetError
+
+    return (UsageError, terminal.OutputLost, StoreError, CodecError, DatasetError)
+
+
+def list_names(options: argparse.Namespace) -> int:
+    """Print what there is to choose from."""
+    import codecs.registry as registry
+    from bench import metrics
+    from datasets.registry import available
+
+    if options.what in (None, "codecs"):
+        print("codecs (also: a .toml or .py file, or a package with an entry point):")
+        for entry in registry.available():
+            names = ", ".join((entry.name, *(f"{entry.name}:{v}" for v in entry.variants)))
+            alias = f" (also {', '.join(entry.aliases)})" if entry.aliases else ""
+            print(f"  {names}{alias}\n      {entry.summary}")
+    if options.what in (None, "datasets"):
+        print("data sets (also: any folder of images):")
+        for name, description in available():
+            print(f"  {name}\n      {description}")
+    if options.what in (None, "metrics"):
+        print("metrics:")
+        for name in metrics.names():
+            print(f"  {name}\n      {metrics.info(name).label}")
+    return 0
