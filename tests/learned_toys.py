@@ -6,19 +6,23 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch.nn import functional
 
+from codecs import registry
 from codecs.learned import weights
 from codecs.learned.codec import LearnedCodec, load_model
 from codecs.learned.network import CodecNetwork
 from codecs.learned.transform import TransformModel
 from codecs.minnen import Minnen
+from tests.rdonet_toys import as_tensor, crop
 
-TOYS = Path(__file__).parent / "data" / "minnen-toy"
+TOYS = Path(__file__).parent / "data" / "toys"
+"""A folder of weights for each codec that can be trained, laid out as those that ship."""
+TRAINED_HERE = ("factorised", "hyperprior", "minnen")
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
@@ -36,10 +40,10 @@ def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Ten
 
 
 def train(network: CodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None:
-    """A short training for rate + lambda_eff·MSE on `smooth_noise`."""
+    """A short training for rate + lambda_eff·MSE on parts of a photograph."""
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    for _ in range(steps):
-        x = smooth_noise(1, 192)  # large enough that not all is border
+    for step in range(steps):
+        x = as_tensor(crop(192, 192, step))  # large enough that not all is border
         out = network(x)
         rate = out.total_bits().sum() / x[:, 0].numel()
         loss = rate + lambda_eff * functional.mse_loss(out.x_hat, x)
@@ -51,26 +55,22 @@ def train(network: CodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None
 
 
 @functools.cache
-def trained_minnen(seed: int = 0) -> Minnen:
-    """N = 8, M = 12; shared, so not to be changed."""
-    network = Minnen(8, 12)
-    network.load_state_dict(safetensors.torch.load_file(TOYS / f"{seed}.safetensors"))
-    return network.eval()
+def toy_network(name: str) -> CodecNetwork:
+    """That of the toy weights of the codec `name`; shared, so not to be changed."""
+    loaded = weights.load(TOYS / name / "toy.safetensors")
+    network = registry.network(name).from_config(loaded.card["config"])
+    network.load_state_dict(loaded.parameters)
+    return network.eval().requires_grad_(False)
 
 
-def minnen_file(folder: Path, seed: int = 0, value: float = 0.01) -> Path:
-    """A weights file of `trained_minnen`."""
-    path = folder / f"toy{seed}.safetensors"
-    weights.export(trained_minnen(seed), path, {"point": {"parameter": "lambda", "value": value}})
-    return path
+def minnen_file(folder: Path) -> Path:
+    """A copy of the toy weights of `minnen`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(TOYS / "minnen" / "toy.safetensors", folder))
 
 
 def load_minnen(path: Path, variant: str = "", device: str = "cpu") -> TransformModel:
     return load_model(path, Minnen, TransformModel, variant, device)
-
-
-def minnen_model(folder: Path, variant: str = "", device: str = "cpu") -> TransformModel:
-    return load_minnen(minnen_file(folder), variant, device)
 
 
 def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
@@ -78,14 +78,15 @@ def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
 
 
 def store_toys() -> None:
-    """Train the networks of `trained_minnen` on one thread and store their weights."""
+    """Train the toys of `TRAINED_HERE` on one thread, with N = 8 and M = 12."""
     torch.set_num_threads(1)
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        network = Minnen(8, 12)
-        train(network, 120)
-        network.prior.set_medians()
-        safetensors.torch.save_file(network.state_dict(), TOYS / f"{seed}.safetensors")
+    for name in TRAINED_HERE:
+        torch.manual_seed(0)
+        network = registry.network(name).from_config({"N": 8, "M": 12})
+        train(network, 300)
+        network.set_medians()
+        card = {"point": {"parameter": "lambda", "value": 0.01}}
+        weights.export(network, TOYS / name / "toy.safetensors", card, half=True)
 
 
 if __name__ == "__main__":

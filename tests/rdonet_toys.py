@@ -14,7 +14,7 @@ from codecs.learned.codec import LearnedCodec, load_model
 from codecs.rdonet.codec import RDONetModel
 from codecs.rdonet.network import RDONet
 
-TOY = Path(__file__).parent / "data" / "rdonet-toy" / "toy.safetensors"
+TOY = Path(__file__).parent / "data" / "toys" / "rdonet" / "toy.safetensors"
 """N = 7, trained on small crops of photographs for Λ = 12; see its card."""
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
 
 from codecs import train
-from codecs.base import BitstreamError, EncodeError, Image, Point
-from codecs.learned import bitstream, weights
-from codecs.learned.codec import LearnedCodec
+from codecs.learned import weights
 from codecs.learned.gains import Gains, lambda_of
 from codecs.learned.training import logs
-from codecs.learned.transform import TransformModel
 from codecs.minnen import Minnen
-from tests.learned_toys import smooth_noise, trained_minnen
+from tests.learned_toys import smooth_noise
 
 
 def test_lambda_is_geometric_between_its_ends() -> None:
@@ -46,51 +42,6 @@ def test_gains_are_interpolated_geometrically_and_begin_as_quantiser_steps_do() 
 def test_ranges_that_are_none_are_refused(anchors: int, lambdas: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="no such range of rates"):
         Gains(4, anchors, lambdas)
-
-
-@pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory) -> LearnedCodec:
-    """A toy of one operating point, with the gains that one for many begins with."""
-    folder = tmp_path_factory.mktemp("weights")
-    network = Minnen(8, 12, qualities=4, lambdas=(100.0, 6400.0))
-    network.begin_with(trained_minnen().state_dict())
-    points = [{"parameter": "quality", "value": q} for q in range(4)]
-    weights.export(network.eval(), folder / "all.safetensors", {"points": points})
-    return LearnedCodec("minnen", "Minnen", Minnen, TransformModel, folder=folder)
-
-
-def test_one_file_is_a_ladder_and_all_between(codec: LearnedCodec, photo: Image) -> None:
-    assert codec.points == tuple(Point("quality", q) for q in range(4))
-    streams, errors = [], []
-    for value in (0, 0.5, 1, 1.75, 2, 3):
-        data = codec.encode(photo, Point("quality", value))
-        header, _ = bitstream.read_header(data, b"MN", 1)
-        assert header.quality == value
-        streams.append(data)
-        errors.append(np.square(codec.decode(data).astype(float) - photo).mean())
-    # A toy that was trained for one rate: not every step is upwards.
-    assert len(set(streams)) == len(streams)
-    assert len(streams[-1]) > 1.5 * len(streams[0])
-    assert errors[-1] < errors[0]
-    for outside in (-0.1, 3.5, "best"):
-        with pytest.raises(EncodeError, match="no weights for quality"):
-            codec.encode(photo, Point("quality", outside))
-
-
-def test_a_quality_that_the_weights_do_not_have_is_refused(
-    codec: LearnedCodec, photo: Image
-) -> None:
-    data = codec.encode(photo, codec.points[1])
-    header, offset = bitstream.read_header(data, b"MN", 1)
-    one = len(bitstream.write_varint(256))
-    assert data[offset - one : offset] == bitstream.write_varint(256)
-    other = data[: offset - one] + bitstream.write_varint(4 * 256) + data[offset:]
-    with pytest.raises(BitstreamError, match="no such quality"):
-        codec.decode(other)
-    changed = data[: offset - one] + bitstream.write_varint(300) + data[offset:]
-    with pytest.raises(BitstreamError, match="checksum"):
-        codec.decode(changed)
-    assert header.quality == 1
 
 
 def test_a_network_of_one_point_takes_no_quality_and_one_of_many_needs_it() -> None:

@@ -17,6 +17,7 @@ import torch
 from codecs.base import (
     BitstreamError,
     Codec,
+    CodecError,
     CodecUnavailable,
     EncodeError,
     Image,
@@ -57,6 +58,11 @@ class Model(ABC):
         self.digest = loaded.digest
         self.bytes = loaded.path.stat().st_size
         self.device, self.variant = device, variant
+        if ("points" in loaded.card) != (network.qualities > 0):
+            raise ValueError("the card lists `points` if the network serves many, and else not")
+        listed = weights.points(loaded) if network.qualities else []
+        if not all(self.serves(quality) for _, quality in listed):
+            raise ValueError("the card lists a point that the network does not serve")
 
     @abstractmethod
     def encode(self, image: Image, quality: float | None = None) -> bytes:
@@ -90,10 +96,14 @@ class Model(ABC):
         """A stream of these weights.  Raises `BitstreamError`."""
         stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         bitstream.check_model(stream.header, self.digest, self.name)
-        quality, last = stream.header.quality, self.network.qualities - 1
-        if not (quality is None if last < 0 else quality is not None and quality <= last):
+        if not self.serves(stream.header.quality):
             raise BitstreamError("the header is damaged: these weights have no such quality")
         return stream
+
+    def serves(self, quality: float | None) -> bool:
+        """Whether streams of these weights may carry it: all from the first anchor to the last."""
+        last = self.network.qualities - 1
+        return quality is None if last < 0 else quality is not None and quality <= last
 
 
 def load_model(
@@ -123,7 +133,9 @@ def _ready(
         made.load_state_dict(loaded.parameters)
         made = made.eval().requires_grad_(False).to(device)
         return model(made, loaded, device, variant or model.variants[0])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except CodecUnavailable:
+        raise
+    except (CodecError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CodecUnavailable(f"{loaded.path}: the weights do not fit ({error})") from error
 
 

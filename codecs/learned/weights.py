@@ -122,10 +122,13 @@ def points(loaded: Weights) -> list[tuple[Point, float | None]]:
                 raise ValueError("not a number")
             point = Point(str(entry.get("parameter", "lambda")), value)
             found.append((point, bitstream.fixed_point(value) if many else None))
-        if not found:
-            raise ValueError("none")
+        qualities = {quality for _, quality in found}
+        if not found or len(qualities) < len(found):
+            raise ValueError("none, or two that a stream cannot tell apart")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CodecUnavailable(f"{loaded.path}: the card names no operating point") from error
+        raise CodecUnavailable(
+            f"{loaded.path}: the card names no operating point ({error})"
+        ) from error
     return found
 
 

@@ -120,7 +120,7 @@ class StreamCoder:
         stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         header = stream.header
         if header.quality is not None:
-            raise BitstreamError("the header is damaged: these weights have one operating point")
+            raise BitstreamError("the header is damaged: these weights have no such quality")
         bitstream.check_model(header, self.digest, self.name)
         if not self._fits((header.height, header.width)):
             raise BitstreamError("the header is damaged: no encoder makes such large pictures")
