@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from codecs.learned import rows
+from codecs.learned.bands import in_bands
 from codecs.learned.layers import (
     GDN,
     Attention,
@@ -21,7 +22,10 @@ from codecs.learned.layers import (
     lower_bound,
     upsampling_phases,
 )
+from codecs.learned.network import kmac_per_pixel
 from codecs.learned.rows import RowStream
+from codecs.minnen import Minnen
+from tests.learned_toys import smooth_noise, toy_network
 
 
 @pytest.mark.parametrize("inverse", [False, True])
@@ -157,3 +161,30 @@ def test_streams_of_rows(area: int, size: tuple[int, int], monkeypatch: pytest.M
     with torch.no_grad():
         assert torch.allclose(down(x), y, atol=1e-5)
         assert torch.allclose(up(y), nn.Sequential(*up)(y), atol=1e-5)
+
+
+def test_bands_equal_one_call() -> None:
+    network = toy_network("minnen")
+    assert isinstance(network, Minnen)
+    x = smooth_noise(1, 512)
+    with torch.no_grad():
+        y = network.g_a(x)
+        banded = in_bands(network.g_a, x, 16, 1, halo=2, area=100)
+        assert (banded - y).abs().max() < 1e-4
+        out = network.g_s(y)
+        banded = in_bands(network.g_s, y, 1, 16, halo=2, area=100)
+        assert (banded - out).abs().max() < 1e-4
+        narrow = in_bands(network.g_s, y, 1, 16, halo=1, area=100)
+    assert (narrow - out).abs().max() > 1e-4
+
+
+def test_operations_are_counted_as_by_hand() -> None:
+    """k²·inputs·outputs at each position of a convolution, of a transposed one at each input."""
+    n = 48
+    transforms = 2 * 25 * 3 * n / 4 + 25 * n * n * (2 / 16 + 2 / 64 + 2 / 256)
+    normalisations = 2 * n * n * (1 / 4 + 1 / 16 + 1 / 64)
+    hyper_analysis = n * n * (9 / 256 + 25 / 1024 + 25 / 4096)
+    hyper_synthesis = n * n * (25 / 4096 + 25 * 1.5 / 1024 + 9 * 1.5 * 2 / 256)
+    head = (25 * n * 2 * n + 4 * n * 160 + 160 * 128 + 128 * 2 * n) / 256
+    by_hand = transforms + normalisations + hyper_analysis + hyper_synthesis + head
+    assert kmac_per_pixel(Minnen(N=n, M=n)) == pytest.approx(by_hand / 1e3, abs=0.06)

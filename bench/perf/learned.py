@@ -104,7 +104,7 @@ def how_to_compare() -> str:
 
 
 def converted(state: Mapping[str, Any]) -> dict[str, Any]:
-    """CompressAI's state dict under the names of `codecs.minnen.Minnen`."""
+    """CompressAI's state dict under the names of `codecs.minnen`, `hyperprior`, `factorised`."""
     out = {}
     for name, value in state.items():
         if name.endswith(("pedestal", "bound", "mask", "target", "scale_table")) or "._" in name:
