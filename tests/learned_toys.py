@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from pathlib import Path
 
 import torch
@@ -61,12 +60,6 @@ def toy_network(name: str) -> CodecNetwork:
     network = registry.network(name).from_config(loaded.card["config"])
     network.load_state_dict(loaded.parameters)
     return network.eval().requires_grad_(False)
-
-
-def minnen_file(folder: Path) -> Path:
-    """A copy of the toy weights of `minnen`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    return Path(shutil.copy(TOYS / "minnen" / "toy.safetensors", folder))
 
 
 def load_minnen(path: Path, variant: str = "", device: str = "cpu") -> TransformModel:
