@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.record.measurement import Measurement
-from bench.run.pictures import Decoders
+from bench.run.decoding import Decoders
 from bench.verdict.results import Results
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically

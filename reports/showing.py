@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.record.manifest import Manifest
 from bench.record.store import Store, StoreError, Streams
-from bench.run.pictures import decoders
+from bench.run.decoding import decoders
 from bench.verdict.results import Results
 from datasets.base import DatasetError, ImageRef
 from datasets.registry import open_dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.metrics.base import MetricValue
-from bench.record.manifest import Ladder, Picture
+from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import Measurement, Timing, measurement_key
 from bench.record.store import Store
 from bench.run.execute import Outcome, execute
@@ -58,11 +58,11 @@ def collected(rows: Sequence[Measurement], **options: Any) -> Results:
     """Curves of all rows: codecs, points and pictures in order of appearance."""
     points: dict[tuple[str, str], dict[Point, None]] = {}
     settings = {}
-    pictures: dict[str, Picture] = {}
+    pictures: dict[str, RunImage] = {}
     for m in rows:
         points.setdefault((m.codec, m.version), {})[m.point] = None
         settings[m.codec, m.version] = m.settings
-        pictures[m.image_digest] = Picture(m.image, m.image_digest, m.width, m.height)
+        pictures[m.image_digest] = RunImage(m.image, m.image_digest, m.width, m.height)
     ladders = [
         Ladder(codec, version, settings[codec, version], tuple(found))
         for (codec, version), found in points.items()

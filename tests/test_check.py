@@ -14,8 +14,8 @@ import pytest
 from PIL import Image as PillowImage
 
 from bench.check import check_codecs as check_codecs_module
+from bench.check import closely, sandbox
 from bench.check import installation as check
-from bench.check import sandbox
 from bench.check.check_codecs import check_codecs
 from bench.check.finding import Finding
 from bench.record.store import Store
@@ -110,8 +110,8 @@ def test_what_make_installs_must_be_there(monkeypatch):
 
 
 def _metric_off_by_a_thousandth(monkeypatch) -> None:
-    score = check._score
-    monkeypatch.setattr(check, "_score", lambda *arguments: 1.001 * score(*arguments))
+    score = check.score
+    monkeypatch.setattr(check, "score", lambda *arguments: 1.001 * score(*arguments))
 
 
 def _rates_in_another_base(monkeypatch) -> None:
@@ -374,7 +374,7 @@ def test_streams_that_differ_each_time_are_noted(tmp_path):
 
 
 def test_a_decoder_that_hangs_on_a_damaged_stream_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setattr(check_codecs_module, "DAMAGED_LIMIT", 0.5)
+    monkeypatch.setattr(closely, "DAMAGED_LIMIT", 0.5)
     hang = (
         "image = np.frombuffer(zlib",
         "time.sleep(60 * (len(data) < 9))\n        image = np.frombuffer(zlib",
@@ -385,7 +385,7 @@ def test_a_decoder_that_hangs_on_a_damaged_stream_is_wrong(tmp_path, monkeypatch
 
 
 def test_a_slow_codec_is_not_looked_at_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(check_codecs_module, "CLOSE_LIMIT", 0.0)
+    monkeypatch.setattr(closely, "CLOSE_LIMIT", 0.0)
     found = closer(tmp_path, encode=COARSE)
     assert found["ladder"].status == "note"
     assert "3 of 3 points not checked" in found["ladder"].detail

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from bench.record.store import Store
-from bench.run.pictures import decoders
+from bench.run.decoding import decoders
 from bench.run.worker import Encoder
 from codecs import registry
 from codecs.base import CodecUnavailable, Point

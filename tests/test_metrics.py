@@ -270,7 +270,7 @@ def test_read_only_and_strided_pictures():
 def test_the_table_of_metrics():
     assert metrics.names()[:3] == ("psnr", "psnr-y", "ms-ssim")
     assert [metrics.info(n).higher_is_better for n in ("psnr", "lpips-vgg")] == [True, False]
-    assert metrics.info("psnr") == metrics.MetricInfo("psnr", "PSNR", "dB", True)
+    assert (metrics.info("psnr").label, metrics.info("psnr").unit) == ("PSNR", "dB")
     for ask in (metrics.info, metrics.create, lambda name: MetricsEngine([name])):
         with pytest.raises(KeyError, match="did you mean 'ms-ssim'"):
             ask("msssim")

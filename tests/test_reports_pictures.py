@@ -21,7 +21,7 @@ from bench import __main__ as bench_main
 from bench import compare as bench_compare
 from bench.record.manifest import Manifest
 from bench.record.store import Store
-from bench.run.pictures import decoders
+from bench.run.decoding import decoders
 from codecs.base import Image
 from codecs.registry import create
 from reports import pictures, showing
@@ -88,7 +88,7 @@ def test_crops_are_the_decoded_streams_to_the_pixel(run, photo):
 def test_what_was_decoded_once_is_kept(run, monkeypatch):
     first = picture_data(run / "report.html")
     monkeypatch.setattr(
-        "bench.run.pictures.Decoders.decode", lambda *given: pytest.fail("decoded again")
+        "bench.run.decoding.Decoders.decode", lambda *given: pytest.fail("decoded again")
     )
     assert bench_main.main(["report", str(run), "--anchor", "jpeg"]) == 0
     assert picture_data(run / "report.html") == first

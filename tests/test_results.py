@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.metrics.base import MetricValue
-from bench.record.manifest import Ladder, Picture
+from bench.record.manifest import Ladder, RunImage
 from bench.verdict.bd import Status
 from bench.verdict.comparison import compare
 from bench.verdict.curve import on_scale, pooled
@@ -18,7 +18,7 @@ from datasets.folder import list_pictures
 from tests.helpers import collected, measurement
 
 LADDER = Ladder("jpeg", "1", {}, tuple(Point("quality", value) for value in (10, 50, 90)))
-PICTURES = tuple(Picture(name, name, 100, 80) for name in ("a10.png", "a2.png"))
+PICTURES = tuple(RunImage(name, name, 100, 80) for name in ("a10.png", "a2.png"))
 
 
 def grid_of(rows, ladders=(LADDER,), pictures=PICTURES, **kwargs):
@@ -50,7 +50,7 @@ def test_pictures_are_in_the_order_of_their_folder(tmp_path):
     listed = tuple(path.name for path in list_pictures(tmp_path))
     assert listed == ("a9.png", "A10.png", "b2.png")
     rows = [row for name in listed for row in ladder("jpeg", (name,))]
-    found = grid_of(rows, pictures=[Picture(name, name, 100, 80) for name in reversed(listed)])
+    found = grid_of(rows, pictures=[RunImage(name, name, 100, 80) for name in reversed(listed)])
     assert found.images == listed
 
 
@@ -64,14 +64,14 @@ def test_a_failed_cell_is_nan_and_its_image_is_named():
 
 def test_only_the_pictures_of_the_run_count_by_digest_and_under_their_present_name():
     rows = [*ladder("jpeg"), *ladder("jpeg", ("other.png",))]
-    renamed = (Picture("z.png", "a2.png", 100, 80),)
+    renamed = (RunImage("z.png", "a2.png", 100, 80),)
     results = grid_of(rows, pictures=renamed)
     assert results.images == ("z.png",)
     codec = results.codec("jpeg")
     assert {m.image for m in codec.measurements.values()} == {"z.png"}
     assert codec.bpp.shape == (3, 1)
     # A different picture that has taken over the name is another picture.
-    assert grid_of(rows, pictures=(Picture("a2.png", "new", 100, 80),)).codecs == ()
+    assert grid_of(rows, pictures=(RunImage("a2.png", "new", 100, 80),)).codecs == ()
 
 
 def test_the_version_that_was_run_counts_even_if_another_was_measured_later():

@@ -1,6 +1,6 @@
 """Codecs at work in other processes: in plain ones for built-in codecs, in a sandbox for others.
 
-Both kinds are asked the same: what a codec is, a picture's stream, a stream's picture.
+Both kinds are asked the same: what a codec is, an image's stream, a stream's image.
 """
 
 from __future__ import annotations

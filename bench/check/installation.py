@@ -16,8 +16,8 @@ import numpy as np
 
 import codecs.registry as registry
 from bench import metrics
-from bench.check.check_codecs import check_codecs, photograph
-from bench.check.finding import Finding
+from bench.check.check_codecs import check_codecs
+from bench.check.finding import Finding, photograph, score
 from bench.metrics.weights import package_model
 from bench.run.settings import DEFAULT_CODECS
 from bench.terminal import clean
@@ -73,7 +73,7 @@ def _verdict(name: str, holds: bool, detail: str) -> Finding:
 def psnr_known_answers() -> Iterator[Finding]:
     """Every sample wrong by one: 20 log10(255) = 48.1308 dB."""
     image = np.full((192, 200, 3), 100, np.uint8)
-    value = _score("psnr", image, image + np.uint8(1))
+    value = score("psnr", image, image + np.uint8(1))
     expected = 20 * math.log10(255)
     detail = f"{value:.4f} dB where every sample is wrong by 1; 20 log10(255) = {expected:.4f}"
     yield _verdict("PSNR", abs(value - expected) < 1e-9, detail)
@@ -95,7 +95,7 @@ def metrics_equal_the_packages() -> Iterator[Finding]:
         detail = f"{ours:.6f} on a noisy photograph; {package} itself gives {plain:.6f}{version}"
         return _verdict(label, math.isclose(ours, plain, rel_tol=1e-5), detail)
 
-    ours = _score("ms-ssim", reference, decoded)
+    ours = score("ms-ssim", reference, decoded)
     plain = float(ms_ssim(tensor(reference), tensor(decoded), data_range=1))
     yield compared("MS-SSIM", "pytorch-msssim", ours, plain, "")
     for net in ("alex", "vgg"):
@@ -104,7 +104,7 @@ def metrics_equal_the_packages() -> Iterator[Finding]:
         if version.startswith("unavailable"):
             yield Finding(label, "missing", version.removeprefix("unavailable: "))
             continue
-        ours = _score(f"lpips-{net}", reference, decoded)
+        ours = score(f"lpips-{net}", reference, decoded)
         with torch.inference_mode():
             package = package_model(net)(tensor(reference), tensor(decoded), normalize=True)
         yield compared(label, "lpips", ours, float(package), f"; {version}")
@@ -140,7 +140,7 @@ def colour_round_trip() -> Iterator[Finding]:
     from codecs.colour import round_trip_444
 
     image = photograph()
-    value = _score("psnr", image, round_trip_444(image))
+    value = score("psnr", image, round_trip_444(image))
     detail = f"{value:.2f} dB through 8-bit YCbCr 4:4:4; 52 or more if rounded, 44 if truncated"
     yield _verdict("colour round trip", value >= 52, detail)
 
@@ -188,8 +188,3 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     codecs_decode_in_other_processes,
     data_sets,
 )
-
-
-def _score(name: str, reference: Image, decoded: Image) -> float:
-    metric = metrics.create(name)
-    return metric.score(metric.prepare(reference), decoded)

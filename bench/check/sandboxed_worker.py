@@ -1,7 +1,7 @@
 """What runs inside a sandbox: encoding and decoding on request, by files and lines of JSON.
 
 A request is a line on standard input, a list of the kind of call and its arguments; a reply is a
-line on what was standard output, `[status, value]` as in `bench.run.worker.serve`.  Pictures and
+line on what was standard output, `[status, value]` as in `bench.run.worker.serve`.  Images and
 streams are files.  Nothing is pickled: the harness reads no objects that a codec could make up.
 """
 

@@ -124,7 +124,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """What the report shows of the pictures themselves."""
+    """What the report shows of the images themselves."""
     parser.add_argument(
         "--pictures",
         choices=("crops", "full"),

@@ -1,12 +1,11 @@
-"""Full-reference quality metrics, and an engine that scores pictures by several of them."""
+"""Full-reference quality metrics, and an engine that scores images by several of them."""
 
 from bench.metrics.base import Metric, MetricUnavailable, MetricValue
 from bench.metrics.engine import MetricsEngine, Prepared
-from bench.metrics.registry import MetricInfo, create, info, names, versions
+from bench.metrics.registry import create, info, names, versions
 
 __all__ = [
     "Metric",
-    "MetricInfo",
     "MetricUnavailable",
     "MetricValue",
     "MetricsEngine",

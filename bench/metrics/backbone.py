@@ -4,7 +4,7 @@ LPIPS compares features at full resolution (VGG16: 64 channels, 256 bytes a pixe
 hold for a large photograph.  A convolution needs only a few rows around the one it computes, so
 each stage of the network runs strip by strip with just that many rows more, and only the pooled
 result, which the next stage reads, is kept whole.  The values are those of the network on the
-whole picture.
+whole image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRIP_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with zeros around the picture, and the ReLU after it."""
+    """A convolution with zeros around the image, and the ReLU after it."""
 
     weight: Tensor
     bias: Tensor
@@ -104,10 +104,10 @@ def feature_shapes(stages: Sequence[Stage], height: int, width: int) -> list[tup
 
 
 def feature_strips(stages: Sequence[Stage], x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """All features of a picture, stage by stage and in strips from top to bottom.
+    """All features of an image, stage by stage and in strips from top to bottom.
 
     `x`: float32[1, 3, H, W], best with channels last.  Yields (stage, float32[1, C, rows, W']);
-    a strip must not be written to, and the same size of picture always gives the same strips.
+    a strip must not be written to, and the same size of image always gives the same strips.
     """
     for index, stage in enumerate(stages):
         shape = stage.channels, stage.size(x.shape[2]), stage.size(x.shape[3])
@@ -140,7 +140,7 @@ def _convolved(layers: Sequence[Convolution], x: Tensor, low: int, high: int) ->
         height = each.size(height)
     top = low * layer.stride - layer.padding
     bottom = (high - 1) * layer.stride - layer.padding + layer.kernel
-    above, below = max(-top, 0), max(bottom - height, 0)  # rows of zeros outside the picture
+    above, below = max(-top, 0), max(bottom - height, 0)  # rows of zeros outside the image
     top, bottom = max(top, 0), min(bottom, height)
     x = _convolved(earlier, x, top, bottom) if earlier else x[:, :, top:bottom]
     if above != below:

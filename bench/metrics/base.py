@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from codecs.base import Image
 
 INFINITE = "infinite"
-"""How the reason of a score begins that is infinite, as PSNR of identical pictures is."""
+"""How the reason of a score begins that is infinite, as PSNR of identical images is."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MetricValue:
 
 
 class MetricUnavailable(Exception):
-    """The metric cannot be computed here (missing weights) or for this picture (too small)."""
+    """The metric cannot be computed here (missing weights) or for this image (too small)."""
 
 
 class Metric(ABC):

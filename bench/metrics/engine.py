@@ -1,4 +1,4 @@
-"""Scores pictures by several metrics; the original's share of the work is done once."""
+"""Scores images by several metrics; the original's share of the work is done once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from codecs.base import Image, check_image
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a metric has nothing for a picture."""
+    """Why a metric has nothing for an image."""
 
     reason: str
     lasting: bool
-    """The picture's or the metric's nature: another attempt would end the same way."""
+    """The image's or the metric's nature: another attempt would end the same way."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class MetricsEngine:
         return Prepared(reference.shape, parts)
 
     def score(self, prepared: Prepared, decoded: Image) -> dict[str, MetricValue]:
-        """Every metric of `decoded`, a picture of the original's shape, else `ValueError`."""
+        """Every metric of `decoded`, an image of the original's shape, else `ValueError`."""
         check_image(decoded)
         if decoded.shape != prepared.shape:
             raise ValueError(

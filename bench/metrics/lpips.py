@@ -1,6 +1,6 @@
 """LPIPS v0.1 (Zhang et al., CVPR 2018): distance of deep features, weighted to human judgement.
 
-Same values as the lpips package's `LPIPS(net=..., version="0.1")` on pictures scaled to [-1, 1].
+Same values as the lpips package's `LPIPS(net=..., version="0.1")` on images scaled to [-1, 1].
 The original's features, which do not change over a rate ladder, are computed once.
 """
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MAX_FEATURE_BYTES = min(3 << 29, _MEMORY // (2 * len(os.sched_getaffinity(0))))
-"""1.5 GiB, or a core's share of half the memory, because each may score a picture of its own.
-Features of larger pictures are computed again for each decoded one."""
+"""1.5 GiB, or a core's share of half the memory, because each may score an image of its own.
+Features of larger images are computed again for each decoded one."""
 
 # The package's input scaling: (x - SHIFT) / SCALE for x in [-1, 1].
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -60,7 +60,7 @@ class Network:
         self.device = lin[0].device
 
     def prepare(self, reference: Image) -> Features:
-        """Raises `MetricUnavailable` for a picture smaller than the network's first windows."""
+        """Raises `MetricUnavailable` for an image smaller than the network's first windows."""
         import torch
 
         from bench.metrics.backbone import feature_shapes

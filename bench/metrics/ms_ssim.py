@@ -2,11 +2,11 @@
 
 Same definition, and same values, as `pytorch_msssim.ms_ssim` with its defaults: an 11-tap
 Gaussian window with sigma 1.5, K = (0.01, 0.03), five scales, 2x2 means between the scales
-(a picture of odd size gets a row of zeros on both sides first), negative contrast terms set to
+(an image of odd size gets a row of zeros on both sides first), negative contrast terms set to
 zero, the mean over the three channels at the end.
 
 The values are the package's to 1e-5 as long as that is run in double precision.  In its usual
-single precision it is off by up to 1e-4 on pictures with large saturated areas, where moments of
+single precision it is off by up to 1e-4 on images with large saturated areas, where moments of
 about 255^2 cancel; `_mean_terms` says how that is avoided here.
 
 It is written again here for two reasons.  The moments of the original do not change over a rate
@@ -89,7 +89,7 @@ class MsSsim(Metric):
 
 
 def _pyramid(image: Image) -> Iterator[Planes]:
-    """The picture at each scale, finest first."""
+    """The image at each scale, finest first."""
     planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     yield planes
     for _ in WEIGHTS[1:]:
@@ -150,7 +150,7 @@ def _mean_terms(reference: Level, planes: Planes, *, luminance: bool) -> NDArray
 
 
 def _strips(planes: Planes) -> Iterator[tuple[int, slice, slice]]:
-    """(channel, rows of the result, rows of the picture that they depend on)."""
+    """(channel, rows of the result, rows of the image that they depend on)."""
     channels, height, _ = planes.shape
     last = height - TAPS + 1
     for c in range(channels):

@@ -1,4 +1,4 @@
-"""Peak signal-to-noise ratio of 8-bit pictures: over RGB, and over luma."""
+"""Peak signal-to-noise ratio of 8-bit images: over RGB, and over luma."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def psnr_of(mean_square_error: float) -> float:
 class Psnr(Metric):
     """PSNR over all samples of R, G and B together: 10 log10(255^2 / MSE).
 
-    Identical pictures have `math.inf`: no finite figure would be true of them.
+    Identical images have `math.inf`: no finite figure would be true of them.
     """
 
     name = "psnr"

@@ -6,7 +6,6 @@ To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from bench.metrics.base import Metric, MetricUnavailable
 from bench.metrics.lpips import LpipsAlex, LpipsVgg
@@ -19,25 +18,17 @@ _CLASSES: dict[str, type[Metric]] = {
 }
 
 
-@dataclass(frozen=True)
-class MetricInfo:
-    """What tables and axes need to know of a metric."""
-
-    name: str
-    label: str
-    unit: str
-    higher_is_better: bool
-
-
 def names() -> tuple[str, ...]:
     """All metrics, in table order."""
     return tuple(_CLASSES)
 
 
-def info(name: str) -> MetricInfo:
-    """Label, unit and direction; costs nothing.  Raises `KeyError` for an unknown name."""
-    metric = _class(name)
-    return MetricInfo(metric.name, metric.label, metric.unit, metric.higher_is_better)
+def info(name: str) -> type[Metric]:
+    """Its class, which knows label, unit and direction.  Raises `KeyError` for an unknown name."""
+    try:
+        return _CLASSES[name]
+    except KeyError:
+        raise KeyError(f"unknown metric {name!r}{suggestion(name, _CLASSES)}") from None
 
 
 def create(name: str) -> Metric:
@@ -45,7 +36,7 @@ def create(name: str) -> Metric:
 
     Raises `KeyError` for an unknown name and `MetricUnavailable` when its weights cannot be had.
     """
-    return _class(name)()
+    return info(name)()
 
 
 def versions(wanted: Iterable[str]) -> dict[str, str]:
@@ -61,10 +52,3 @@ def versions(wanted: Iterable[str]) -> dict[str, str]:
         except MetricUnavailable as error:
             found[name] = f"unavailable: {error}"
     return found
-
-
-def _class(name: str) -> type[Metric]:
-    try:
-        return _CLASSES[name]
-    except KeyError:
-        raise KeyError(f"unknown metric {name!r}{suggestion(name, _CLASSES)}") from None

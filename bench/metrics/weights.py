@@ -52,7 +52,7 @@ class Backbone:
 def load_backbone(net: str) -> Backbone | str:
     """The backbone `alex`, `vgg` or `squeeze`, or in words why there is none.
 
-    Looked for once per process: a network that does not answer must not be asked for each picture.
+    Looked for once per process: a network that does not answer must not be asked for each image.
     """
     try:
         return _read(_locate(net), net)

@@ -31,7 +31,7 @@ from bench.run.settings import RunSettings
 RERUN_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "hevc")
 OVERHEAD_CODECS = ("jpeg", "webp", "avif", "hevc", "vvenc:faster")
 OVERHEAD_METRICS = tuple(name for name in names() if name != "lpips-vgg")
-"""VGG-16 takes seconds a picture: half an hour in all, beside which no overhead would show."""
+"""VGG-16 takes seconds an image: half an hour in all, beside which no overhead would show."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def metrics_engine() -> Iterator[Figure]:
 
 def overhead() -> Iterator[Figure]:
     """Share of a run that is neither codec nor metric time, start of the processes included:
-    24 pictures of Kodak's size (the samples, enlarged and flipped), fast codecs, all metrics but
+    24 images of Kodak's size (the samples, enlarged and flipped), fast codecs, all metrics but
     the slowest, all cores."""
     from datasets.registry import open_dataset
 

@@ -3,14 +3,14 @@
     python -m bench.perf.learned                   768 x 512
     python -m bench.perf.learned --large           2048 x 1365 as well: minutes in CompressAI
 
-Both sides have the same architecture, weights, picture and float32 transforms, and one thread.
+Both sides have the same architecture, weights, image and float32 transforms, and one thread.
 Each runs in a fresh process of its own; after a warm-up they code in turns, once each, so that
 whatever else the machine does meets both.  Times are medians of CPU seconds (user and system);
 CompressAI's entropy part is its decoding less its synthesis.  Peak memory is the largest resident
 set while coding: of the whole process, and what coding adds to the loaded model.  Figures are
 ratios theirs / ours, larger being better.
 
-Weights are random, N = M = 192, scaled so that the stream has a middle to high rate; the picture is
+Weights are random, N = M = 192, scaled so that the stream has a middle to high rate; the image is
 noise with structure at all scales.  Without CompressAI only our figures are printed.
 """
 
@@ -119,7 +119,7 @@ def converted(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Side:
-    """The process of one side, which codes the picture once whenever it is asked to."""
+    """The process of one side, which codes the image once whenever it is asked to."""
 
     def __init__(self, name: str, width: int, height: int) -> None:
         command = [sys.executable, "-m", "bench.perf.learned", "--side", name]

@@ -14,7 +14,7 @@ from bench.metrics import MetricsEngine, MetricUnavailable
 from bench.metrics.weights import package_model
 from codecs.base import Image
 
-HEIGHT, WIDTH = 512, 768  # a Kodak picture
+HEIGHT, WIDTH = 512, 768  # a Kodak image
 QUALITIES = (5, 15, 30, 50, 75, 92)
 TOLERANCE = 1e-5
 """Largest relative difference allowed between our values and the packages'."""
@@ -23,7 +23,7 @@ PlainCall = Callable[[Image, Image], float]
 
 
 def measure(repeats: int = 3) -> list[tuple[str, float, float]]:
-    """Time PSNR, MS-SSIM and LPIPS over the six-point ladder of one 768x512 picture, one thread.
+    """Time PSNR, MS-SSIM and LPIPS over the six-point ladder of one 768x512 image, one thread.
 
     Returns (metric, our seconds, plain seconds), each the median of `repeats` runs that take
     turns.  LPIPS is left out where its weights are missing.  Raises `RuntimeError` when a value

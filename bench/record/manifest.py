@@ -1,4 +1,4 @@
-"""What a run directory holds: pictures, codecs and their rate ladders, as last planned.
+"""What a run directory holds: images, codecs and their rate ladders, as last planned.
 
 The measurements of a directory only grow; the manifest says which of them count.
 """
@@ -21,8 +21,8 @@ from datasets.cache import write_atomically
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a run; the digest is its identity, the name only its label."""
+class RunImage:
+    """An image of a run; the digest is its identity, the name only its label."""
 
     name: str
     digest: str
@@ -30,13 +30,13 @@ class Picture:
     height: int
 
     @classmethod
-    def of(cls, image: ImageRef) -> Picture:
+    def of(cls, image: ImageRef) -> RunImage:
         return cls(image.name, image.digest, image.width, image.height)
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """A codec as it was run: with the pictures, this determines which measurements count."""
+    """A codec as it was run: with the images, this determines which measurements count."""
 
     codec: str
     version: str
@@ -48,10 +48,10 @@ class Ladder:
     def of(cls, codec: Codec) -> Ladder:
         return cls(codec.name, codec.version, dict(codec.settings), tuple(codec.points))
 
-    def keys(self, picture: Picture) -> Iterator[str]:
-        """The keys of the measurements of one picture, low rate to high."""
+    def keys(self, image: RunImage) -> Iterator[str]:
+        """The keys of the measurements of one image, low rate to high."""
         for point in self.points:
-            yield measurement_key(self.codec, self.version, self.settings, point, picture.digest)
+            yield measurement_key(self.codec, self.version, self.settings, point, image.digest)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Ladder:
@@ -66,7 +66,7 @@ class Manifest:
     dataset: str
     label: str
     source: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[RunImage, ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     """What was converted on loading, and what the data set wants known."""
@@ -105,7 +105,7 @@ class Manifest:
         path = directory / "run.json"
         try:
             raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            raw["pictures"] = tuple(Picture(**picture) for picture in raw["pictures"])
+            raw["pictures"] = tuple(RunImage(**image) for image in raw["pictures"])
             raw["notes"] = tuple(raw["notes"])
             raw["skipped"] = tuple((name, why) for name, why in raw["skipped"])
             raw["ladders"] = {k: Ladder.from_json(v) for k, v in raw["ladders"].items()}
@@ -132,8 +132,8 @@ class Manifest:
         """This manifest with the codecs and metrics of an `earlier` one of the same directory.
 
         Raises `StoreError` where that was made on another data set.  A folder stays the same set
-        when pictures come or go; one that lies elsewhere is the same set only where it holds the
-        same pictures, for what was measured on others would vanish from the report.
+        when images come or go; one that lies elsewhere is the same set only where it holds the
+        same images, for what was measured on others would vanish from the report.
         """
         held, new = ({p.digest for p in m.pictures} for m in (earlier, self))
         if held != new and earlier.dataset_argument != self.dataset_argument:

@@ -1,4 +1,4 @@
-"""What was measured of a codec at one operating point on one picture, and its key."""
+"""What was measured of a codec at one operating point on one image, and its key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One codec at one operating point on one picture."""
+    """One codec at one operating point on one image."""
 
     key: str
     status: str
@@ -62,7 +62,7 @@ class Measurement:
     """Measurements that ran side by side: timings are `alone` only when this is 1."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What had to be converted to make of what the decoder wrote a picture of 8-bit RGB."""
+    """What had to be converted to make of what the decoder wrote an image of 8-bit RGB."""
     host: str = ""
     time: str = ""
     schema: int = SCHEMA
@@ -78,7 +78,7 @@ class Measurement:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether the picture came back to the last bit: PSNR over R, G and B is infinite.
+        """Whether the image came back to the last bit: PSNR over R, G and B is infinite.
 
         False where PSNR was not measured.
         """

@@ -1,1 +1,1 @@
-"""From pictures to measurements: plan, encode, decode, score."""
+"""From images to measurements: plan, encode, decode, score."""

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench import metrics as metrics_package
-from bench.record.manifest import Manifest, Picture
+from bench.record.manifest import Manifest, RunImage
 from bench.record.measurement import Measurement, now
 from bench.record.store import Store
 from bench.run.local import run_tasks
@@ -77,7 +77,7 @@ def execute(settings: RunSettings, progress: Progress) -> Outcome:
             dataset=dataset.name,
             label=dataset_label(dataset, settings),
             source=dataset.source,
-            pictures=tuple(Picture.of(image) for image in dataset.images),
+            pictures=tuple(RunImage.of(image) for image in dataset.images),
             skipped=dataset.skipped,
             notes=(
                 *dataset.notes,
@@ -144,7 +144,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _without_twins(dataset: Dataset) -> Dataset:
-    """Leave out pictures that are the same file under another name: they would count twice."""
+    """Leave out images that are the same file under another name: they would count twice."""
     seen: dict[str, str] = {}
     skipped = list(dataset.skipped)
     images = []
@@ -160,7 +160,7 @@ def _without_twins(dataset: Dataset) -> Dataset:
 def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
     """Whether something went wrong that another attempt may put right.
 
-    A metric without a value but with a version is undefined for that picture: no failure.
+    A metric without a value but with a version is undefined for that image: no failure.
     """
     scores = [measurement.metrics.get(name) for name in wanted]
     return measurement.status != "ok" or any(s is None or not s.version for s in scores)

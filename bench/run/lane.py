@@ -20,7 +20,7 @@ from bench.record.measurement import Measurement, Timing, now
 from bench.record.store import Store
 from bench.run.plan import Task
 from bench.run.processes import CallFailed, CodecWorkers, Worker
-from bench.run.replay import is_reproduced, same_picture
+from bench.run.replay import is_reproduced, same_image
 from codecs.base import wrong_size
 
 SCORE_LIMIT = 1800.0
@@ -123,7 +123,7 @@ class Lane:
             if error.answered:
                 return self._measure_afresh(task, why, 0.0)
             return _unscored(task, why, 0.0)
-        same = same_picture(m, pixel_digest)
+        same = same_image(m, pixel_digest)
         if not same and not is_reproduced(m, lambda metrics: self._score(task, metrics)[0]):
             # The decoder has changed without saying so: what was measured is out of date.
             why = "the kept stream decodes to another picture than the one that was measured"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import codecs.registry as registry
 from bench.metrics.base import MetricValue
-from bench.record.manifest import Ladder, Picture
+from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import INTERRUPTED, Measurement, key_of
 from bench.record.store import Store
 from codecs import declared
@@ -203,7 +203,7 @@ def _ask(codec: Codec, dataset: Dataset) -> _Answers:
     """Ask a codec everything that planning needs, so that a broken one costs only itself."""
     sizes = {image.width * image.height for image in dataset.images}
     try:
-        for _ in Ladder.of(codec).keys(Picture("", "", 768, 512)):
+        for _ in Ladder.of(codec).keys(RunImage("", "", 768, 512)):
             pass
         commands = {p: declared.command(codec.command(p), p) for p in codec.points}
         seconds = {

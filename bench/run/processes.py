@@ -204,7 +204,7 @@ class Worker:
 
 def _context(arguments: tuple[Any, ...]) -> Context:
     """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
-    and has seen no picture, since each by itself would take seconds to load it."""
+    and has seen no image, since each by itself would take seconds to load it."""
     metrics = arguments[0] if arguments else ()
     if not any(name.startswith("lpips") for name in metrics):
         return multiprocessing.get_context("spawn")

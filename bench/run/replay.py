@@ -1,8 +1,8 @@
 """Whether a kept stream, decoded again, still gives what was measured.
 
-The same stream may decode to a picture that differs by 1 in a few samples, on a processor whose
+The same stream may decode to an image that differs by 1 in a few samples, on a processor whose
 arithmetic rounds otherwise: no reason to measure again what took hours.  What was measured counts
-as reproduced where a stored score is, to a hundredth of a decibel; any other picture is another
+as reproduced where a stored score is, to a hundredth of a decibel; any other image is another
 decoder's.
 """
 
@@ -23,7 +23,7 @@ Score = Callable[[tuple[str, ...]], Mapping[str, MetricValue]]
 """Computes metrics of the new reconstruction."""
 
 
-def same_picture(m: Measurement, pixel_digest: str) -> bool:
+def same_image(m: Measurement, pixel_digest: str) -> bool:
     """Whether a reconstruction is the measured one to the sample."""
     return pixel_digest == m.reconstruction_digest
 

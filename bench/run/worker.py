@@ -1,7 +1,7 @@
 """What runs inside the processes of a lane: encoding, decoding, scoring.
 
 Each role is a process of its own.  The encoder sees the photograph and writes the stream; the
-decoder sees nothing but the stream; the scorer sees both pictures.  A reply is plain data.
+decoder sees nothing but the stream; the scorer sees both images.  A reply is plain data.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Encoder:
         if self.loaded is None or self.loaded[0] != original:
             self.loaded = (original, load_ref(original))
         image = self.loaded[1]
-        # Codecs may work in place, so each call gets a picture of its own: this one stays.
+        # Codecs may work in place, so each call gets an image of its own: this one stays.
         image.setflags(write=False)
         if codec.warm_up and name not in self.warm:
             codec.encode(image[:64, :64].copy(), point)
@@ -155,7 +155,7 @@ class Decoder:
         self, name: str, stream_path: Path, pixel_path: Path
     ) -> tuple[tuple[int, ...], str, Timing, tuple[str, ...]]:
         """Returns shape and digest of the reconstruction, the time it took, and what had to be
-        converted to make it an 8-bit RGB picture."""
+        converted to make it an 8-bit RGB image."""
         codec = self.codecs[name]
         data = stream_path.read_bytes()
         if codec.warm_up and name not in self.warm:
@@ -209,7 +209,7 @@ class Scorer:
 
 
 def _save(path: Path, image: Image) -> None:
-    """Write into the file of the picture before: 20 times as fast as into a new one."""
+    """Write into the file of the image before: 20 times as fast as into a new one."""
     path.touch()
     with open(path, "r+b") as file:
         np.save(file, image)

@@ -48,7 +48,7 @@ class Status(StrEnum):
     IDENTICAL = "identical"
     """All that was measured is the same, whatever else there is to say of the curves."""
     PARTIAL = "partial"
-    """All is well but that points or pictures had to be left out: `Verdict.left_out`."""
+    """All is well but that points or images had to be left out: `Verdict.left_out`."""
     OK = "ok"
 
 
@@ -80,7 +80,7 @@ class Verdict:
     """Whether every point of the curve buys quality with its rate."""
     test_monotone: bool = True
     left_out: str = ""
-    """Points and pictures that had no value: see `bench.verdict.common`.  Part of `message` too."""
+    """Points and images that had no value: see `bench.verdict.common`.  Part of `message` too."""
 
 
 def without(verdict: Verdict, left_out: str) -> Verdict:

@@ -23,10 +23,10 @@ def compare_runs(before: Path, after: Path, codecs: Sequence[str]) -> Comparison
     """Each codec of the later run against the same codec of the earlier one.
 
     `codecs` restricts the comparison (default: all that both runs hold).  Raises `StoreError`
-    when the runs share no codec or were made on different pictures.
+    when the runs share no codec or were made on different images.
     """
     manifests = {BEFORE: Manifest.read(before), AFTER: Manifest.read(after)}
-    _require_equal_pictures(manifests)
+    _require_equal_images(manifests)
     names = _shared(manifests, codecs)
     runs = {
         label: _results(directory, [manifests[label].ladders[name] for name in names], manifests)
@@ -46,7 +46,7 @@ def compare_runs(before: Path, after: Path, codecs: Sequence[str]) -> Comparison
     )
 
 
-def _require_equal_pictures(manifests: Mapping[str, Manifest]) -> None:
+def _require_equal_images(manifests: Mapping[str, Manifest]) -> None:
     held = {label: {p.digest: p.name for p in m.pictures} for label, m in manifests.items()}
     for label, other in ((BEFORE, AFTER), (AFTER, BEFORE)):
         only = [name for digest, name in held[label].items() if digest not in held[other]]
@@ -81,7 +81,7 @@ def _shared(manifests: Mapping[str, Manifest], codecs: Sequence[str]) -> list[st
 
 
 def _results(directory: Path, ladders: list[Ladder], manifests: Mapping[str, Manifest]) -> Results:
-    """One run's curves, under the later run's names of pictures."""
+    """One run's curves, under the later run's names of images."""
     after = manifests[AFTER]
     return collect(
         Store(directory), ladders, after.pictures, metrics=after.known_metrics, dataset=after.label

@@ -1,4 +1,4 @@
-"""Many rate-distortion curves side by side: of every resample of a bootstrap, or of every picture.
+"""Many rate-distortion curves side by side: of every resample of a bootstrap, or of every image.
 
 The same rules as for one curve (`curve.front`) and the same interpolant, in a few array
 operations for all of them.

@@ -1,16 +1,16 @@
-"""Which operating points and pictures codecs are compared on: those that all have a value of.
+"""Which operating points and images codecs are compared on: those that all have a value of.
 
-A run is seldom whole.  A measurement fails, a picture is too small for a metric or black, a point
+A run is seldom whole.  A measurement fails, an image is too small for a metric or black, a point
 is lossless and its PSNR infinite.  None of that may cost the figures of all the rest, and none of
 it may be left out in silence.  One rule serves verdicts, curves and spreads:
 
-1. Points without a value on any picture go, then pictures on which a codec has no value at all:
+1. Points without a value on any image go, then images on which a codec has no value at all:
    nothing could be computed from them.
-2. While values are missing, the point or picture goes that lacks the largest share of what is
-   left of it; a picture before a point that lacks as much, the first before a later one.  A codec
+2. While values are missing, the point or image goes that lacks the largest share of what is
+   left of it; an image before a point that lacks as much, the first before a later one.  A codec
    keeps two points, where it has them.
 
-What remains is whole, and every codec is judged on the same pictures.
+What remains is whole, and every codec is judged on the same images.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Part:
     points: tuple[Mask, ...]
     """For each codec, its points that count: bool[points]."""
     images: Mask
-    """The pictures that count, the same for all codecs: bool[images]."""
+    """The images that count, the same for all codecs: bool[images]."""
     left_out: str
     """`1 of 6 points of webp (quality 100: infinite), 2 of 24 pictures (...)`; empty: nothing."""
     reason: str
@@ -50,7 +50,7 @@ class Part:
 
 
 def shared(codecs: Sequence[CodecResult], metric: str) -> Part:
-    """The points and pictures on which all `codecs` have a rate and a finite `metric`."""
+    """The points and images on which all `codecs` have a rate and a finite `metric`."""
     grids = [np.isfinite(comparable(codec, metric)) for codec in codecs]
     points, images = _whole(grids)
     left_out = [
@@ -101,12 +101,12 @@ def _whole(grids: Sequence[Mask]) -> tuple[list[Mask], Mask]:
 
 
 def _any_value(grids: Sequence[Mask]) -> list[Mask]:
-    """Of each codec, the points that have a value on some picture."""
+    """Of each codec, the points that have a value on some image."""
     return [np.asarray(grid.any(axis=1)) for grid in grids]
 
 
 def _cause(codec: CodecResult, metric: str, point: int, image: int) -> str:
-    """Why there is no value at one point on one picture; empty where there is one."""
+    """Why there is no value at one point on one image; empty where there is one."""
     m = codec.measurements.get((point, image))
     if m is None:
         return "not measured"
@@ -129,7 +129,7 @@ def _points_left_out(codec: CodecResult, has: Mask, kept: Mask, images: Mask, me
         return ""
 
     def cause(row: int) -> str:
-        # Pictures that count show best what the point itself lacks.
+        # Images that count show best what the point itself lacks.
         lacks = ~has[row] & (images if (~has[row] & images).any() else True)
         return _first(_cause(codec, metric, row, int(image)) for image in np.flatnonzero(lacks))
 
@@ -174,7 +174,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def _nothing(codecs: Sequence[CodecResult], grids: Sequence[Mask], metric: str) -> str:
-    """Why no point and picture is left."""
+    """Why no point and image is left."""
     if not codecs:
         return "no codec has a finite value"
     for codec, grid in zip(codecs, grids, strict=True):

@@ -133,7 +133,7 @@ def _unavailable(codec: CodecResult, metric: str) -> str:
     if not good or not all(math.isnan(m.metric(metric)) for m in good):
         return ""
     reason = _reason(good[0], metric)
-    # Any other reason is a fault or the pictures' nature: no reason to drop the metric quietly.
+    # Any other reason is a fault or the images' nature: no reason to drop the metric quietly.
     return reason.removeprefix("unavailable: ") if reason.startswith("unavailable") else ""
 
 

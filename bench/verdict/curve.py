@@ -35,7 +35,7 @@ def pooled(metric: str, grid: Array) -> Array:
     """One figure per point from the whole set: [points, images] -> [points].
 
     PSNR of the mean squared error and dB of the mean MS-SSIM; LPIPS has no pooled form other
-    than its mean.  It weighs hard pictures more than the mean of per-image figures does.
+    than its mean.  It weighs hard images more than the mean of per-image figures does.
     """
     if metric.startswith("psnr"):
         with np.errstate(divide="ignore"):  # a set coded without loss

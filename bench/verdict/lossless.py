@@ -1,4 +1,4 @@
-"""Operating points that give every picture back to the last bit, compared by size.
+"""Operating points that give every image back to the last bit, compared by size.
 
 There is no quality to compare them at, so that they have no BD-rate.
 """
@@ -19,7 +19,7 @@ RAW_BPP = 24.0
 
 @dataclass(frozen=True)
 class LosslessPoint:
-    """One such point; means over the pictures of its table."""
+    """One such point; means over the images of its table."""
 
     codec: CodecResult
     point: str
@@ -29,21 +29,21 @@ class LosslessPoint:
     percent_larger: float
     """Than the smallest point of the table: 0 for that one."""
     low: float
-    """95 % interval of `percent_larger`; NaN for a single picture."""
+    """95 % interval of `percent_larger`; NaN for a single image."""
     high: float
     measurements: tuple[Measurement, ...]
-    """On the pictures of the table."""
+    """On the images of the table."""
 
 
 @dataclass(frozen=True)
 class LosslessTable:
-    """All such points of a run on the pictures that each of them has a stream of."""
+    """All such points of a run on the images that each of them has a stream of."""
 
     points: tuple[LosslessPoint, ...]
     """In the order of the run's codecs; one at least."""
     images: tuple[str, ...]
     left_out: tuple[str, ...]
-    """Pictures without a stream from some point, and points that share no picture."""
+    """Images without a stream from some point, and points that share no image."""
 
     @property
     def smallest(self) -> LosslessPoint:
@@ -51,14 +51,14 @@ class LosslessTable:
 
 
 def compare_lossless(results: Results) -> LosslessTable | None:
-    """None where no point is without loss.  Intervals: a paired bootstrap over the pictures."""
+    """None where no point is without loss.  Intervals: a paired bootstrap over the images."""
     places = [(codec, int(i)) for codec in results.codecs for i in np.flatnonzero(codec.lossless)]
     if not places:
         return None
     grid = np.array([codec.bpp[i] for codec, i in places])
     kept = np.full(len(places), fill_value=True)
     while not (whole := np.isfinite(grid[kept]).all(axis=0)).any():
-        # The point with the fewest pictures, for the sake of the others.
+        # The point with the fewest images, for the sake of the others.
         kept[np.where(kept, np.isfinite(grid).sum(axis=1), np.inf).argmin()] = False
     bpp, used = grid[kept][:, whole], [place for place, k in zip(places, kept, strict=True) if k]
     smallest = bpp[bpp.mean(axis=1).argmin()]

@@ -1,4 +1,4 @@
-"""Rates that cannot be true: so few bits that something but the stream must hold the picture."""
+"""Rates that cannot be true: so few bits that something but the stream must hold the image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ FEWEST_BPP, GOOD_PSNR = 0.01, 30.0
 """Bits per pixel below which no codec reaches so many dB on photographs.  The best coders need ten
 times as many or more: VVC is at 24 to 30 dB on Kodak with 0.075 bpp."""
 EASY_BPP = 0.1
-"""Where another codec reaches `GOOD_PSNR` with fewer, the pictures are not photographs but flat or
+"""Where another codec reaches `GOOD_PSNR` with fewer, the images are not photographs but flat or
 simple, and next to no bits can be enough."""
 
 
 @dataclass(frozen=True)
 class Unlikely:
-    """A codec's lowest-rate point that cannot be true, averaged over the pictures."""
+    """A codec's lowest-rate point that cannot be true, averaged over the images."""
 
     label: str
     point: str
@@ -27,15 +27,15 @@ class Unlikely:
 
 
 def cannot_be_true(bpp: float, psnr: float) -> bool:
-    """Whether so few bits cannot have given so good a picture of a photograph."""
+    """Whether so few bits cannot have given so good an image of a photograph."""
     return bpp < FEWEST_BPP and psnr > GOOD_PSNR
 
 
 def unlikely_rates(results: Results) -> list[Unlikely]:
-    """One for each codec whose mean over the pictures cannot be true at some point.
+    """One for each codec whose mean over the images cannot be true at some point.
 
-    Needs PSNR among the metrics.  Where another codec shows that the pictures are easy, nothing is
-    said: of easy pictures such rates can be true.
+    Needs PSNR among the metrics.  Where another codec shows that the images are easy, nothing is
+    said: of easy images such rates can be true.
     """
     if "psnr" not in results.metrics:
         return []
@@ -57,7 +57,7 @@ def unlikely_rates(results: Results) -> list[Unlikely]:
 
 
 def _means(codec: CodecResult) -> list[tuple[float, float]]:
-    """(bits per pixel, PSNR in dB) of each point over the pictures that have both."""
+    """(bits per pixel, PSNR in dB) of each point over the images that have both."""
     rows = zip(codec.bpp, codec.metric("psnr"), strict=True)
     means = []
     for bpp, psnr in rows:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.record.manifest import Ladder, Picture
+from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import Measurement
 from datasets.base import natural
 
@@ -58,7 +58,7 @@ class CodecResult:
 
     @cached_property
     def lossless(self) -> NDArray[np.bool_]:
-        """Points that gave back every picture measured to the last bit, bool[points]."""
+        """Points that gave back every image measured to the last bit, bool[points]."""
         kept = self.grid(lambda m: float(m.is_lossless))
         return np.asarray((kept == 1).any(axis=1) & ~(kept == 0).any(axis=1))
 
@@ -75,7 +75,7 @@ class CodecResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Codecs measured on the same pictures."""
+    """Codecs measured on the same images."""
 
     dataset: str
     """Label of the data set, with what was left out of it: `Kodak, 6 of 24 images (quick)`."""
@@ -97,7 +97,7 @@ class Results:
 def collect(
     measurements: Iterable[Measurement],
     ladders: Sequence[Ladder],
-    pictures: Sequence[Picture],
+    pictures: Sequence[RunImage],
     *,
     metrics: Sequence[str],
     dataset: str,
@@ -106,7 +106,7 @@ def collect(
     """Arrange measurements as curves.
 
     Those count that belong to one of `ladders` (codecs in their order, with version, settings and
-    points) on one of `pictures`, identified by digest; a picture's name is the one given here.
+    points) on one of `pictures`, identified by digest; an image's name is the one given here.
     Cells without a measurement stay empty.  A codec without any is `unavailable`.
     """
     rows = {m.key: m for m in measurements}
@@ -136,7 +136,7 @@ def collect(
 
 
 def _codec_result(
-    ladder: Ladder, pictures: Sequence[Picture], cells: Mapping[tuple[int, int], Measurement]
+    ladder: Ladder, pictures: Sequence[RunImage], cells: Mapping[tuple[int, int], Measurement]
 ) -> CodecResult:
     newest = max(cells.values(), key=lambda m: m.time)
     return CodecResult(

@@ -1,4 +1,4 @@
-"""Where along a curve, and on which pictures, one codec saves rate against another.
+"""Where along a curve, and on which images, one codec saves rate against another.
 
 The same interpolant, resamples and rules as BD-rate: see `bootstrap`.  Ratios of rates are
 given as log10, so that swapping the codecs changes nothing but the sign.
@@ -61,7 +61,7 @@ def quality_band(
     """The mean curve's quality over log10(rate), with the interval of the mean over images.
 
     `images` are those of the chart, bool[images] (default: those on which the codec has values).
-    Pictures differ far more than codecs, so this is much wider than the interval of a paired
+    Images differ far more than codecs, so this is much wider than the interval of a paired
     difference.  None where the curve does not rise, or there is one image.
     """
     grid = _alone(codec, metric, images)
@@ -81,7 +81,7 @@ def quality_band(
 
 
 def rate_by_image(anchor: CodecResult, test: CodecResult, metric: str, rising: bool) -> Array:
-    """BD-rate of each picture as log10 of the mean ratio of rates, [images]; NaN if undefined."""
+    """BD-rate of each image as log10 of the mean ratio of rates, [images]; NaN if undefined."""
     points = common.shared((anchor, test), metric).points
     curves = [
         Bundle.of(

@@ -1,4 +1,4 @@
-"""Kept streams back to pictures, for looking at: decoded as in a run, by processes that see
+"""Kept streams back to images, for looking at: decoded as in a run, by processes that see
 nothing but the stream, with a time limit, and compared with what was measured."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.record.measurement import Measurement
 from bench.record.store import Store, Streams
 from bench.run.lane import SCORE_LIMIT
 from bench.run.processes import CallFailed, CodecWorkers, Worker
-from bench.run.replay import is_reproduced, same_picture
+from bench.run.replay import is_reproduced, same_image
 from codecs.base import Image, wrong_size
 from datasets.base import ImageRef
 
@@ -27,17 +27,17 @@ LIMIT = 600.0
 
 @dataclass(frozen=True)
 class Decoded:
-    """The picture of a measurement, or why it cannot be shown."""
+    """The image of a measurement, or why it cannot be shown."""
 
     measurement: Measurement
     image: Image | None
     reason: str = ""
     exact: bool = True
-    """False for a picture that differs a little from the measured one: see `bench.run.replay`."""
+    """False for an image that differs a little from the measured one: see `bench.run.replay`."""
 
 
 class Decoders:
-    """Worker processes that turn kept streams into pictures; see `decoders`."""
+    """Worker processes that turn kept streams into images; see `decoders`."""
 
     def __init__(self, streams: Streams, names: Mapping[str, str], lanes: list[_Place]) -> None:
         self.streams = streams
@@ -50,9 +50,9 @@ class Decoders:
     def decode(
         self, measurements: Sequence[Measurement], originals: Mapping[str, ImageRef] | None = None
     ) -> list[Decoded]:
-        """All pictures of some measurements, side by side; bounded memory is up to the caller.
+        """All images of some measurements, side by side; bounded memory is up to the caller.
 
-        `originals` by image digest: without one, only the very picture that was measured counts.
+        `originals` by image digest: without one, only the very image that was measured counts.
         """
         found = originals or {}
         return list(
@@ -69,7 +69,7 @@ class Decoders:
             shape, digest, *_ = lane.worker.call((name, stream, lane.pixels), LIMIT)
             if wrong := wrong_size(shape, m.width, m.height):
                 return Decoded(m, None, wrong)
-            exact = same_picture(m, digest)
+            exact = same_image(m, digest)
             if not (exact or _is_near(m, original, lane)):
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
             return Decoded(m, np.load(lane.pixels, allow_pickle=False), exact=exact)
@@ -83,7 +83,7 @@ class Decoders:
 class _Place:
     worker: CodecWorkers
     scorer: Worker
-    """Started with the first picture that is not the measured one to the sample."""
+    """Started with the first image that is not the measured one to the sample."""
     pixels: Path
 
 
@@ -105,7 +105,7 @@ def decoders(
     """Processes that work in the run of `store`, on its streams unless others are given.
 
     `names` maps a codec's own name to what creates it here (a file, say); none: its own name.
-    The processes start with the first picture and end with the context.  The caller holds the
+    The processes start with the first image and end with the context.  The caller holds the
     run's lock.
     """
     with store.scratch() as scratch:
