@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
 
 from codecs import train
-from codecs.learned import weights
-from codecs.learned.gains import Gains, lambda_of
+from codecs.base import Image, Point
+from codecs.learned import bitstream, weights
+from codecs.learned.codec import LearnedCodec, load_model
+from codecs.learned.gains import Gains, exact_unscale, lambda_of
 from codecs.learned.training import logs
 from codecs.minnen import Minnen
+from codecs.rdonet.codec import RDONetModel
+from codecs.rdonet.network import RDONet
 from tests.learned_toys import smooth_noise
 
 
@@ -88,3 +94,85 @@ def test_training_for_all_rates_makes_a_ladder(
     assert train.main(options) == 2
     assert "holds another run (lambdas was" in capsys.readouterr().err
     assert train.main([*options, "--rates", "0.1,0.2"]) == 2
+
+
+def rdonet(**changes: Any) -> RDONet:
+    torch.manual_seed(3)
+    return RDONet.preset("compact-gdn", width=8, latents=(8, 6, 4), **changes).eval()
+
+
+def test_unscaling_in_integers_is_that_in_floats() -> None:
+    torch.manual_seed(0)
+    gains = Gains(5, 4, (10.0, 130.0))  # an anchor from the next as far apart as trained ones are
+    with torch.no_grad():
+        gains.log_inverse.add_(0.1 * torch.randn(4, 5))
+    latents = np.random.default_rng(0).integers(-40, 41, (6, 7, 5)).astype(np.int32)
+    y = torch.from_numpy(latents).permute(2, 0, 1)[None].float()
+    for quality in (0.0, 0.25, 1.0, 257 / 256, 1.90625, 2.99609375, 3.0):
+        exact = exact_unscale(latents, gains.table(), quality) / 4096
+        floats = gains.unscale(y, torch.tensor([quality]))[0].permute(1, 2, 0).detach().numpy()
+        assert exact == pytest.approx(floats, rel=1e-3, abs=1e-3)
+    extreme = np.full((1, 1, 5), 4096, np.int32)
+    assert exact_unscale(extreme, gains.table(), 0.0).max() <= 1 << 24
+
+
+@pytest.mark.parametrize("mode", ["zero-pass", "one-pass"])
+def test_rdonet_serves_many_qualities_from_one_file(
+    tmp_path: Path, photo: Image, mode: str
+) -> None:
+    network = rdonet(qualities=4, lambdas=(20.0, 2000.0))
+    points = [{"parameter": "quality", "value": q} for q in range(4)]
+    weights.export(network, tmp_path / "all.safetensors", {"points": points})
+    codec = LearnedCodec("rdonet", "RDONet", RDONet, RDONetModel, mode, tmp_path)
+    streams = [codec.encode(photo, Point("quality", q)) for q in (0, 1.6, 3)]
+    assert len(set(streams)) == 3
+    if mode == "zero-pass":  # a search finds nothing worth sending in untrained latents
+        assert len(streams[0]) < len(streams[1]) < len(streams[2])
+    for data in streams:
+        assert codec.decode(data).shape == photo.shape
+        assert codec.diagnostics(photo, data)["cost"]["lambda"] > 0
+    header, _ = bitstream.read_header(streams[1], b"RD", 1)
+    assert header.quality == round(1.6 * 256) / 256
+
+
+def test_what_rdonet_decodes_at_a_quality_is_what_its_network_reconstructs(
+    tmp_path: Path, photo: Image
+) -> None:
+    network = rdonet(qualities=4, lambdas=(20.0, 2000.0))
+    path = tmp_path / "all.safetensors"
+    weights.export(network, path, {"points": [{"parameter": "quality", "value": 2}]})
+    model = load_model(path, RDONet, RDONetModel)
+    image = np.ascontiguousarray(photo[:128, :128])
+    decoded = model.decode(model.encode(image, 2.5)).astype(float)
+    x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected = network(x, quality=torch.tensor([2.5])).x_hat[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(decoded - expected.clip(0, 255)).mean() < 1
+
+
+def test_thresholds_fall_and_the_objective_rises_with_quality() -> None:
+    network = rdonet(qualities=3, lambdas=(10.0, 1000.0))
+    low, high = torch.tensor([0.0]), torch.tensor([2.0])
+    ratio = float(network.thresholds(low).t64) / float(network.thresholds(high).t64)
+    assert ratio == pytest.approx(100, rel=1e-4)
+    middle = network.objective(torch.tensor([1.0])).lambda_eff
+    assert middle == pytest.approx(network.objective().lambda_eff)
+    assert network.objective(high).lambda_eff == pytest.approx(10 * middle, rel=1e-4)
+    x = torch.rand(3, 3, 64, 64)
+    masks = network.training_partition(
+        "variance", x, 0, torch.tensor([1e9, 1.0, 0.0]), {"t64": 1.0, "t32": 1.0}, 0.0
+    )
+    assert masks.s64.flatten().tolist() == [False, True, True]
+
+
+@torch.no_grad()
+def test_rdonet_begins_with_the_gains_of_minnen() -> None:
+    torch.manual_seed(4)
+    minnen = Minnen(8, 8, qualities=4)
+    assert minnen.gains is not None
+    minnen.gains.log_gain.add_(torch.randn(4, 8))
+    network = rdonet(qualities=4)
+    network.begin_with(minnen.state_dict())
+    gains = network.unit(1).gains
+    assert gains is not None
+    assert torch.equal(gains.log_gain, minnen.gains.log_gain)

@@ -22,9 +22,9 @@ def _one_thread():
 def cost_model(height: int, width: int, seed: int = 0, objective: Objective | None = None):
     network = toy().network
     x = pad(as_tensor(crop(height, width, seed)))
-    objective = objective or network.objective
+    objective = objective or network.objective()
     model = CostModel(network, x, network.features(x), (height, width), objective)
-    return model, variance_masks(x, network.thresholds, (height, width))
+    return model, variance_masks(x, network.thresholds(), (height, width))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (130, 150), (192, 256)])
@@ -38,7 +38,7 @@ def test_cost_is_that_of_the_network(size):
     out = toy().network(x, masks)
     error = (out.x_hat.clamp(0, 1) - x)[:, :, :height, :width].double().square().mean()
     bits = float(out.total_bits()) + 8 * len(encode_masks(masks))
-    expected = toy().network.objective.lambda_eff * float(error) + bits / (height * width)
+    expected = toy().network.objective().lambda_eff * float(error) + bits / (height * width)
     assert got.cost == pytest.approx(expected, rel=1e-5)
 
 

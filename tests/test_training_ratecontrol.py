@@ -88,7 +88,7 @@ def test_thresholds_have_the_least_cost_on_the_grid(photo: Image) -> None:
     picture = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1).float() / 255
     x = torch.stack([picture, picture.flip(1) * 0.3 + 0.3])
 
-    def cost(t64: float, t32: float) -> float:
+    def cost(t64: float | Tensor, t32: float | Tensor) -> float:
         with torch.no_grad():
             output = network.eval()(x, variance_masks(x, VarianceThresholds(t64, t32)))
         rate = output.total_bits().sum() / (2 * 128 * 192)

@@ -215,3 +215,15 @@ def check_model(header: Header, digest: bytes, name: str) -> None:
             f"the stream was made with weights {header.model.hex()}, "
             f"but {name} has {digest[:MODEL_BYTES].hex()}"
         )
+
+
+def serves(quality: float | None, anchors: int) -> bool:
+    """Whether weights of so many `anchors` (0: of one point) have a quality: all from the first to
+    the last, or none."""
+    return quality is None if not anchors else quality is not None and quality <= anchors - 1
+
+
+def check_quality(header: Header, anchors: int) -> None:
+    """Raise `BitstreamError` unless weights of so many `anchors` have the stream's quality."""
+    if not serves(header.quality, anchors):
+        raise BitstreamError("the header is damaged: these weights have no such quality")

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, TypeVar
 import torch
 
 from codecs.base import (
-    BitstreamError,
     Codec,
     CodecError,
     CodecUnavailable,
@@ -61,7 +60,7 @@ class Model(ABC):
         if ("points" in loaded.card) != (network.qualities > 0):
             raise ValueError("the card lists `points` if the network serves many, and else not")
         listed = weights.points(loaded) if network.qualities else []
-        if not all(self.serves(quality) for _, quality in listed):
+        if not all(bitstream.serves(quality, network.qualities) for _, quality in listed):
             raise ValueError("the card lists a point that the network does not serve")
 
     @abstractmethod
@@ -96,14 +95,8 @@ class Model(ABC):
         """A stream of these weights.  Raises `BitstreamError`."""
         stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         bitstream.check_model(stream.header, self.digest, self.name)
-        if not self.serves(stream.header.quality):
-            raise BitstreamError("the header is damaged: these weights have no such quality")
+        bitstream.check_quality(stream.header, self.network.qualities)
         return stream
-
-    def serves(self, quality: float | None) -> bool:
-        """Whether streams of these weights may carry it: all from the first anchor to the last."""
-        last = self.network.qualities - 1
-        return quality is None if last < 0 else quality is not None and quality <= last
 
 
 def load_model(

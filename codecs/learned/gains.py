@@ -11,9 +11,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codecs.learned.bitstream import QUALITY_UNITS
+from codecs.learned.exact.arithmetic import ACTIVATION_BITS, ACTIVATION_LIMIT
+
+FINE = 8
+"""Rows of `Gains.table` to an anchor: linear between them, it is geometric to 0.1 %."""
+GAIN_BITS = 16
 LAMBDAS = (20.0, 8000.0)
 """Λ of the lowest and of the highest quality, for MSE of pictures in 0...1."""
 
@@ -47,8 +55,32 @@ class Gains(nn.Module):
         """ŷ as the synthesis is to see it."""
         return y * self._at(self.log_inverse, quality)
 
+    def table(self) -> NDArray[np.int32]:
+        """h at every `FINE`-th of an anchor, as integers [FINE·(Q-1) + 1, M]: for decoders whose
+        further entropy decoding depends on what they have unscaled (`exact_unscale`)."""
+        places = torch.arange(FINE * (self.anchors - 1) + 1) / FINE
+        with torch.no_grad():
+            h = self._at(self.log_inverse.cpu(), places)[:, :, 0, 0]
+        return (h.double() * 2**GAIN_BITS).round().clamp(1, 2**30).int().numpy()
+
     def _at(self, logarithms: Tensor, quality: Tensor) -> Tensor:
         """[B, M, 1, 1]."""
         below = quality.floor().clamp(0, self.anchors - 2).long()
         t = (quality.float() - below)[:, None]
         return torch.exp(torch.lerp(logarithms[below], logarithms[below + 1], t))[:, :, None, None]
+
+
+def exact_unscale(
+    latents: NDArray[np.int32], table: NDArray[np.integer], quality: float
+) -> NDArray[np.int32]:
+    """Decoded latents [h, w, M] times h, as activation integers: the same on every machine.
+
+    `table` is that of `Gains.table`; the quality is a multiple of 1/256.
+    """
+    step = QUALITY_UNITS // FINE
+    row, rest = divmod(round(quality * QUALITY_UNITS), step)
+    low, high = table[row].astype(np.int64), table[min(row + 1, len(table) - 1)].astype(np.int64)
+    h = (low * (step - rest) + high * rest + step // 2) // step
+    shift = GAIN_BITS - ACTIVATION_BITS
+    values = (latents.astype(np.int64) * h + (1 << (shift - 1))) >> shift
+    return values.clip(-ACTIVATION_LIMIT, ACTIVATION_LIMIT).astype(np.int32)

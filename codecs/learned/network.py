@@ -72,6 +72,11 @@ class CodecNetwork(nn.Module, ABC):
         """How many anchors the network has that serves a whole range of rates; others have none."""
         return int(self.config.get("qualities", 0))
 
+    def check_quality(self, quality: Tensor | None) -> None:
+        """Raise `ValueError` unless there is one where there are many."""
+        if (quality is None) != (self.qualities == 0):
+            raise ValueError("a quality is for networks of many, and they need one")
+
     def lambda_of(self, quality: Tensor) -> Tensor:
         """Λ that a network of many qualities is trained for at each `quality`."""
         return lambda_of(quality, self.qualities, self.config["lambdas"])
@@ -149,14 +154,15 @@ class PartitionedNetwork(CodecNetwork):
         kind: str,
         x: Tensor,
         seed: int,
-        scale: float,
+        scale: float | Tensor,
         thresholds: Mapping[str, float],
         jitter: float,
     ) -> Any:
         """A partition for a training batch x [B, 3, H, W]: a function of its arguments alone.
 
-        `kind` is `finest`, `random`, or `variance` with all thresholds multiplied by `scale` and by
-        e^u, u uniform in ±`jitter`, so that the network is not tied to one threshold.
+        `kind` is `finest`, `random`, or `variance` with all thresholds multiplied by `scale` (of
+        each sample, [B], or of all) and by e^u, u uniform in ±`jitter`, so that the network is not
+        tied to one threshold.
         """
 
     @abstractmethod

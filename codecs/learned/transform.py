@@ -78,8 +78,7 @@ class TransformNetwork(CodecNetwork):
         """See `CodecNetwork`."""
         if mask is not None:
             raise ValueError("this network has no block partition")
-        if (quality is None) != (self.gains is None):
-            raise ValueError("a quality is for networks of many, and they need one")
+        self.check_quality(quality)
         y, bits = self.latent_model().quantise(self.analyse(x, quality), self.training)
         return ForwardOutput(self.synthesise(y, quality), bits)
 

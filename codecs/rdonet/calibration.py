@@ -34,6 +34,7 @@ def calibrate_thresholds(
     was_training = network.training
     network.eval()
     features = [network.features(x) for x in batches]
+    middle = (network.qualities - 1) / 2
     seen: dict[tuple[int, bytes], float] = {}
 
     def batch_cost(number: int, thresholds: VarianceThresholds) -> float:
@@ -41,7 +42,8 @@ def calibrate_thresholds(
         masks = variance_masks(x, thresholds)
         key = (number, masks.levels().cpu().numpy().tobytes())
         if key not in seen:
-            d, outputs = network.code(features[number], masks)
+            quality = torch.full((len(x),), middle) if network.qualities else None
+            d, outputs = network.code(features[number], masks, quality)
             bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
             cost = distortion(x, network.synthesis(d))
             pixels = x.shape[0] * x.shape[2] * x.shape[3]

@@ -51,28 +51,31 @@ class RDONetModel(Model):
         return 0.5 + pixels * 3e-6 * (2 + runs[variant])
 
     def encode(self, image: Image, quality: float | None = None) -> bytes:
-        data, result = self.encode_searched(image)
+        data, result = self.encode_searched(image, quality)
         self._searches[hashlib.sha256(data).digest()] = result
         if len(self._searches) > _REMEMBERED:
             self._searches.popitem(last=False)
         return data
 
     @torch.inference_mode()
-    def encode_searched(self, image: Image) -> tuple[bytes, SearchResult | None]:
+    def encode_searched(
+        self, image: Image, quality: float | None = None
+    ) -> tuple[bytes, SearchResult | None]:
         """The file, and what the search found (`None` for zero-pass)."""
         network = self.network
         size = image.shape[0], image.shape[1]
         x = pad(to_tensor(image, self.device))
         with single_thread():
             features = self.coder.features(x)
-            masks = variance_masks(x, network.thresholds, size)
+            q = self.coder.tensor(quality)
+            masks = variance_masks(x, network.thresholds(q), size)
             result = None
             if self.variant != "zero-pass":
-                model = CostModel(network, x, features, size, network.objective)
+                model = CostModel(network, x, features, size, network.objective(q), q)
                 find = search.full if self.variant == "full" else search.one_pass
                 result = find(model, masks)
                 masks = result.masks
-            return self.coder.encode(features, masks, size), result
+            return self.coder.encode(features, masks, size, quality), result
 
     @torch.inference_mode()
     def decode(self, data: bytes) -> Image:

@@ -62,9 +62,10 @@ class CostModel:
         features: tuple[Tensor, Tensor, Tensor],
         size: tuple[int, int],
         objective: Objective,
+        quality: Tensor | None = None,
     ) -> None:
         self.network, self.features, self.objective = network, features, objective
-        self.x, self.size = x, size
+        self.x, self.size, self.quality = x, size, quality
         self.pixels = size[0] * size[1]
         self._inside = torch.ones_like(x[:, :1])
         self._inside[:, :, size[0] :] = 0
@@ -76,7 +77,7 @@ class CostModel:
     def evaluate(self, masks: Masks) -> Evaluation:
         """One coding run."""
         self.runs += 1
-        d1, outputs = self.network.code(self.features, masks)
+        d1, outputs = self.network.code(self.features, masks, self.quality)
         x_hat = synthesise(self.network, d1).clamp(0, 1)
         rows, columns = self.x.shape[2] // _CELL, self.x.shape[3] // _CELL
         bits = bit_density(outputs, rows, columns)

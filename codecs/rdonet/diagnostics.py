@@ -14,6 +14,7 @@ from codecs.learned.exact.arithmetic import from_grid
 from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
 from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
 from codecs.rdonet.masks import CTU
+from codecs.rdonet.network import Objective
 from codecs.rdonet.search import window_sums
 from codecs.rdonet.stream import Coded, StreamCoder, to_tensor
 from codecs.rdonet.unit import UnitOutput
@@ -32,6 +33,7 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
       and in all others (`inside`), pixels in 0...1; not of pictures without such borders.
     """
     coded = coder.decode(data)
+    quality = coder.tensor(coded.quality)
     outputs = likelihoods(coder, coded)
     rows, columns = coded.masks.shape
     density = bit_density(outputs, 4 * rows, 4 * columns)
@@ -45,7 +47,7 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
         "bytes": dict(coded.section_bytes),
         "bits": bits,
         "bits_per_ctu": [[round(b, 1) for b in row] for row in window_sums(density, 0).tolist()],
-        "cost": _cost(coder, image, decoded, len(data)),
+        "cost": _cost(coder.network.objective(quality), image, decoded, len(data)),
     }
     if max(image.shape[:2]) > CTU:
         facts["squared_error"] = _border_error(image, decoded)
@@ -61,12 +63,13 @@ def likelihoods(coder: StreamCoder, coded: Coded) -> dict[int, UnitOutput]:
         symbols = torch.from_numpy(content.hyper_latents).to(d)[None]
         sent = torch.from_numpy(content.sent).to(d)[None, None]
         cells = torch.from_numpy(content.cells).to(d)[None, None]
-        outputs[level] = coder.network.unit(level).assess(latent, symbols, d, sent, cells)
+        quality = coder.tensor(coded.quality)
+        unit = coder.network.unit(level)
+        outputs[level] = unit.assess(latent, symbols, d, sent, cells, quality)
     return outputs
 
 
-def _cost(coder: StreamCoder, image: Image, decoded: Image, size: int) -> dict[str, float]:
-    objective = coder.network.objective
+def _cost(objective: Objective, image: Image, decoded: Image, size: int) -> dict[str, float]:
     x, y = (to_tensor(picture, "cpu") for picture in (image, decoded))
     rate = 8 * size / (x.shape[2] * x.shape[3])
     mse = float((x - y).square().mean())

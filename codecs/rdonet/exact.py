@@ -22,6 +22,7 @@ from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncod
 from codecs.learned.coders.tables import ScaleTable
 from codecs.learned.exact.arithmetic import latent_to_grid
 from codecs.learned.exact.chain import ExactChain
+from codecs.learned.gains import exact_unscale
 from codecs.rdonet.unit import LatentSpaceUnit
 
 Bools = NDArray[np.bool_]
@@ -62,6 +63,7 @@ class ExactUnit:
             self._condition.channels,
         ).to(device)
         self._decoder = ExactChain([unit.up, unit.igdn], what).to(device)
+        self._gains = tables[f"h{level}"] if unit.gains is not None else None
 
     def cells(self, sent: Bools) -> Bools:
         """The hyper-latent cells that are coded: those with a sent hyper-pixel, or all."""
@@ -100,9 +102,12 @@ class ExactUnit:
         psi, known = self._side_information(level.hyper_latents, level.cells, level.sent, d)
         return self._latents.information(level.latents, psi, level.sent, known), z
 
-    def decoded(self, d: Tensor, latents: Int32s) -> Tensor:
+    def decoded(self, d: Tensor, latents: Int32s, quality: float | None) -> Tensor:
         """d_i [h·s, w·s, .] of d_{i+1} and t̂_i."""
-        t = latent_to_grid(torch.from_numpy(latents).to(d.device)).int()
+        if self._gains is not None and quality is not None:
+            t = torch.from_numpy(exact_unscale(latents, self._gains, quality)).to(d.device)
+        else:
+            t = latent_to_grid(torch.from_numpy(latents).to(d.device)).int()
         return self._decoder(torch.cat([d, t], 2))
 
     def _side_information(

@@ -84,7 +84,8 @@ def minnen_of(trained: Mapping[str, Tensor]) -> Minnen:
     """The network whose parameters these are; raises `ValueError`."""
     try:
         latents, width = trained["g_a.6.weight"].shape[:2]
-        minnen = Minnen(N=width, M=latents)
+        anchors = len(trained.get("gains.log_gain", ()))
+        minnen = Minnen(N=width, M=latents, qualities=anchors)
         minnen.load_state_dict(trained)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"not the weights of a Minnen network: {error}") from error
@@ -103,6 +104,8 @@ def adopt(network: RDONet, trained: Minnen) -> None:
     Raises `ValueError` if the networks do not fit.
     """
     first, width = network.unit(1), network.width
+    if first.gains is not None and trained.gains is not None:
+        first.gains.load_state_dict(trained.gains.state_dict())
     theirs = trained.config["N"], trained.config["M"]
     deeper = max(network.config["latents"][1:])
     if network.backbone_kind != "gdn" or theirs != (width, first.channels) or deeper > theirs[1]:

@@ -133,26 +133,12 @@ class VarianceThresholds:
     A negative one splits all blocks, flat ones too.
     """
 
-    t64: float = 100.0
-    t32: float = 400.0
+    t64: float | Tensor = 100.0
+    t32: float | Tensor = 400.0
+    """Of all pictures of a batch, or of each, [B, 1, 1, 1]."""
 
-    def scaled(self, factor: float) -> VarianceThresholds:
+    def scaled(self, factor: float | Tensor) -> VarianceThresholds:
         return VarianceThresholds(self.t64 * factor, self.t32 * factor)
-
-
-MIDDLE_RATE_LAMBDA = 45.0
-"""Λ at which the default thresholds hold (about 0.15 bpp for MSE on 0...1)."""
-
-
-def thresholds_for(lambda_eff: float, gamma: float = 1.0) -> VarianceThresholds:
-    """Uncalibrated thresholds for a rate point: T = T₀ (Λ₀ / Λ)^γ.
-
-    Splitting pays if Λ ΔD > ΔR, and ΔD grows with the variance that the coarse level misses, so
-    the threshold falls as Λ rises.
-    """
-    if not lambda_eff > 0:
-        raise ValueError(f"Λ must be positive, not {lambda_eff}")
-    return VarianceThresholds().scaled((MIDDLE_RATE_LAMBDA / lambda_eff) ** gamma)
 
 
 def block_variances(x: Tensor, block: int, size: tuple[int, int] | None = None) -> Tensor:

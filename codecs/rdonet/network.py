@@ -26,13 +26,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from codecs.learned.coders.factorised import FactorisedCoder
+from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import ForwardOutput, PartitionedNetwork
 from codecs.rdonet import backbone
 from codecs.rdonet.calibration import calibrate_thresholds
@@ -108,6 +109,8 @@ class RDONet(PartitionedNetwork):
         latents: Sequence[int] = (),
         thresholds: Mapping[str, float] | None = None,
         objective: Mapping[str, float] | None = None,
+        qualities: int = 0,
+        lambdas: Sequence[float] = LAMBDAS,
     ) -> None:
         super().__init__()
         latents = list(latents) or [width] * len(LEVELS)
@@ -130,6 +133,9 @@ class RDONet(PartitionedNetwork):
             "thresholds": asdict(VarianceThresholds(**(thresholds or {}))),
             "objective": asdict(Objective(**(objective or {}))),
         }
+        if qualities:
+            low, high = lambdas
+            self.config |= {"qualities": qualities, "lambdas": [low, high]}
         self.width = width
         self.backbone_kind = backbone_kind
         first = 16 // backbone.STRIDE[backbone_kind]
@@ -150,6 +156,7 @@ class RDONet(PartitionedNetwork):
                     *(n, deeper, min(n, width), mixtures, context, mask_aware, skip_z)
                 ),
                 up_kernel,
+                Gains(n, qualities, (low, high)) if qualities else None,
             )
             for finer, n, deeper, out, stride in chain
         )
@@ -197,6 +204,8 @@ class RDONet(PartitionedNetwork):
         for level in LEVELS:
             exported = FactorisedCoder.export(self.unit(level).prior.prior)
             tables |= {f"z{level}.{name}": array for name, array in exported.items()}
+            if gains := self.unit(level).gains:
+                tables[f"h{level}"] = gains.table()
         return tables
 
     def training_partition(
@@ -204,7 +213,7 @@ class RDONet(PartitionedNetwork):
         kind: str,
         x: Tensor,
         seed: int,
-        scale: float,
+        scale: float | Tensor,
         thresholds: Mapping[str, float],
         jitter: float,
     ) -> Masks:
@@ -215,6 +224,8 @@ class RDONet(PartitionedNetwork):
         if kind == "random":
             return random_masks(len(x), *grid, generator)
         factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
+        if isinstance(scale, Tensor):
+            scale = scale.view(-1, 1, 1, 1)
         return variance_masks(x, VarianceThresholds(**thresholds).scaled(scale * factor))
 
     def calibrate(
@@ -226,21 +237,21 @@ class RDONet(PartitionedNetwork):
         found, costs = calibrate_thresholds(self, batches, lambda_eff, distortion)
         return asdict(found), costs[found]
 
-    @property
-    def thresholds(self) -> VarianceThresholds:
-        return VarianceThresholds(**self.config["thresholds"])
+    def thresholds(self, quality: Tensor | None = None) -> VarianceThresholds:
+        """Of the variance partition; they fall as Λ rises, and are kept for the middle quality."""
+        return VarianceThresholds(**self.config["thresholds"]).scaled(1 / self._relative(quality))
 
-    @thresholds.setter
-    def thresholds(self, value: VarianceThresholds) -> None:
-        self.config["thresholds"] = asdict(value)
+    def objective(self, quality: Tensor | None = None) -> Objective:
+        """What a search minimises."""
+        kept = Objective(**self.config["objective"])
+        return replace(kept, lambda_eff=kept.lambda_eff * float(self._relative(quality)))
 
-    @property
-    def objective(self) -> Objective:
-        return Objective(**self.config["objective"])
-
-    @objective.setter
-    def objective(self, value: Objective) -> None:
-        self.config["objective"] = asdict(value)
+    def _relative(self, quality: Tensor | None) -> float | Tensor:
+        """Λ of a quality, [B, 1, 1, 1], relative to that in the middle."""
+        if quality is None:
+            return 1.0
+        middle = torch.full_like(quality, (self.qualities - 1) / 2)
+        return (self.lambda_of(quality) / self.lambda_of(middle)).view(-1, 1, 1, 1)
 
     @torch.no_grad()
     def clear_unused(self) -> None:
@@ -274,14 +285,14 @@ class RDONet(PartitionedNetwork):
         return f1, f2, self.unit(3).down(f2)
 
     def code(
-        self, features: Sequence[Tensor], masks: Masks
+        self, features: Sequence[Tensor], masks: Masks, quality: Tensor | None = None
     ) -> tuple[Tensor, dict[int, UnitOutput]]:
         """d₁ and what each unit did, deepest first, for features of the same batch as `masks`."""
         d = torch.zeros_like(features[2])
         outputs: dict[int, UnitOutput] = {}
         for level in reversed(LEVELS):
             f = features[level - 1]
-            outputs[level] = self.unit(level)(f, d, masks.sent(level).to(f))
+            outputs[level] = self.unit(level)(f, d, masks.sent(level).to(f), quality)
             d = outputs[level].features
         return d, outputs
 
@@ -289,11 +300,10 @@ class RDONet(PartitionedNetwork):
         self, x: Tensor, mask: Masks | None = None, quality: Tensor | None = None
     ) -> ForwardOutput:
         """See `CodecNetwork`; without a mask, that of the variance thresholds is used."""
-        if quality is not None:
-            raise ValueError("a quality is for networks of many")
+        self.check_quality(quality)
         if mask is None:
-            mask = variance_masks(x, self.thresholds)
-        d, outputs = self.code(self.features(x), mask.to(x.device))
+            mask = variance_masks(x, self.thresholds(quality))
+        d, outputs = self.code(self.features(x), mask.to(x.device), quality)
         bits: dict[str, Tensor] = {}
         for level, out in outputs.items():
             bits[f"z{level}"] = out.z_bits.sum((1, 2))

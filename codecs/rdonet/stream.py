@@ -48,6 +48,7 @@ class Coded:
     features: Mapping[int, Tensor]
     """d_{i+1}, which level i was decoded with; activation integers, int32[h, w, N]."""
     section_bytes: Mapping[str, int]
+    quality: float | None
 
 
 class StreamCoder:
@@ -78,7 +79,13 @@ class StreamCoder:
         return self.network.levels(f0)
 
     @torch.no_grad()
-    def encode(self, features: Sequence[Tensor], masks: Masks, size: tuple[int, int]) -> bytes:
+    def encode(
+        self,
+        features: Sequence[Tensor],
+        masks: Masks,
+        size: tuple[int, int],
+        quality: float | None = None,
+    ) -> bytes:
         """The file of a picture of `size` (height, width) with the given features (batch of 1)."""
         if not self._fits(size):
             raise EncodeError(
@@ -91,22 +98,25 @@ class StreamCoder:
         levels: dict[int, Level] = {}
         d = self._no_features(masks.shape)
         for level in DEEPEST_FIRST:
-            levels[level] = self._propose(level, features[level - 1], d, _sent(masks, level))
+            sent = _sent(masks, level)
+            levels[level] = self._propose(level, features[level - 1], d, sent, quality)
             sections.append(self._units[level].encode(levels[level], d))
             if level > 1:
-                d = self._units[level].decoded(d, levels[level].latents)
+                d = self._units[level].decoded(d, levels[level].latents, quality)
         model = self.digest[: bitstream.MODEL_BYTES]
         network = self.network
-        header = Header(network.magic, network.version, model, flags, *size)
+        header = Header(network.magic, network.version, model, flags, *size, quality)
         return bitstream.pack(header, sections, _checked(masks, levels))
 
-    def _propose(self, level: int, f: Tensor, d: Tensor, sent: Bools) -> Level:
+    def _propose(
+        self, level: int, f: Tensor, d: Tensor, sent: Bools, quality: float | None
+    ) -> Level:
         """Latents of `level`: any integers would be decodable, these are the network's."""
         unit, exact = self.network.unit(level), self._units[level]
         cells = exact.cells(sent)
         deeper = _channels_first(from_grid(d))
         mask = torch.from_numpy(sent).to(f)[None, None]
-        t = unit.latent(f, deeper) * mask
+        t = unit.latent(f, deeper, self.tensor(quality)) * mask
         if not bool(torch.isfinite(t).all()):
             raise EncodeError("a latent is not finite: the weights are damaged")
         z = exact.hyper_latents.symbols(unit.prior.hyper_latent(t, deeper, mask)[0])
@@ -119,9 +129,8 @@ class StreamCoder:
         sections = 1 + len(LEVELS)
         stream = bitstream.unpack(data, self.network.magic, self.network.version, sections)
         header = stream.header
-        if header.quality is not None:
-            raise BitstreamError("the header is damaged: these weights have no such quality")
         bitstream.check_model(header, self.digest, self.name)
+        bitstream.check_quality(header, self.network.qualities)
         if not self._fits((header.height, header.width)):
             raise BitstreamError("the header is damaged: no encoder makes such large pictures")
         masks = _read_masks(header.flags, stream.sections[0], ctu_grid(header.height, header.width))
@@ -132,11 +141,16 @@ class StreamCoder:
             features[level] = d
             levels[level] = self._units[level].decode(payload, _sent(masks, level), d)
             if level > 1:
-                d = self._units[level].decoded(d, levels[level].latents)
+                d = self._units[level].decoded(d, levels[level].latents, header.quality)
         stream.verify(_checked(masks, levels))
         names = ("mask", *(f"level {level}" for level in DEEPEST_FIRST))
         sizes = {k: len(s) for k, s in zip(names, stream.sections, strict=True)}
-        return Coded((header.height, header.width), masks, levels, features, sizes)
+        size = header.height, header.width
+        return Coded(size, masks, levels, features, sizes, header.quality)
+
+    def tensor(self, quality: float | None) -> Tensor | None:
+        """[1], as the network takes it."""
+        return None if quality is None else torch.tensor([quality], device=self.device)
 
     @torch.no_grad()
     def reconstruct(self, coded: Coded) -> Image:
@@ -144,7 +158,8 @@ class StreamCoder:
         height, width = coded.size
         d2 = _channels_first(from_grid(coded.features[1]))
         latents = torch.from_numpy(coded.levels[1].latents).to(d2)
-        d1 = self.network.unit(1).decoded(d2, _channels_first(latents))
+        quality = self.tensor(coded.quality)
+        d1 = self.network.unit(1).decoded(d2, _channels_first(latents), quality)
         x = synthesise(self.network, d1)
         x = x[0, :, :height, :width].clamp(0, 1).mul(255).round()
         picture: Image = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()

@@ -30,6 +30,7 @@ from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Mixture
 from codecs.learned.coders.likelihood import add_noise
 from codecs.learned.exact.arithmetic import LATENT_LIMIT
+from codecs.learned.gains import Gains
 from codecs.learned.layers import GDN, MaskedConv2d, conv, subpixel_conv
 
 SCALE_FLOOR = 0.04
@@ -163,6 +164,7 @@ class LatentSpaceUnit(nn.Module):
         stride: int,
         prior: ConditionalHyperprior,
         up_kernel: int = 5,
+        gains: Gains | None = None,
     ) -> None:
         super().__init__()
         self.down = nn.Sequential(conv(finer, n, 5, stride), GDN(n))
@@ -173,40 +175,57 @@ class LatentSpaceUnit(nn.Module):
         self.deeper = deeper
         self.stride = stride
         self.prior = prior
+        self.gains = gains
 
-    def latent(self, f: Tensor, d: Tensor) -> Tensor:
+    def latent(self, f: Tensor, d: Tensor, quality: Tensor | None = None) -> Tensor:
         """t_i, not yet quantised: what of f_i the deeper levels' features d_{i+1} do not tell."""
         t: Tensor = self.bottom(torch.cat([f, d], 1))
-        return t
+        return t if self.gains is None or quality is None else self.gains.scale(t, quality)
 
-    def decoded(self, d: Tensor, latent: Tensor) -> Tensor:
+    def decoded(self, d: Tensor, latent: Tensor, quality: Tensor | None = None) -> Tensor:
         """d_i = IGDN(SPConv([d_{i+1}; t̂_i])), [B, ., h·s, w·s]."""
+        if self.gains is not None and quality is not None:
+            latent = self.gains.unscale(latent, quality)
         out: Tensor = self.igdn(self.up(torch.cat([d, latent], 1)))
         return out
 
-    def forward(self, f: Tensor, d: Tensor, sent: Tensor) -> UnitOutput:
+    def forward(
+        self, f: Tensor, d: Tensor, sent: Tensor, quality: Tensor | None = None
+    ) -> UnitOutput:
         """f_i [B, N, h, w] and d_{i+1} [B, D, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
         prior = self.prior
-        t = self.latent(f, d)
+        t = self.latent(f, d, quality)
         # Noise is masked too: at positions that are not sent it would leak into d and the context.
         latent = (add_noise(t) if self.training else round_latent(t)) * sent
         cells = sent_cells(sent) if prior.skip_z else torch.ones_like(sent_cells(sent))
         z = prior.hyper_latent(t * sent, d, sent)
         z = (add_noise(z) if self.training else prior.prior.round(z)) * cells
-        return self._output(latent, z, d, sent, cells)
+        return self._output(latent, z, d, sent, cells, quality)
 
     def assess(
-        self, latent: Tensor, symbols: Tensor, d: Tensor, sent: Tensor, cells: Tensor
+        self,
+        latent: Tensor,
+        symbols: Tensor,
+        d: Tensor,
+        sent: Tensor,
+        cells: Tensor,
+        quality: Tensor | None = None,
     ) -> UnitOutput:
         """What `forward` puts out for given t̂_i and round(z - median) [B, H, ., .]."""
         z = (symbols + self.prior.prior.medians[:, None, None]) * cells
-        return self._output(latent, z, d, sent, cells)
+        return self._output(latent, z, d, sent, cells, quality)
 
     def _output(
-        self, latent: Tensor, z: Tensor, d: Tensor, sent: Tensor, cells: Tensor
+        self,
+        latent: Tensor,
+        z: Tensor,
+        d: Tensor,
+        sent: Tensor,
+        cells: Tensor,
+        quality: Tensor | None,
     ) -> UnitOutput:
         prior = self.prior
         theta = prior.theta(prior.conditioned(z, d), latent, sent)
         y_bits = -torch.log2(prior.density.likelihood(latent, theta)) * sent
         z_bits = -torch.log2(prior.prior.likelihood(z)) * cells
-        return UnitOutput(self.decoded(d, latent), latent, y_bits.sum(1), z_bits.sum(1))
+        return UnitOutput(self.decoded(d, latent, quality), latent, y_bits.sum(1), z_bits.sum(1))

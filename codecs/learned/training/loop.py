@@ -47,6 +47,11 @@ class Trainer:
             thresholds_lambda=first_lambda(0.15, weights),
             weights=weights,
         )
+        if settings.qualities:
+            # Λ is the sample's; what is kept of it, such as thresholds, is for the middle.
+            middle = math.sqrt(math.prod(settings.lambdas))
+            progress.controller = RateController.start(start, middle)
+            progress.thresholds_lambda = middle
         self.trunk_rate = trunk_rate
         self.learner = Learner(
             run.network, settings, run.device, progress, critics, any(p.gan for p in run.phases)
@@ -93,9 +98,10 @@ class Trainer:
         """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
         stored = start_from(self.learner, path)
         progress = self.progress
-        progress.controller, progress.weights = stored.controller, stored.weights
-        progress.thresholds = stored.thresholds
-        progress.thresholds_lambda = stored.thresholds_lambda
+        if not self.run.settings.qualities:
+            progress.controller, progress.weights = stored.controller, stored.weights
+            progress.thresholds = stored.thresholds
+            progress.thresholds_lambda = stored.thresholds_lambda
         progress.earlier_steps = stored.earlier_steps + stored.step
         progress.earlier_cpu = stored.earlier_cpu + stored.cpu
         self.run.say(f"starting from {path}, {stored.step:,} steps into its run")

@@ -142,15 +142,18 @@ class Learner:
         for parameter in self.transforms:
             # Without gradients they cost no backward pass, and optimisers leave them alone.
             parameter.requires_grad_(not phase.frozen)
+        quality = self._qualities(len(x))
         mask = None
         if isinstance(self.network, PartitionedNetwork):
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
-            scale, thresholds = progress.threshold_scale, progress.thresholds
+            scale: float | Tensor = progress.threshold_scale
+            if quality is not None:
+                scale = self.network.lambda_of(self.middle) / self.network.lambda_of(quality)
+            thresholds = progress.thresholds
             mask = self.network.training_partition(
                 phase.mask, x, mask_seed, scale, thresholds, phase.jitter
             )
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
-        quality = self._qualities(len(x))
         output = self.network.train()(x, mask, quality)
         bpp = output.total_bits() / (x.shape[2] * x.shape[3])
         cost, terms = distortion(x, output.x_hat, phase.weights, self.critics, phase.views)
