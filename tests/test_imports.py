@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -128,3 +130,19 @@ def test_an_import_that_runs_back_is_found(module, source):
 def test_what_only_a_type_checker_sees_may_run_back_within_a_package():
     source = "if TYPE_CHECKING:\n    from bench.run.plan import Plan"
     assert imports("bench.record.store", source) == set()
+
+
+@pytest.mark.parametrize("command", ["--help", "list"])
+def test_what_answers_at_once_imports_nothing_heavy(command):
+    script = (
+        "import sys\n"
+        "from bench.__main__ import main\n"
+        f"try: main([{command!r}])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('torch', 'scipy', 'pandas', 'matplotlib', 'skimage', 'rich', 'reports')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"

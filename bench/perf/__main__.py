@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from bench.metrics import names
-from bench.perf import learned as perf_learned
+from bench.perf import Figure, learned
 from bench.perf import metrics as perf_metrics
 from bench.run.execute import execute
 from bench.run.progress import Progress
@@ -34,22 +33,13 @@ OVERHEAD_METRICS = tuple(name for name in names() if name != "lpips-vgg")
 """VGG-16 takes seconds an image: half an hour in all, beside which no overhead would show."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A measured figure beside the one that is asked for."""
-
-    name: str
-    measured: str
-    asked: str
-
-
 def main() -> int:
     """Print each figure as soon as it is measured."""
     argparse.ArgumentParser(prog="python -m bench.perf", description=__doc__).parse_args()
-    print(f"{'what':58}{'measured':>28}   asked")
-    for measure in (metrics_engine, overhead, nothing_to_do, start_up, learned):
+    print(Figure("what", "measured", "asked"))
+    for measure in (metrics_engine, overhead, nothing_to_do, start_up, learned.measure):
         for figure in measure():
-            print(f"{figure.name:58}{figure.measured:>28}   {figure.asked}", flush=True)
+            print(figure, flush=True)
     return 0
 
 
@@ -57,7 +47,7 @@ def metrics_engine() -> Iterator[Figure]:
     """Our metrics against plain calls of the packages, six-point ladder, 768 x 512, one thread."""
     rows = perf_metrics.measure()
     for name, ours, plain in rows:
-        yield Figure(f"{name}: plain / ours", f"{plain:.2f} s / {ours:.2f} s", "")
+        yield Figure(f"{name}: plain / ours", f"{plain:.2f} s / {ours:.2f} s")
     ours, plain = sum(row[1] for row in rows), sum(row[2] for row in rows)
     yield Figure("all of these: plain / ours", f"{plain / ours:.2f} x", ">= 2.5 x")
 
@@ -117,15 +107,7 @@ def start_up() -> Iterator[Figure]:
     seconds = _median([sys.executable, "-m", "bench", "--help"])
     yield Figure("python -m bench --help", f"{seconds:.2f} s", "<= 0.5 s")
     seconds = _median([sys.executable, "-m", "bench", "list"])
-    yield Figure("python -m bench list", f"{seconds:.2f} s", "<= 0.5 s")
-
-
-def learned() -> Iterator[Figure]:
-    """Our `minnen` beside CompressAI's mbt2018, where that is installed; else ours alone."""
-    for row in perf_learned.measure():
-        yield Figure(row.name, row.measured, row.asked)
-    if not perf_learned.has_compressai():
-        yield Figure(perf_learned.how_to_compare(), "", "")
+    yield Figure("python -m bench list", f"{seconds:.2f} s", "<= 0.3 s")
 
 
 def _median(command: list[str], repeats: int = 5) -> float:

@@ -27,9 +27,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from bench.perf import Figure
 
 SIZES = ((768, 512), (2048, 1365))
 ASKED = {
@@ -50,28 +51,11 @@ _RENAMED = {
 }
 
 
-@dataclass(frozen=True)
-class Row:
-    """A figure of both sides; `theirs` is None without CompressAI."""
-
-    name: str
-    ours: float
-    theirs: float | None
-    unit: str
-    asked: str
-
-    @property
-    def measured(self) -> str:
-        digits = 2 if self.unit == "s" else 0
-        ours = f"{self.ours:.{digits}f} {self.unit}"
-        if self.theirs is None:
-            return ours
-        return f"{self.theirs / self.ours:.2f} x ({self.theirs:.{digits}f} / {ours})"
-
-
-def measure(large: bool = False) -> Iterator[Row]:
-    """Rows of the small size, and with `large` of the large one."""
-    names = ["ours", *["compressai"] * has_compressai()]
+def measure(large: bool = False) -> Iterator[Figure]:
+    """Figures of the small size, and with `large` of the large one; ours alone where CompressAI is
+    missing."""
+    missing = _why_no_compressai()
+    names = ["ours"] if missing else ["ours", "compressai"]
     for index, (width, height) in enumerate(SIZES[: 2 if large else 1]):
         with ExitStack() as stack:
             sides = [stack.enter_context(_Side(name, width, height)) for name in names]
@@ -80,27 +64,26 @@ def measure(large: bool = False) -> Iterator[Row]:
         for name, asked in ASKED.items():
             unit = "MiB" if "memory" in name else "bytes" if name == "file" else "s"
             label = f"{name}, minnen {width}x{height}"
-            their = theirs[0][name] if theirs else None
-            yield Row(label, ours[name], their, unit, asked[index] if theirs else "")
+            digits = 2 if unit == "s" else 0
+            figure = f"{ours[name]:.{digits}f} {unit}"
+            if theirs:
+                ratio = theirs[0][name] / ours[name]
+                figure = f"{ratio:.2f} x ({theirs[0][name]:.{digits}f} / {figure})"
+            yield Figure(label, figure, asked[index] if theirs else "")
+    if missing:
+        yield Figure(missing)
 
 
-def has_compressai() -> bool:
-    """Whether the package is there and can be imported."""
+def _why_no_compressai() -> str:
+    """What to say where the package is missing or cannot be imported; empty where it can."""
     import codecs.compressai_zoo as zoo
     from codecs.base import CodecUnavailable
 
     try:
         zoo.package()
     except CodecUnavailable:
-        return False
-    return True
-
-
-def how_to_compare() -> str:
-    """What to say where CompressAI is missing."""
-    from codecs.compressai_zoo import INSTALL
-
-    return f"CompressAI is not installed, so nothing is compared; to do so: {INSTALL}"
+        return f"CompressAI is not installed, so nothing is compared; to do so: {zoo.INSTALL}"
+    return ""
 
 
 def converted(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,10 +274,8 @@ def main() -> int:
     if options.side:
         _side(options.side, *options.size)
         return 0
-    for row in measure(options.large):
-        print(f"{row.name:58}{row.measured:>28}   {row.asked}", flush=True)
-    if not has_compressai():
-        print(how_to_compare())
+    for figure in measure(options.large):
+        print(figure, flush=True)
     return 0
 
 

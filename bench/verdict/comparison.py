@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench import metrics
-from bench.record.measurement import Measurement
 from bench.verdict import common
 from bench.verdict.bd import Status, Verdict, bd_rate, identical, without
 from bench.verdict.bootstrap import bootstrap_bd, bootstrap_quality
@@ -132,14 +131,10 @@ def _unavailable(codec: CodecResult, metric: str) -> str:
     good = [m for m in codec.measurements.values() if m.status == "ok"]
     if not good or not all(math.isnan(m.metric(metric)) for m in good):
         return ""
-    reason = _reason(good[0], metric)
+    score = good[0].metrics.get(metric)
+    reason = score.reason if score else "not measured"
     # Any other reason is a fault or the images' nature: no reason to drop the metric quietly.
     return reason.removeprefix("unavailable: ") if reason.startswith("unavailable") else ""
-
-
-def _reason(measurement: Measurement, metric: str) -> str:
-    score = measurement.metrics.get(metric)
-    return score.reason if score else "not measured"
 
 
 def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
@@ -148,14 +143,14 @@ def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
         version: result.name
         for result in (anchor, codec)
         for version in sorted(
-            {m.metrics[metric].version for m in result.measurements.values() if _scored(m, metric)}
+            {
+                m.metrics[metric].version
+                for m in result.measurements.values()
+                if m.status == "ok" and math.isfinite(m.metric(metric))
+            }
         )
     }
     if len(found) <= 1:
         return ""
     said = " and ".join(f"{version} ({name})" for version, name in found.items())
     return f"computed by different versions of the metric: {said}; run again to score both alike"
-
-
-def _scored(measurement: Measurement, metric: str) -> bool:
-    return measurement.status == "ok" and math.isfinite(measurement.metric(metric))
