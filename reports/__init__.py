@@ -32,26 +32,27 @@ def write_report(
     `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two folders.
     """
     from reports import page, tables
-    from reports.charts import make_charts
     from reports.figures import write_figures
+    from reports.model import make_report
 
-    charts = make_charts(comparisons[0], quick=provenance.quick) if comparisons else ()
     path = directory / f"{name}.html"
-    anchors = _all_anchors(comparisons)
-    _write(path, page.render(comparisons, charts, provenance, gallery, anchors))
-    if comparisons:
-        prefix = "" if name == "report" else f"{name}-"
-        write_figures(charts, directory / f"{prefix}curves")
-        folder = directory / f"{prefix}tables"
-        folder.mkdir(parents=True, exist_ok=True)
-        formats = {
-            "csv": tables.as_csv,
-            "tex": tables.as_latex,
-            "md": tables.as_markdown,
-            "json": tables.as_json,
-        }
-        for suffix, render in formats.items():
-            _write(folder / f"verdicts.{suffix}", render(comparisons, provenance))
+    if not comparisons:
+        _write(path, page.render_empty(provenance))
+        return path
+    report = make_report(comparisons, provenance, gallery, _all_anchors(comparisons))
+    prefix = "" if name == "report" else f"{name}-"
+    figures = write_figures(report.charts, directory / f"{prefix}curves")
+    _write(path, page.render(report, figures))
+    folder = directory / f"{prefix}tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    formats = {
+        "csv": tables.as_csv,
+        "tex": tables.as_latex,
+        "md": tables.as_markdown,
+        "json": tables.as_json,
+    }
+    for suffix, render in formats.items():
+        _write(folder / f"verdicts.{suffix}", render(comparisons, provenance))
     return path
 
 
@@ -59,8 +60,6 @@ def _all_anchors(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The first comparison, then one with each other codec as the anchor that can be one."""
     from bench.verdict.comparison import compare
 
-    if not comparisons:
-        return []
     known = {one.anchor: one for one in comparisons}
     results = comparisons[0].results
     rest = [

@@ -17,7 +17,7 @@ from bench.verdict.curve import on_scale, pooled
 from bench.verdict.results import CodecResult
 from reports import literature
 from reports.literature import Published
-from reports.wording import MetricText, clean, metric_text
+from reports.wording import MetricText, clean, metric_text, short_labels
 
 CLIC_BUDGETS = (0.075, 0.15, 0.3)
 """Bits per pixel of the CLIC 2022 image track."""
@@ -43,6 +43,8 @@ class Series:
 
     codec: str
     label: str
+    short: str
+    """The label as far as it tells the codec from the others."""
     style: int
     """Place in the palette; -1 for the anchor."""
     points: tuple[ChartPoint, ...]
@@ -107,12 +109,12 @@ def drawn_together(codecs: Sequence[CodecResult], metric: str) -> tuple[list[Cod
 
 def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
     results = comparison.results
-    places = styles(comparison)
+    places, short = styles(comparison), short_labels(results)
     lossy = [codec for codec in results.codecs if not codec.is_lossless]
     compared, part = drawn_together(lossy, name)
     images = part.images if compared else np.zeros(len(results.images), dtype=np.bool_)
     series = tuple(
-        Series(codec.name, clean(codec.label), places[codec.name], points)
+        Series(codec.name, clean(codec.label), short[codec.name], places[codec.name], points)
         for place, codec in enumerate(compared)
         if (points := _points(codec, name, part, place))
     )

@@ -9,18 +9,18 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from bench.verdict.bd import Verdict
-from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.comparison import Cell, Comparison, Row
 from bench.verdict.lossless import LosslessPoint, compare_lossless
 from reports import wording
-from reports.cells import metric_texts
 from reports.costs import speed
 from reports.provenance import Provenance
-from reports.wording import clean
+from reports.verdicts import Written
+from reports.wording import clean, metric_text
 
 SCHEMA = 1
 
@@ -65,7 +65,7 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
                 results.images, results.digests, results.sizes, strict=True
             )
         ],
-        "metrics": {text.name: asdict(text) for text in metric_texts(comparison)},
+        "metrics": {name: asdict(metric_text(name)) for name in results.metrics},
         "codecs": {
             name: {
                 "label": codec.label,
@@ -143,20 +143,14 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
     Points without loss have no anchor and no metric: `lossless_bpp`, `lossless_percent_of_raw`,
     `lossless_percent_larger_than_smallest` (of these points), `lossless_encode_megapixels_...`.
     """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for comparison in comparisons:
-        for row in comparison.rows:
-            for name, cell in row.cells.items():
-                head = {
-                    "anchor": _csv_text(comparison.anchor),
-                    "codec": _csv_text(row.codec),
-                    "label": _csv_text(row.label),
-                    "metric": _csv_text(name),
-                }
-                for line in _csv_lines(name, cell):
-                    writer.writerow(head | line)
+    lines = [
+        head | line
+        for comparison in comparisons
+        for row in comparison.rows
+        for name, cell in row.cells.items()
+        for head in [_csv_head(comparison, row, name)]
+        for line in _csv_lines(cell)
+    ]
     lossless = compare_lossless(comparisons[0].results)
     for point in lossless.points if lossless else ():
         for quantity, figure in _lossless_figures(point).items():
@@ -171,11 +165,34 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
             if quantity == "percent_larger_than_smallest":
                 line["low"] = _csv_number(point.low, 3)
                 line["high"] = _csv_number(point.high, 3)
-            writer.writerow(line)
+            lines.append(line)
+    return _csv([dict(zip(CSV_FIELDS, CSV_FIELDS, strict=True)), *lines])
+
+
+def csv_verdicts(comparison: Comparison) -> Written:
+    """The BD-rates alone, a line for each metric of a codec."""
+    rows = [
+        _csv(
+            _csv_head(comparison, row, name) | _csv_lines(cell)[0]
+            for name, cell in row.cells.items()
+        )
+        for row in comparison.rows
+    ]
+    return Written(",".join(CSV_FIELDS), tuple(row.rstrip("\n") for row in rows))
+
+
+def _csv(lines: Iterable[Mapping[str, str]]) -> str:
+    out = io.StringIO()
+    csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 
-def _csv_lines(metric: str, cell: Cell) -> list[dict[str, str]]:
+def _csv_head(comparison: Comparison, row: Row, metric: str) -> dict[str, str]:
+    texts = (comparison.anchor, row.codec, row.label, metric)
+    return dict(zip(CSV_FIELDS, map(_csv_text, texts), strict=False))
+
+
+def _csv_lines(cell: Cell) -> list[dict[str, str]]:
     lines = [
         {"quantity": quantity, **_csv_verdict(verdict)}
         for quantity, verdict in (

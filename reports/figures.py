@@ -5,7 +5,9 @@ Plain style, one column wide, vector fonts inside the file, the same bytes for t
 
 from __future__ import annotations
 
+import io
 import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from reports.charts import Chart, Series
 from reports.palette import LIGHT, LIGHT_INK, MATPLOTLIB_MARKERS, colour_index, marker_index
 from reports.scales import padded
-from reports.wording import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,25 +43,31 @@ STYLE: Any = {
 }
 SIZE = (6.2, 3.2)
 """Inches; the legend stands beside the axes."""
+LEGEND = 36
+"""Characters of a line of the legend."""
+NOTHING = {"Date": None, "Creator": None}
 DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2), (2, 1), (6, 2, 1, 2, 1, 2))
 """Of the published curves, in points: drawn, left out, drawn ..."""
 
 
-def write_figures(charts: Sequence[Chart], directory: Path) -> list[Path]:
-    """Write `<metric>.svg` and `<metric>.pdf` for each chart; returns their paths."""
+def write_figures(charts: Sequence[Chart], directory: Path) -> dict[str, bytes]:
+    """Write `<metric>.svg` and `<metric>.pdf` for each chart; returns, by metric, the same
+    drawing for a page: its text stays text, which makes it a quarter as long."""
     import matplotlib
 
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
+    drawings = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # A label may hold characters that the font lacks; boxes in their place are fine.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         for chart in charts:
-            paths += _write(chart, directory / re.sub(r"[^a-z0-9-]+", "_", chart.metric.name))
-    return paths
+            stem = re.sub(r"[^a-z0-9-]+", "_", chart.metric.name)
+            drawings[chart.metric.name] = _write(chart, directory / stem)
+    return drawings
 
 
-def _write(chart: Chart, stem: Path) -> list[Path]:
+def _write(chart: Chart, stem: Path) -> bytes:
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE, layout="constrained")
@@ -68,13 +75,13 @@ def _write(chart: Chart, stem: Path) -> list[Path]:
     low, high = padded([p.value for one in chart.series for p in one.points], 0.05)
     right = max(p.bpp for one in chart.series for p in one.points) * 1.03
     lines = [_measured(axes, one) for one in chart.series]
-    names = [shorten(one.label, 40) for one in chart.series]
+    names = [textwrap.fill(one.short, LEGEND) for one in chart.series]
     # Published MS-SSIM is averaged before the decibels, ours after: a page can say so, an axis
     # in a paper cannot.
     drawn = [one for one in chart.published if one.facts.shown and one.facts.metric == "psnr"]
     for place, one in enumerate(drawn):
         lines.append(_published(axes, one.points, DASHES[place % len(DASHES)]))
-        names.append(f"{one.facts.label} (published)")
+        names.append(textwrap.fill(f"{one.facts.label} (published)", LEGEND))
     axes.set_xlim(0, right)
     axes.set_ylim(low, high)
     axes.set_xlabel("bits per pixel")
@@ -88,10 +95,12 @@ def _write(chart: Chart, stem: Path) -> list[Path]:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    svg, pdf = stem.with_suffix(".svg"), stem.with_suffix(".pdf")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    pdf, for_page = stem.with_suffix(".pdf"), io.BytesIO()
     figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return [svg, pdf]
+    figure.savefig(stem.with_suffix(".svg"), metadata=NOTHING)
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(for_page, format="svg", metadata=NOTHING)
+    return for_page.getvalue()
 
 
 def _measured(axes: Axes, series: Series) -> Any:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.verdict.bd import Verdict
-from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.comparison import Comparison
 from reports import wording
-from reports.cells import RateLine, anchor_line, metric_texts, rate_lines
 from reports.lossless import lossless_text
-from reports.marks import Mark, marks, used
+from reports.marks import Mark
 from reports.provenance import Provenance
+from reports.rates import RateLine, rate_lines
+from reports.verdicts import VerdictCell, Verdicts, Written, verdicts
 from reports.wording import clean
 
 COLUMN, PAGE = 240.0, 500.0
@@ -60,50 +60,52 @@ def as_latex(comparisons: Sequence[Comparison], provenance: Provenance | None = 
     parts = [PACKAGES, ""]
     lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
-        if comparison.rows or not lossless:
-            parts += _verdicts(comparison)
+        found = verdicts(comparison)
+        if found.rows or not lossless:
+            parts.append(str(latex_verdicts(found)))
         if lines := rate_lines(comparison):
-            parts += _rates(comparison, lines)
+            parts.append(_rates(comparison, lines))
     if lossless:
         caption = latex_escape(f"{lossless.title}. {lossless.note}".removesuffix("."))
         left = 1 + ("point" in lossless.headings)
-        parts += _plain(caption, left, lossless.headings, lossless.rows)
+        parts.append(_plain(caption, left, lossless.headings, lossless.rows))
     return "\n".join(parts)
 
 
-def _verdicts(comparison: Comparison) -> list[str]:
+def latex_verdicts(found: Verdicts) -> Written:
     """Intervals stand beside their figures where there is room, and below them where not."""
-    names = comparison.results.metrics
-    head = ["Codec", *(text.label for text in metric_texts(comparison))]
-    codecs = [row.codec for row in comparison.rows]
-    columns = [[row.cells.get(name) for row in comparison.rows] for name in names]
+    head = ["Codec", *(metric.label for metric in found.metrics)]
+    columns = [[row.cells[i] for row in found.rows] for i in range(len(found.metrics))]
 
     def width(*, beside: bool) -> float:
-        first = max(_width(clean(text), NORMAL) for text in ["Codec", *codecs])
+        first = max(
+            _width(clean(text), NORMAL) for text in ["Codec", *(r.codec for r in found.rows)]
+        )
         pairs = zip(head[1:], columns, strict=True)
         return _table_width([first, *(_cells_width(*pair, beside=beside) for pair in pairs)])
 
     beside = width(beside=True) <= PAGE
-    rows: list[list[str]] = []
-    for place, codec in enumerate(codecs):
-        cells = [_latex_cell(column[place]) for column in columns]
+    rows = []
+    for row in found.rows:
+        cells = [_latex_cell(cell) for cell in row.cells]
         if beside:
-            rows.append([latex_escape(codec), *(" ".join(filter(None, cell)) for cell in cells)])
+            lines = [[latex_escape(row.codec), *(" ".join(filter(None, cell)) for cell in cells)]]
         else:
-            rows.append([latex_escape(codec), *(figure for figure, _ in cells)])
+            lines = [[latex_escape(row.codec), *(figure for figure, _ in cells)]]
             if any(interval for _, interval in cells):
-                rows.append(["", *(interval for _, interval in cells)])
+                lines.append(["", *(interval for _, interval in cells)])
+        rows.append("\n".join(map(_latex_row, lines)))
     return _table(
-        latex_escape(anchor_line(comparison)),
-        "l" + "r" * len(names),
+        latex_escape(found.title),
+        "l" + "r" * len(columns),
         [latex_escape(text) for text in head],
         rows,
         width(beside=beside),
-        used(comparison),
+        found.marks,
     )
 
 
-def _rates(comparison: Comparison, lines: Sequence[RateLine]) -> list[str]:
+def _rates(comparison: Comparison, lines: Sequence[RateLine]) -> str:
     anchor = latex_escape(wording.anchor_label(comparison))
     caption = (
         "Where BD-rate is undefined, at operating points: quality at equal rate, and the change in "
@@ -112,32 +114,34 @@ def _rates(comparison: Comparison, lines: Sequence[RateLine]) -> list[str]:
     return _plain(caption, 2, RATE_HEADINGS, [line.values() for line in lines])
 
 
-def _plain(
-    caption: str, left: int, headings: Sequence[str], body: Sequence[Sequence[str]]
-) -> list[str]:
+def _plain(caption: str, left: int, headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A table of texts that are not yet LaTeX, as the caption is; the first `left` columns hold
     names, the others figures."""
     columns = zip(headings, *body, strict=True)
     width = _table_width([max(_width(text, NORMAL) for text in column) for column in columns])
-    rows = [[latex_escape(text) for text in row] for row in body]
+    rows = [_latex_row([latex_escape(text) for text in row]) for row in body]
     heads = [latex_escape(text) for text in headings]
     aligned = "l" * left + "r" * (len(headings) - left)
-    return _table(caption, aligned, heads, rows, width, ())
+    return str(_table(caption, aligned, heads, rows, width, ()))
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _table(
     caption: str,
     columns: str,
     head: Sequence[str],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[str],
     width: float,
     explained: Sequence[Mark],
-) -> list[str]:
+) -> Written:
     """All texts as LaTeX; `width` in points, as estimated."""
     environment = "table" if width <= COLUMN else "table*"
     squeeze = width > PAGE
     legend = "; ".join(f"$^{{{m.latex}}}$ {latex_escape(m.meaning)}" for m in explained)
-    return [
+    above = [
         rf"\begin{{{environment}}}",
         r"\centering",
         rf"\caption{{{caption}.}}",
@@ -145,48 +149,43 @@ def _table(
         *([r"\resizebox{\linewidth}{!}{%"] if squeeze else []),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(head) + r" \\",
+        _latex_row(head),
         r"\midrule",
-        *(" & ".join(row) + r" \\" for row in rows),
+    ]
+    below = [
         r"\bottomrule",
         r"\end{tabular}" + ("}" if squeeze else ""),
-        *(
-            [rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {legend}.}}"]
-            if explained
-            else []
-        ),
+        *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {legend}.}}"] * bool(explained)),
         rf"\end{{{environment}}}",
         "",
     ]
+    return Written("\n".join(above), tuple(rows), "\n".join(below))
 
 
-def _latex_cell(cell: Cell | None) -> tuple[str, str]:
+def _latex_cell(cell: VerdictCell) -> tuple[str, str]:
     """Figure with its marks, and interval."""
-    if cell is None:
-        return "not compared", ""
-    signs = " ".join(mark.latex for mark in marks(cell.verdict))
+    if not cell.marks and not cell.has_figure:
+        return cell.value, ""
+    signs = " ".join(mark.latex for mark in cell.marks)
     raised = f"^{{{signs}}}" if signs else ""
-    if not wording.is_defined(cell.verdict):
-        return f"--${raised}$" if raised else "--", ""
-    limits = wording.interval(cell.verdict)
-    interval = f"{{\\scriptsize ${limits}$}}" if limits else ""
-    return f"${_figure(cell.verdict)}{raised}$", interval
+    if not cell.has_figure:
+        return f"--${raised}$", ""
+    interval = f"{{\\scriptsize ${cell.interval}$}}" if cell.interval else ""
+    return f"${_figure(cell)}{raised}$", interval
 
 
-def _figure(verdict: Verdict) -> str:
-    return wording.percent(wording.figures(verdict)[0])
+def _figure(cell: VerdictCell) -> str:
+    if cell.has_figure:
+        return cell.value.removesuffix(" %")
+    return "--" if cell.marks else cell.value
 
 
-def _cells_width(title: str, cells: Sequence[Cell | None], *, beside: bool) -> float:
+def _cells_width(title: str, cells: Sequence[VerdictCell], *, beside: bool) -> float:
     """Points of a column of verdicts."""
     widest = _width(title, NORMAL)
     for cell in cells:
-        if cell is None:
-            widest = max(widest, _width("not compared", NORMAL))
-            continue
-        figure = _figure(cell.verdict) if wording.is_defined(cell.verdict) else "--"
-        value = _width(figure, NORMAL) + 0.6 * SMALL * len(marks(cell.verdict))
-        limits = _width(wording.interval(cell.verdict), SMALL)
+        value = _width(_figure(cell), NORMAL) + 0.6 * SMALL * len(cell.marks)
+        limits = _width(cell.interval, SMALL)
         widest = max(widest, value + limits + 3 if beside else max(value, limits))
     return widest
 

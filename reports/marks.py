@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.verdict.bd import Status, Verdict
-from bench.verdict.comparison import Comparison
 from reports import wording
 
 
@@ -55,22 +54,7 @@ def marks(verdict: Verdict) -> tuple[Mark, ...]:
     return tuple(found)
 
 
-def symbols(verdict: Verdict) -> str:
-    return "".join(mark.symbol for mark in marks(verdict))
-
-
-def used(comparison: Comparison) -> list[Mark]:
-    """The marks in a table of a comparison, in the order of the statuses."""
-    found: Iterable[Mark] = {
-        mark
-        for row in comparison.rows
-        for cell in row.cells.values()
-        for mark in marks(cell.verdict)
-    }
+def used(found: Iterable[Mark]) -> list[Mark]:
+    """Each mark once, in the order of the statuses: what a table explains."""
     order = [*OF_STATUS.values(), _NO_INTERVAL]
-    return sorted(found, key=order.index)
-
-
-def legend(comparison: Comparison) -> str:
-    """`† the curves cross ...; ¶ computed without ...`: a line below the table, or nothing."""
-    return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in used(comparison))
+    return sorted(set(found), key=order.index)

@@ -7,10 +7,8 @@ other sign.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +16,16 @@ from numpy.typing import ArrayLike
 
 from bench.verdict import spread
 from bench.verdict.common import Mask
-from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult, Results
-from reports import decisions, views, wording
-from reports.cells import anchor_line
-from reports.charts import CLIC_BUDGETS, Chart, styles
+from reports import decisions
+from reports.charts import CLIC_BUDGETS
 from reports.costs import Cost
+from reports.model import Anchor, Codec, Report
 from reports.pictures import Gallery, Shown
-from reports.views import VerdictCell
-from reports.wording import clean, digits_of, metric_text
+from reports.wins import STEP
+from reports.wording import MetricText, clean, digits_of, metric_text
 
-SCHEMA = 1
-STEP = 1e-5
+SCHEMA = 2
 _ESCAPES = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -41,40 +37,35 @@ def as_script_text(document: object) -> str:
     return text
 
 
-def make(comparisons: Sequence[Comparison], charts: Sequence[Chart]) -> dict[str, Any]:
-    """The document; `comparisons` has one entry for each anchor that can be chosen."""
-    main = comparisons[0]
-    results = main.results
+def make(report: Report) -> dict[str, Any]:
+    """The document."""
+    results = report.main.results
     places = {codec.name: place for place, codec in enumerate(results.codecs)}
-    style = styles(main)
     return {
         "schema": SCHEMA,
-        "dataset": clean(results.dataset),
         "images": [
             {"name": clean(name), "width": size[0], "height": size[1]}
             for name, size in zip(results.images, results.sizes, strict=True)
         ],
-        "metrics": [_metric(name, charts, places) for name in results.metrics],
-        "codecs": [_codec(codec, style[codec.name], charts, results) for codec in results.codecs],
+        "metrics": [_metric(text, report, places) for text in report.metrics],
+        "codecs": [_codec(codec, report) for codec in report.codecs],
         "step": STEP,
         "budgets": CLIC_BUDGETS,
-        "anchors": [_anchor(one, places) for one in comparisons],
-        "pairs": {
-            f"{places[a.name]}-{places[b.name]}": _pair(a, b, results)
-            for a, b in itertools.combinations(results.codecs, 2)
-        },
+        "anchors": [_anchor(one, places) for one in report.anchors],
+        "pairs": report.pairs,
+        "costs": [_cost(one) for one in report.costs],
+        "gallery": _gallery(report.gallery, results),
     }
 
 
-def _metric(name: str, charts: Sequence[Chart], places: dict[str, int]) -> dict[str, Any]:
-    text = metric_text(name)
-    chart = next((one for one in charts if one.metric.name == name), None)
+def _metric(text: MetricText, report: Report, places: dict[str, int]) -> dict[str, Any]:
+    chart = next((one for one in report.charts if one.metric.name == text.name), None)
     return {
-        "name": name,
+        "name": text.name,
         "label": clean(text.label),
         "unit": clean(text.unit),
         "rising": text.higher_is_better,
-        "digits": digits_of(name),
+        "digits": digits_of(text.name),
         # Codec's place -> [point, bpp, value on the curve scale, plain value], low rate to high.
         "series": {
             places[one.codec]: [
@@ -83,33 +74,37 @@ def _metric(name: str, charts: Sequence[Chart], places: dict[str, int]) -> dict[
             ]
             for one in (chart.series if chart else ())
         },
-        # Their points are in the table of published curves.
         "published": [
-            {"id": one.facts.id, "label": clean(one.facts.label), "shown": one.facts.shown}
-            for one in (chart.published if chart else ())
+            {
+                "id": one.facts.id,
+                "label": clean(one.facts.label),
+                "shown": one.facts.shown,
+                "points": [[round(r, 3), round(v, 2)] for r, v in one.points[text.name]],
+            }
+            for one in report.published
+            if text.name in one.points
         ],
     }
 
 
-def _codec(
-    codec: CodecResult, style: int, charts: Sequence[Chart], results: Results
-) -> dict[str, Any]:
+def _codec(codec: Codec, report: Report) -> dict[str, Any]:
     # The band goes with the curve that is drawn: the same images.
     drawn = {
-        chart.metric.name: np.array([name not in chart.left_out for name in results.images])
-        for chart in charts
-        if any(one.codec == codec.name for one in chart.series)
+        chart.metric.name: np.array([i not in chart.left_out for i in report.main.results.images])
+        for chart in report.charts
+        if any(one.codec == codec.result.name for one in chart.series)
     }
     return {
-        "name": clean(codec.name),
-        "label": clean(codec.label),
-        "style": style,
-        "tuned": clean(", ".join(metric_text(name).label for name in codec.tuned_for)),
-        "points": [clean(point) for point in codec.points],
+        "name": codec.name,
+        "label": codec.label,
+        "short": codec.short,
+        "look": codec.look,
+        "shape": codec.marker,
+        "points": [clean(point) for point in codec.result.points],
         "bands": {
             name: band
-            for name in results.metrics
-            if name in drawn and (band := _quality_band(codec, name, drawn[name]))
+            for name, images in drawn.items()
+            if (band := _quality_band(codec.result, name, images))
         },
     }
 
@@ -127,53 +122,27 @@ def _quality_band(codec: CodecResult, metric: str, images: Mask) -> dict[str, An
     }
 
 
-def _anchor(comparison: Comparison, places: dict[str, int]) -> dict[str, Any]:
-    rows = views.verdict_rows(comparison)
+def _anchor(anchor: Anchor, places: dict[str, int]) -> dict[str, Any]:
+    """The figures of the table of verdicts; its texts stand in the page itself."""
+    found = anchor.verdicts
     return {
-        "name": clean(comparison.anchor),
-        "label": wording.anchor_label(comparison),
-        "title": clean(anchor_line(comparison)),
+        "name": anchor.name,
+        "label": found.label,
         "rows": [
             {
                 "codec": places[row.codec],
-                "against": places.get(shown.against),
-                "sentence": clean(row.sentence),
-                "cells": [_cell(cell) for cell in row.cells],
+                "against": places.get(row.against),
+                # BD-rate and its interval in percent, by metric.
+                "percent": [_list(cell.figures, 4) for cell in row.cells],
             }
-            for row, shown in zip(rows, comparison.rows, strict=True)
+            for row in found.rows
         ],
+        # [head, a text for each row, tail]
+        "copies": {name: [c.head, c.rows, c.tail] for name, c in anchor.copies.items()},
     }
 
 
-def _cell(cell: VerdictCell) -> list[Any]:
-    """Value, interval, overlap, remark, tone and status as text; BD-rate and its interval."""
-    texts = (cell.value, cell.interval, cell.overlap, cell.remark, cell.tone, cell.status)
-    return [*map(clean, texts), *(_round(percent, 4) for percent in cell.figures)]
-
-
-def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str, Any]:
-    """log10(rate of second / rate of first), by picture and over quality."""
-    found = {}
-    for name in results.metrics:
-        rising = metric_text(name).higher_is_better
-        images = spread.rate_by_image(first, second, name, rising)
-        band = spread.relative_rate(first, second, name, rising)
-        if np.isfinite(images).any() or band:
-            found[name] = {
-                "images": _steps(images),
-                "curve": band
-                and {
-                    "from": _round(float(band.at[0]), 5),
-                    "to": _round(float(band.at[-1]), 5),
-                    "value": _steps(band.value),
-                    "low": _steps(band.low),
-                    "high": _steps(band.high),
-                },
-            }
-    return found
-
-
-def gallery(shown: Gallery, results: Results) -> dict[str, Any]:
+def _gallery(shown: Gallery, results: Results) -> dict[str, Any]:
     """Which operating point is shown where; `chosen[image][rate][codec]`, null where none is."""
     images, codecs = range(len(results.images)), range(len(results.codecs))
     return {
@@ -220,7 +189,7 @@ def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
     }
 
 
-def cost(one: Cost) -> dict[str, float | None]:
+def _cost(one: Cost) -> dict[str, float | None]:
     """Seconds and megapixels a second of one codec."""
     return {
         "encode": _round(one.encode[0], 4),
@@ -228,13 +197,6 @@ def cost(one: Cost) -> dict[str, float | None]:
         "encode_speed": _round(one.encode_speed, 5),
         "decode_speed": _round(one.decode_speed, 5),
     }
-
-
-def _steps(values: ArrayLike) -> list[int | None]:
-    return [
-        round(value / STEP) if math.isfinite(value) else None
-        for value in np.asarray(values).tolist()
-    ]
 
 
 def _list(values: ArrayLike, digits: int) -> list[float | None]:

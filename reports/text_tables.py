@@ -10,17 +10,10 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from bench.verdict.comparison import Comparison
-from reports.cells import (
-    RATE_HEADINGS,
-    anchor_line,
-    cell_lines,
-    metric_texts,
-    notes,
-    rate_lines,
-)
 from reports.lossless import lossless_text
-from reports.marks import legend
 from reports.provenance import Provenance
+from reports.rates import RATE_HEADINGS, rate_lines
+from reports.verdicts import Verdicts, Written, verdicts
 from reports.wording import clean
 
 
@@ -38,18 +31,10 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
     blocks = []
     lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
-        metrics = comparison.results.metrics
-        head = ["codec", *(text.heading for text in metric_texts(comparison))]
-        body = [
-            [row.label, *("; ".join(cell_lines(row.cells.get(name))) for name in metrics)]
-            for row in comparison.rows
-        ]
-        if body or not lossless:
-            blocks.append(f"**{markdown_escape(anchor_line(comparison))}**")
-            blocks.append(markdown_table(head, body))
-        if explained := legend(comparison):
-            blocks.append(markdown_escape(explained))
-        blocks += [markdown_escape(note) for note in notes(comparison)]
+        found = verdicts(comparison)
+        if found.rows or not lossless:
+            blocks.append(str(markdown_verdicts(found)))
+        blocks += [markdown_escape(note) for note in found.notes]
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
             blocks.append(markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
@@ -60,6 +45,17 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
     if provenance is not None and provenance.command:
         blocks.append(f"Measured by {markdown_escape(provenance.command)}.")
     return "\n\n".join(blocks) + "\n"
+
+
+def markdown_verdicts(found: Verdicts) -> Written:
+    """The table of one anchor, and what its marks mean."""
+    head = ["codec", *(metric.heading for metric in found.metrics)]
+    rows = [[row.label, *("; ".join(cell.lines) for cell in row.cells)] for row in found.rows]
+    return Written(
+        f"**{markdown_escape(found.title)}**\n\n{markdown_table(head, [])}",
+        tuple(map(_markdown_row, rows)),
+        f"\n{markdown_escape(found.legend)}" if found.legend else "",
+    )
 
 
 def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -77,17 +73,14 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
     blocks = []
     lossless = lossless_text(comparisons[0].results)
     for comparison in comparisons:
-        metrics = comparison.results.metrics
-        head = ["", *(text.heading for text in metric_texts(comparison))]
-        body = [
-            [[clean(row.codec)], *(cell_lines(row.cells.get(name)) for name in metrics)]
-            for row in comparison.rows
-        ]
+        found = verdicts(comparison)
+        head = ["", *(metric.heading for metric in found.metrics)]
+        body = [[[clean(row.codec)], *(cell.lines for cell in row.cells)] for row in found.rows]
         if body or not lossless:
-            blocks.append(f"{anchor_line(comparison)}\n\n{_columns(head, body)}")
-        if explained := legend(comparison):
-            blocks.append("\n".join(wrap(explained, LEGEND_WIDTH)))
-        blocks += notes(comparison)
+            blocks.append(f"{found.title}\n\n{_columns(head, body)}")
+        if found.legend:
+            blocks.append("\n".join(wrap(found.legend, LEGEND_WIDTH)))
+        blocks += found.notes
         if lines := rate_lines(comparison):
             table = _columns(RATE_HEADINGS, _cells(line.values() for line in lines))
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bench.verdict import spread
 from bench.verdict.comparison import Comparison
+from bench.verdict.results import CodecResult, Results
 from reports import wording
 from reports.pictures import Gallery
 from reports.wording import clean, metric_text
+
+STEP = 1e-5
+"""Of log10 of a ratio of rates."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +45,48 @@ class WinTable:
     rows: tuple[WinRow, ...]
 
 
-def win_table(
-    comparison: Comparison, pairs: Mapping[str, Mapping[str, Any]], step: float, gallery: Gallery
-) -> WinTable | None:
+Pairs = Mapping[str, Mapping[str, Any]]
+"""`first-second` (places of codecs) -> metric -> ratios of rates, in steps of `STEP`."""
+
+
+def all_pairs(results: Results) -> Pairs:
+    """Each pair of codecs once: the other direction has the other sign."""
+    return {
+        f"{i}-{k}": _pair(results.codecs[i], results.codecs[k], results)
+        for i, k in itertools.combinations(range(len(results.codecs)), 2)
+    }
+
+
+def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str, Any]:
+    """log10(rate of second / rate of first), by picture and over quality."""
+    found = {}
+    for name in results.metrics:
+        rising = metric_text(name).higher_is_better
+        images = spread.rate_by_image(first, second, name, rising)
+        band = spread.relative_rate(first, second, name, rising)
+        if np.isfinite(images).any() or band:
+            found[name] = {
+                "images": _steps(images),
+                "curve": band
+                and {
+                    "from": round(float(band.at[0]), 5),
+                    "to": round(float(band.at[-1]), 5),
+                    "value": _steps(band.value),
+                    "low": _steps(band.low),
+                    "high": _steps(band.high),
+                },
+            }
+    return found
+
+
+def _steps(values: ArrayLike) -> list[int | None]:
+    return [
+        round(value / STEP) if math.isfinite(value) else None
+        for value in np.asarray(values).tolist()
+    ]
+
+
+def win_table(comparison: Comparison, pairs: Pairs, gallery: Gallery) -> WinTable | None:
     """From the ratios of rates in the page's data; None where no metric has any."""
     results = comparison.results
     places = {codec.name: place for place, codec in enumerate(results.codecs)}
@@ -52,7 +101,7 @@ def win_table(
         steps = pair["images"][image] if pair else None
         if steps is None:
             return "undefined"
-        ratio = steps * step
+        ratio = steps * STEP
         return wording.percent(100 * (10 ** (ratio if against < codec else -ratio) - 1))
 
     rows = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from bench.verdict.bd import Status, Verdict
 from bench.verdict.comparison import Comparison
 from bench.verdict.curve import unit
 from bench.verdict.plausible import FEWEST_BPP, GOOD_PSNR, Unlikely
+from bench.verdict.results import Results
 
 NOT_MEASURED = "not measured"
 
@@ -96,13 +98,13 @@ def _bound(value: float) -> str:
     return f"{value:+.1g}" if text == "0.0" and abs(value) >= 0.001 else text
 
 
-def bd_rate(verdict: Verdict, marks: str = "") -> str:
-    """`-12.3 %† [-14.0, -10.5]`, or `undefined`, or `unavailable`; `marks` behind the figure."""
+def bd_rate(verdict: Verdict) -> str:
+    """`-12.3 % [-14.0, -10.5]`, or `undefined`, or `unavailable`."""
     if verdict.status is Status.UNAVAILABLE:
-        return f"unavailable{marks}"
+        return "unavailable"
     if not is_defined(verdict):
-        return f"undefined{marks}"
-    return f"{percent(figures(verdict)[0])} %{marks} {interval(verdict)}".rstrip()
+        return "undefined"
+    return f"{percent(figures(verdict)[0])} % {interval(verdict)}".rstrip()
 
 
 def status(verdict: Verdict) -> str:
@@ -128,6 +130,43 @@ def anchor_label(comparison: Comparison) -> str:
     """The anchor's label; before/after comparisons name no single codec."""
     labels = {codec.name: codec.label for codec in comparison.results.codecs}
     return clean(labels.get(comparison.anchor, comparison.anchor))
+
+
+def short_labels(results: Results) -> dict[str, str]:
+    """Codec's name -> its label as far as no other codec's begins the same, without what stands in
+    brackets: `RDONet, zero-pass` of `RDONet, zero-pass (preliminary weights)`."""
+    labels = {codec.name: clean(codec.label) for codec in results.codecs}
+    found = {}
+    for name, label in labels.items():
+        others = [other for key, other in labels.items() if key != name]
+        bare = re.sub(r"\s*\([^()]*\)", "", label).split(", ")
+        heads = [", ".join(bare[: count + 1]) for count in range(len(bare))]
+        told = (head for head in heads if head and not any(o.startswith(head) for o in others))
+        found[name] = next(told, clean(name) if label in others else label)
+    return found
+
+
+def brief(verdict: Verdict, anchor: str) -> str:
+    """The shortest sentence on one verdict, without the subject: `needs 12 % fewer bits than VVenC
+    (-15 to -9)`.  A status that is not `ok` has its mark elsewhere."""
+    if not is_defined(verdict):
+        return f"has no BD-rate: {status(verdict)}"
+    value, low, high = figures(verdict)
+    known = math.isfinite(high - low)
+    ends = [_rounded(low, sign=True), _rounded(high, sign=True)] if known else ["", ""]
+    span = f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else ""
+    if verdict.status is Status.IDENTICAL:
+        return f"is identical to {anchor}"
+    if is_level(verdict):
+        return f"cannot be told from {anchor}{span}"
+    direction = "more" if value > 0 else "fewer"
+    return f"needs {_rounded(abs(value))} % {direction} bits than {anchor}{span}"
+
+
+def _rounded(value: float, *, sign: bool = False) -> str:
+    """Without a digit after the point from ten on."""
+    text = f"{value:+.0f}" if abs(value) >= 9.95 else _bound(value)
+    return text if sign else text.lstrip("+")
 
 
 def sentence(verdicts: Sequence[tuple[MetricText, Verdict]], anchor: str) -> str:

@@ -125,6 +125,8 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._hidden:  # in a template: not shown before somebody asks for it
+            return
         self.tags.append((tag, dict(attrs)))
         if tag in {"td", "th", "tr", "tbody"}:
             self._end_cell()  # its end tag may be left out
@@ -136,14 +138,16 @@ class Page(HTMLParser):
             self._cell = []
         elif tag == "caption":
             self.captions += 1
-        elif tag in {"style", "script"}:
+        elif tag in {"style", "script", "template"}:
             self._hidden += 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in {"td", "th", "table"}:
-            self._end_cell()
-        elif tag in {"style", "script"}:
+        if tag in {"style", "script", "template"}:
             self._hidden -= 1
+        elif self._hidden:
+            return
+        elif tag in {"td", "th", "table"}:
+            self._end_cell()
 
     def _end_cell(self) -> None:
         if self._cell is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from bench.record.measurement import Measurement
 from bench.verdict.plausible import unlikely_rates
-from reports.cells import notes
+from reports.verdicts import verdicts
 from tests.reports_cases import comparison, ladder, made_up, written
 
 SENTENCE = "CHEAT at qp 50 reaches 36.0 dB with 0.0020 bpp on average"
@@ -26,13 +26,13 @@ def test_a_decoder_with_next_to_no_bits_gets_a_caution(tmp_path):
     _, page = written(tmp_path, results)
     assert SENTENCE in page.text
     assert "python -m bench check CODEC" in page.text
-    assert any(SENTENCE in note for note in notes(results))
+    assert any(SENTENCE in note for note in verdicts(results).notes)
 
 
 def test_codecs_with_true_rates_get_none(tmp_path):
     results = comparison([*ladder("jpeg", 2.0), *ladder("vvenc")])
     assert unlikely_rates(results.results) == []
-    assert not any("on average" in note for note in notes(results))
+    assert not any("on average" in note for note in verdicts(results).notes)
 
 
 @pytest.mark.parametrize(("size", "cautioned"), [(20, False), (900, True)])

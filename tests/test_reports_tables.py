@@ -17,7 +17,7 @@ from bench.metrics.base import MetricValue
 from bench.verdict.bd import Status, Verdict
 from reports import tables, wording
 from reports.latex import latex_escape
-from reports.marks import OF_STATUS, symbols
+from reports.marks import OF_STATUS, marks
 from reports.text_tables import markdown_escape
 from reports.wording import MetricText
 from tests.reports_cases import PROVENANCE, comparison, ladder, made_up, plain
@@ -161,8 +161,9 @@ def test_every_caveat_has_a_mark_that_each_format_explains(status):
 def test_a_figure_with_two_caveats_has_two_marks():
     crossing = verdict(5.0, status=Status.CROSSING, message="which is ahead depends on quality")
     crossing = replace(crossing, left_out="1 of 6 points of webp")
-    assert symbols(crossing) == "†¶∥"  # crossing, a part only, no interval
-    assert symbols(verdict(5.0, 4.0, 6.0)) == ""
+    # crossing, a part only, no interval
+    assert [mark.symbol for mark in marks(crossing)] == ["†", "¶", "∥"]
+    assert marks(verdict(5.0, 4.0, 6.0)) == ()
 
 
 def test_marks_are_told_apart():

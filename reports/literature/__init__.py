@@ -53,6 +53,11 @@ class Published:
     shown: bool = False
     """Drawn from the start; other curves are switched on by the reader."""
 
+    @property
+    def pairs(self) -> list[tuple[float, float]]:
+        """The points."""
+        return list(zip(self.bpp, self.values, strict=True))
+
 
 @cache
 def load() -> tuple[Published, ...]:

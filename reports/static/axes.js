@@ -62,31 +62,8 @@ function frame(box, x, y, titles, labelX = null, labelY = null) {
   return parts;
 }
 
-const MARKERS = ['square', 'triangle', 'diamond', 'wedge', 'plus', 'cross', 'pentagon', 'bar'];
-const SHAPES = {
-  circle: 'M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0 -8.4 0z',
-  square: 'M-3.7 -3.7h7.4v7.4h-7.4z',
-  triangle: 'M0 -4.9L4.7 3.5H-4.7z',
-  wedge: 'M0 4.9L4.7 -3.5H-4.7z',
-  diamond: 'M0 -5.2L5.2 0L0 5.2L-5.2 0z',
-  plus: 'M-1.6 -4.8h3.2v3.2h3.2v3.2h-3.2v3.2h-3.2v-3.2h-3.2v-3.2h3.2z',
-  cross: 'M-4.6 -2.6L-2.6 -4.6L0 -2L2.6 -4.6L4.6 -2.6L2 0L4.6 2.6L2.6 4.6L0 2L-2.6 4.6L-4.6 2.6L-2 0z',
-  pentagon: 'M0 -4.9L4.7 -1.5L2.9 4H-2.9L-4.7 -1.5z',
-  bar: 'M-5 -1.8h10v3.6h-10z',
-};
-
-// A codec keeps its colour and marker whatever the anchor is.
-function shapeOf(place) {
-  const style = data.codecs[place].style;
-  if (style < 0) return SHAPES.circle;
-  return SHAPES[MARKERS[(style + Math.floor(style / 8)) % 8]];
-}
-
-function classOf(place) {
-  const style = data.codecs[place].style;
-  if (style < 0) return 'anchor';
-  return `s${style % 8}${style >= 8 ? ' again' : ''}`;
-}
+const shapeOf = (place) => data.codecs[place].shape;
+const classOf = (place) => data.codecs[place].look;
 
 // Positions near the wanted ones, in order, `gap` apart.
 function spreadOut(wanted, gap, low, high) {

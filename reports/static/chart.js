@@ -87,13 +87,19 @@ function namesAtEnds(chart, [, right, top, bottom], x, y) {
       return {...c, at: [Math.min(x(last[0]), right), clamp(y(last[1]))], className: 'label published'};
     }),
   ];
-  const heights = spreadOut(ends.map((e) => e.at[1]), 17, top + 8, bottom - 4);
+  const texts = ends.map((end) => inLines(end.short ?? end.name, 28));
+  const lineHeight = 14;
+  const most = Math.max(1, ...texts.map((lines) => lines.length));
+  const heights = spreadOut(ends.map((e) => e.at[1]), 3 + lineHeight * most, top + 8, bottom - 4);
   const column = right + 14;
-  return ends.map((end, i) => svg('g', {class: end.className},
-    svg('title', {}, end.name),
-    svg('path', {class: 'tie', d: `M${end.at[0].toFixed(1)} ${end.at[1].toFixed(1)}L${column - 8} ${heights[i].toFixed(1)}H${column}`}),
-    end.shape ? svg('path', {class: 'swatch', d: end.shape, transform: `translate(${column + 8} ${heights[i].toFixed(1)})`}) : null,
-    svg('text', {x: column + 19, y: (heights[i] + 4).toFixed(1)}, shorten(end.name, 26))));
+  return ends.map((end, i) => {
+    const first = heights[i] + 4 - (texts[i].length - 1) * lineHeight / 2;
+    return svg('g', {class: end.className},
+      svg('title', {}, end.name),
+      svg('path', {class: 'tie', d: `M${end.at[0].toFixed(1)} ${end.at[1].toFixed(1)}L${column - 8} ${heights[i].toFixed(1)}H${column}`}),
+      end.shape ? svg('path', {class: 'swatch', d: end.shape, transform: `translate(${column + 8} ${heights[i].toFixed(1)})`}) : null,
+      svg('text', {}, texts[i].map((line, k) => svg('tspan', {x: column + 19, y: (first + k * lineHeight).toFixed(1)}, line))));
+  });
 }
 
 // The figures of the point under the pointer, or of the one that the arrow keys have reached.

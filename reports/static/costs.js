@@ -23,14 +23,14 @@ function costChart() {
   const curves = [];
   for (const place of shownCodecs()) {
     const row = anchor().rows.find((one) => one.codec === place);
-    const figure = row ? logRatio(row.cells[column].percent[0]) : isAnchor(place) ? 0 : null;
+    const figure = row ? logRatio(row.percent[column][0]) : isAnchor(place) ? 0 : null;
     const cost = data.costs[place];
     if (!known(figure)) continue;
     const points = [['encode', 'encoding'], ['decode', 'decoding']].filter(([what]) => cost[`${what}_speed`] > 0)
       .map(([what, word]) => ({x: 1 / cost[`${what}_speed`], y: 10 ** figure, outlined: what === 'decode',
         text: [`${word} ${figures(1 / cost[`${what}_speed`])} s for a megapixel`, `${percent(figure)} bits`]}))
       .sort((a, b) => a.x - b.x);
-    if (points.length) curves.push({name: data.codecs[place].label, look: classOf(place), shape: shapeOf(place), points, thin: true});
+    if (points.length) curves.push({name: data.codecs[place].label, short: data.codecs[place].short, look: classOf(place), shape: shapeOf(place), points, thin: true});
   }
   if (!curves.length) return null;
   const xs = curves.flatMap((curve) => curve.points.map((p) => p.x));

@@ -32,10 +32,10 @@ function makeCurves() {
       setSegment(rate, state.rate);
       if (quality) setSegment(quality, state.scale);
       $('input', band).checked = state.band === '1';
-      if (chosen) drawChart(box, rdChart(one));
+      drawChart(box, rdChart(one)); // the others too: they are printed
     };
     watch(['metric', 'anchor', 'hidden', 'rate', 'scale', 'band', 'published'], draw);
-    onResize(box, () => metric().name === name && drawChart(box, rdChart(one)));
+    onResize(box, draw);
     draw();
   }
   for (const box of $$('input[name=published]')) {
@@ -63,6 +63,7 @@ function rdChart(one) {
     const codec = data.codecs[place];
     return {
       name: codec.label,
+      short: codec.short,
       look: classOf(place),
       shape: shapeOf(place),
       heavy: isAnchor(place),
@@ -96,7 +97,7 @@ function rdChart(one) {
     curves,
     grey: one.published.filter(isPublishedOn).map((curve) => ({
       name: curve.label,
-      points: publishedPoints(curve.id, one.name).map(([r, v]) => [r, index ? 1 - 10 ** (-v / 10) : v]),
+      points: curve.points.map(([r, v]) => [r, index ? 1 - 10 ** (-v / 10) : v]),
     })).filter((curve) => curve.points.length > 1),
     marks: data.budgets.map((at) => ({at, text: `CLIC 2022 budget: ${at} bits per pixel`})),
   };
@@ -123,11 +124,4 @@ function onResize(box, draw) {
       draw();
     }
   }).observe(box);
-}
-
-// 'bpp: value; ...' of the table of published curves
-function publishedPoints(id, name) {
-  const row = $$('.published-numbers tr[data-curve]').find((one) => one.dataset.curve === id);
-  const text = $(`td[data-metric="${name}"]`, row)?.textContent ?? '';
-  return text.split(';').map((pair) => pair.split(':').map(Number)).filter((pair) => pair.length === 2 && pair.every(Number.isFinite));
 }

@@ -48,6 +48,7 @@ function relativeChart(one) {
     curves.push({
       place,
       name: data.codecs[place].label,
+      short: data.codecs[place].short,
       look: classOf(place),
       shape: shapeOf(place),
       points,

@@ -1,10 +1,5 @@
 // What is shown, kept in the address: any view is a link.
 
-for (const row of data.anchors.flatMap((one) => one.rows)) {
-  row.cells = row.cells.map(([value, interval, overlap, remark, tone, status, ...percent]) =>
-    ({value, interval, overlap, remark, tone, status, percent}));
-}
-
 const DEFAULTS = {
   anchor: data.anchors[0].name,
   metric: '',

@@ -24,11 +24,6 @@ function figures(value, digits = 3) {
   return value.toFixed(places).replace('-', MINUS);
 }
 
-// As the page's figures are set: a true minus, no break before the percent sign.
-function typeset(text) {
-  return text.replace(/(?<![\w.])-(?=\d)/g, MINUS).replaceAll(' %', '\u00a0%');
-}
-
 const decibels = (index) => (index < 1 ? -10 * Math.log10(1 - index) : Infinity);
 const heading = (metric) => (metric.unit ? `${metric.label} (${metric.unit})` : metric.label);
 
@@ -39,6 +34,13 @@ function plainValue(metric, value) {
   return fixed(value, metric.digits) + (metric.unit ? '\u00a0' + metric.unit : '');
 }
 
-function shorten(text, length) {
-  return text.length <= length ? text : text.slice(0, length - 1).trimEnd() + '…';
+// A text in lines of about so many characters, broken between words.
+function inLines(text, length) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    if (lines.at(-1) && longer.length > length) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
 }

@@ -13,9 +13,11 @@ import pytest
 from PIL import Image as PillowImage
 from playwright.sync_api import Page, expect
 
+from bench.record.measurement import MetricValue
 from bench.verdict.comparison import compare, compare_pairs
 from reports import palette, wording, write_report
 from reports.changes import Change
+from reports.tables import as_csv, as_latex, as_markdown
 from reports.wording import clean
 from tests.reports_cases import PROVENANCE, comparison, ladder
 from tests.reports_gallery import HOSTILE, NAMES, coded, original, pictured, written_with_pictures
@@ -24,7 +26,7 @@ from tests.test_reports_safety import hostile
 
 def figures(page: Page) -> list[list[float]]:
     """The BD-rates of the verdict table."""
-    cells = page.locator("#verdict-table tbody tr").all()
+    cells = page.locator("#verdict-table tbody tr:visible").all()
     return [
         [float(text.replace("\N{MINUS SIGN}", "-").replace("%", "")) for text in row]
         for row in (cell.locator(".figure").all_inner_texts() for cell in cells)
@@ -58,10 +60,44 @@ def test_another_anchor_gives_its_own_verdicts_and_back_again(visit, report):
         page.get_by_label("Anchor").select_option(label=label)
         assert figures(page) == expected(compared, name)
         assert label in page.locator("#verdict-table caption").inner_text()
-        assert label in page.locator("#verdict-list").inner_text()
+        assert label in page.locator("#verdict-body .note").first.inner_text()
     expect(page).to_have_url(re.compile("#anchor=jpeg$"))
     page.get_by_label("Anchor").select_option(label="VVENC")
     assert page.locator("#verdict-table").inner_text() == first
+
+
+def order(page: Page) -> list[str]:
+    return page.locator(".ranking li:visible .who").all_inner_texts()
+
+
+def test_the_first_picture_follows_metric_anchor_and_codecs(visit, tmp_path):
+    better = [
+        replace(row, metrics={**row.metrics, "ms-ssim": MetricValue(1 - (1 - value) / 4, "1")})
+        for row in ladder("a", 2.0)
+        for value in [row.metric("ms-ssim")]
+    ]
+    rows = [*better, *ladder("b", 1.5), *ladder("vvenc")]
+    compared = comparison(rows, metrics=("psnr", "ms-ssim"))
+    page = visit(write_report(tmp_path, [compared], PROVENANCE))
+    by_metric = {
+        name: sorted(
+            (row.cells[name].verdict.value, row.label)
+            for row in compared.rows
+            if row.cells[name].verdict.value is not None
+        )
+        for name in ("psnr", "ms-ssim")
+    }
+    assert order(page) == [label for _, label in by_metric["psnr"]] == ["B", "A"]
+    page.get_by_role("radio", name="MS-SSIM").click()
+    shown = [label for _, label in by_metric["ms-ssim"]]
+    assert order(page)[: len(shown)] == shown
+    assert shown == ["A", "B"]
+    page.get_by_role("radio", name="PSNR").click()
+    page.get_by_label("Anchor").select_option(label="A")
+    assert order(page) == ["VVENC", "B"]
+    assert page.locator(".ranking .scale text.name:visible").text_content() == "A"
+    page.get_by_role("checkbox", name="b", exact=True).click()
+    assert order(page) == ["VVENC"]
 
 
 def test_codecs_are_switched_off_and_on(visit, report):
@@ -71,8 +107,8 @@ def test_codecs_are_switched_off_and_on(visit, report):
     assert curves.count() == 5
     page.get_by_role("checkbox", name="jpeg", exact=True).click()
     assert curves.count() == 4
-    assert "JPEG" not in page.locator("#verdict-table").inner_text()
-    assert "JPEG" not in page.locator("#verdict-list").inner_text()
+    assert "JPEG" not in page.locator("#verdict-table tbody").inner_text()
+    assert "JPEG" not in page.locator(".ranking").inner_text()
     assert "jpeg" not in page.locator("#win-table").inner_text()
     expect(page).to_have_url(re.compile("#hidden=jpeg$"))
     page.get_by_role("checkbox", name="jpeg", exact=True).click()
@@ -248,23 +284,35 @@ def test_the_table_is_copied_as_csv_markdown_and_latex(visit, report):
         for name, cell in row.cells.items():
             line = next(found)
             assert (line["anchor"], line["codec"], line["metric"]) == ("jpeg", row.codec, name)
-            assert float(line["bd_rate_percent"]) == pytest.approx(cell.verdict.value, abs=6e-4)
+            assert line["quantity"] == "bd_rate_percent"
+            assert float(line["value"]) == pytest.approx(cell.verdict.value, abs=6e-4)
             assert float(line["low"]) == pytest.approx(cell.verdict.low, abs=6e-4)
             assert line["status"] == cell.verdict.status
+    alone = compare(compared.results, "jpeg")
+    for name, exported in (
+        ("CSV", "\n".join(one for one in as_csv([alone]).splitlines() if "rate_percent," in one)),
+        ("Markdown", as_markdown([alone])),
+        ("LaTeX", as_latex([alone]).partition("\n\n")[2]),
+    ):
+        page.get_by_role("button", name=name).click()
+        expect(page.locator("#copied")).to_have_text(f"{name} copied.")
+        copied = page.evaluate("navigator.clipboard.readText()").strip()
+        assert exported.strip() in copied if name == "CSV" else copied == exported.strip()
+    page.get_by_role("checkbox", name="rdonet", exact=True).click()
     page.get_by_role("button", name="Markdown").click()
-    expect(page.locator("#copied")).to_have_text("Markdown copied.")
-    lines = page.evaluate("navigator.clipboard.readText()").splitlines()
-    assert len([line for line in lines if line.startswith("|")]) == 2 + 4
-    page.get_by_role("button", name="LaTeX").click()
-    expect(page.locator("#copied")).to_have_text("LaTeX copied.")
-    assert r"\toprule" in page.evaluate("navigator.clipboard.readText()")
+    without = page.evaluate("navigator.clipboard.readText()").strip().splitlines()
+    every = as_markdown([alone]).strip().splitlines()
+    assert without == [line for line in every if not line.startswith("| RDONET |")]
 
 
 def test_without_a_script_there_are_tables_and_curves(visit, report):
     path, compared = report
     page = visit(path, java_script_enabled=False)
     assert page.locator("#controls").is_hidden()
-    assert page.locator("svg.rd:visible").count() == 3
+    drawings = page.locator(".chartbox img:visible")
+    assert drawings.count() == 3
+    for drawing in drawings.all():
+        assert drawing.bounding_box()["width"] > 500
     assert page.locator("#win-table tbody tr").count() == 3
     assert page.locator("#win-table img").count() == 3
     assert page.locator("#decision-table tbody tr").count() == 10

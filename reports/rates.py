@@ -1,21 +1,27 @@
-"""What a cell of a comparison table says, before any format writes it down."""
+"""Quality at equal rate and rate at equal quality as text, and what averaging does to a BD-rate."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
 
-from bench.verdict.bd import Status
 from bench.verdict.comparison import Cell, Comparison, EqualRate
 from bench.verdict.own_points import OwnPoint
-from bench.verdict.plausible import unlikely_rates
 from reports import wording
-from reports.lossless import lossless_caution
-from reports.marks import symbols
 from reports.wording import MetricText, clean, digits_of, metric_text
 
-BRIEF = 75
-"""Characters of a remark in a cell; `notes` has the whole text of longer ones."""
+POOLING_MATTERS = 0.5
+"""Points of BD-rate between mean and pooled figures that are worth a row."""
+OUT = "out of range"
+RATE_HEADINGS = (
+    "codec",
+    "metric",
+    "at bpp",
+    "anchor",
+    "codec's value",
+    "difference [95 %]",
+    "at equal quality",
+)
 
 
 @dataclass(frozen=True)
@@ -36,52 +42,6 @@ class RateLine:
     def values(self) -> list[str]:
         """In the order of `RATE_HEADINGS`."""
         return list(astuple(self))
-
-
-def anchor_line(comparison: Comparison) -> str:
-    """`BD-rate against VVenC ... on Kodak, 24 images`: the title of every table."""
-    count = len(comparison.results.images)
-    return (
-        f"BD-rate against {wording.anchor_label(comparison)} on "
-        f"{clean(comparison.results.dataset)}: change in bits at equal quality over {count} "
-        f"image{'s' if count != 1 else ''}, 95 % interval; less is better"
-    )
-
-
-def metric_texts(comparison: Comparison) -> list[MetricText]:
-    return [metric_text(name) for name in comparison.results.metrics]
-
-
-def cell_lines(cell: Cell | None) -> list[str]:
-    """Figure, interval, then what must be known beside it."""
-    if cell is None:
-        return ["not compared"]
-    verdict = cell.verdict
-    if verdict.status is Status.UNAVAILABLE:
-        return [wording.bd_rate(verdict, symbols(verdict))]  # why: see `notes`
-    remark = wording.shorten(wording.remark(verdict), BRIEF)
-    figure = wording.bd_rate(verdict, symbols(verdict))
-    if not wording.is_defined(verdict):
-        return [figure, remark]
-    lines = [figure]
-    if overlap := wording.overlap(verdict):
-        lines.append(overlap)
-    return [*lines, remark] if remark else lines
-
-
-def notes(comparison: Comparison) -> list[str]:
-    """The remarks that no cell holds whole, each once, with the metrics they are about; codecs that
-    are compared elsewhere; rates that cannot be true."""
-    long: dict[str, dict[str, None]] = {}
-    for row in comparison.rows:
-        for name, cell in row.cells.items():
-            text = wording.remark(cell.verdict)
-            if len(text) > BRIEF or cell.verdict.status is Status.UNAVAILABLE:
-                long.setdefault(text, {})[metric_text(name).label] = None
-    remarks = [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
-    if lossless := lossless_caution(comparison):
-        remarks.append(f"{lossless.message} {lossless.remedy}")
-    return remarks + [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
 
 
 def rate_lines(comparison: Comparison) -> list[RateLine]:
@@ -125,9 +85,6 @@ def _line(
     )
 
 
-OUT = "out of range"
-
-
 def _quality(metric: MetricText, value: float) -> str:
     return OUT if math.isnan(value) else wording.number(value, digits_of(metric.name))
 
@@ -143,12 +100,59 @@ def _difference(metric: MetricText, point: EqualRate | OwnPoint) -> str:
     return text
 
 
-RATE_HEADINGS = (
-    "codec",
-    "metric",
-    "at bpp",
-    "anchor",
-    "codec's value",
-    "difference [95 %]",
-    "at equal quality",
-)
+@dataclass(frozen=True)
+class RateTable:
+    """Codecs and anchor at given rates, on one metric."""
+
+    metric: MetricText
+    lines: tuple[RateLine, ...]
+    needed: bool
+    """Whether some BD-rate on this metric is undefined, so that this table takes its place."""
+
+
+def rate_tables(comparison: Comparison) -> list[RateTable]:
+    tables = []
+    for text in map(metric_text, comparison.results.metrics):
+        cells = [(row, row.cells[text.name]) for row in comparison.rows if text.name in row.cells]
+        kept = tuple(line for row, cell in cells for line in _rate_lines(row.label, text, cell))
+        if kept:
+            undefined = any(not wording.is_defined(cell.verdict) for _, cell in cells)
+            tables.append(RateTable(text, kept, undefined))
+    return tables
+
+
+def _rate_lines(label: str, metric: MetricText, cell: Cell) -> list[RateLine]:
+    """At operating points where BD-rate is undefined, else at given rates."""
+    if cell.own_points:
+        return [own_point_line(label, metric, point) for point in cell.own_points]
+    lines = [rate_line(label, metric, point) for point in cell.equal_rate]
+    return [line for line in lines if line is not None]
+
+
+@dataclass(frozen=True)
+class PoolingRow:
+    label: str
+    metric: str
+    mean: str
+    pooled: str
+    difference: str
+
+
+def pooling_rows(comparison: Comparison) -> list[PoolingRow]:
+    """Where the BD-rate of pooled figures is another than that of per-image means."""
+    rows = []
+    for row in comparison.rows:
+        for name, cell in row.cells.items():
+            mean, pooled = cell.verdict, cell.pooled
+            difference = wording.figures(pooled)[0] - wording.figures(mean)[0]
+            if abs(difference) > POOLING_MATTERS:  # False where either is undefined
+                rows.append(
+                    PoolingRow(
+                        row.label,
+                        metric_text(name).label,
+                        wording.bd_rate(mean),
+                        wording.bd_rate(pooled),
+                        f"{difference:+.1f}",
+                    )
+                )
+    return rows
