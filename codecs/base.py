@@ -106,7 +106,19 @@ class Codec(ABC):
         return 0.1 + pixels * 1e-7
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        """JSON-ready facts about a stream for the report; never needed to decode."""
+        """JSON-ready facts about a stream; never needed to decode.
+
+        The report shows them without knowing the codec:
+
+        * numbers, alone or in nested mappings (`{"coding_runs": 3, "bytes": {"header": 12}}`), as
+          means over the pictures; their names carry the unit;
+        * `maps`, a list of `{"name": "levels", "cell": 16, "rows": ["1122", ...]}`: a value for
+          each square of `cell` pixels, as rows of numbers or of digits.  With a `legend`, a list of
+          `[value, text, side of a block in pixels]`, they are levels; else amounts in a `unit`;
+        * `model`, of a learned codec: `kmac_per_pixel` and `bytes`.
+
+        Anything else is stored with the measurement and not shown.
+        """
         return {}
 
 

@@ -14,8 +14,9 @@ from bench.verdict.bd import Status, Verdict, bd_rate
 from bench.verdict.comparison import Cell, Comparison
 from bench.verdict.curve import Curve
 from bench.verdict.results import Results
-from reports import decisions, literature, wording
+from reports import literature, wording
 from reports.charts import CLIC_BUDGETS
+from reports.diagnostics import scalars
 from reports.wording import metric_text
 
 HOLDS = "holds"
@@ -34,6 +35,7 @@ BORDER_ERROR = 1.25
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
 """BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
 neither do those that leave out points or pictures."""
+CTU = 64
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
 
@@ -190,9 +192,9 @@ def _mask_bits(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
     results: Results = next(iter(compared.values())).results
     shares = []
     for m in results.codec(codecs[0]).measurements.values():
-        found = decisions.read(m)
-        if found is not None and 0 < found.mask_bytes < math.inf:
-            shares.append(8 * found.mask_bytes / found.ctu_bits.size)
+        sizes = [v for k, v in scalars(m).items() if k.startswith("bytes: ") and "mask" in k]
+        if sizes and sizes[0] > 0:
+            shares.append(8 * sizes[0] / (-(-m.width // CTU) * -(-m.height // CTU)))
     if not shares:
         return None
     mean = sum(shares) / len(shares)
@@ -205,11 +207,11 @@ def _border_error(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None
     results: Results = next(iter(compared.values())).results
     points: dict[int, list[tuple[float, float]]] = {}
     for (point, _), m in results.codec(codecs[0]).measurements.items():
-        error = m.diagnostics.get("squared_error")
-        if isinstance(error, Mapping):
-            border, inside = (decisions.number(error.get(k)) for k in ("border", "inside"))
-            if math.isfinite(border) and math.isfinite(inside) and border >= 0 < inside:
-                points.setdefault(point, []).append((border, inside))
+        border, inside = (
+            scalars(m).get(f"squared_error: {where}", -1.0) for where in ("border", "inside")
+        )
+        if border >= 0 < inside:
+            points.setdefault(point, []).append((border, inside))
     if not points:
         return None
     ratio = max(sum(b for b, _ in pairs) / sum(i for _, i in pairs) for pairs in points.values())

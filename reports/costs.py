@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.record.measurement import Measurement
 from bench.verdict.results import CodecResult, Results
-from reports.decisions import number
+from reports.diagnostics import number
 from reports.wording import NOT_MEASURED, clean
 
 

@@ -34,8 +34,6 @@ class Crops:
     preview: str
     """The whole original, small and with loss: for orientation, not for judging."""
     thumbnail: str
-    variances: str
-    """log10 of the luma variance of each 32 x 32 block, rows first: see `variance_letters`."""
 
 
 def make_crops(
@@ -68,7 +66,6 @@ def make_crops(
         {key: _data(data) for key, data in crops.items()},
         _data(preview),
         _data(thumbnail),
-        variance_letters(picture),
     )
 
 
@@ -90,16 +87,6 @@ def most_different(images: Sequence[Image], size: tuple[int, int]) -> Box:
     window: NDArray[np.float64] = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
     top, left = np.unravel_index(int(np.argmax(window)), window.shape)
     return int(left), int(top), w, h
-
-
-def variance_letters(picture: Image, block: int = 32) -> str:
-    """One letter for each block, `a` for a variance below 0.1 and one further for each fifth of a
-    power of ten; blocks at the right and lower edges are those pixels that exist."""
-    luma = picture @ np.array([0.299, 0.587, 0.114])
-    rows, columns = (range(0, size, block) for size in luma.shape)
-    found = np.array([luma[y : y + block, x : x + block].var() for y in rows for x in columns])
-    steps = np.clip(np.floor(5 * (np.log10(np.maximum(found, 0.1)) + 1)), 0, 25)
-    return "".join(chr(ord("a") + int(step)) for step in steps)
 
 
 def lossless(image: Image, method: int = 4) -> bytes:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult
-from reports import claims, costs, decisions, literature, wins, wording
+from reports import claims, costs, diagnostics, literature, wins, wording
 from reports.cautions import find_cautions
 from reports.charts import Chart, make_charts, styles
 from reports.claims import ClaimRow
 from reports.costs import Cost
 from reports.data_tables import csv_verdicts
-from reports.decisions import Summary
+from reports.diagnostics import Told
 from reports.latex import latex_verdicts
 from reports.literature import Published
 from reports.lossless import LosslessText, lossless_text
@@ -91,7 +91,7 @@ class Report:
     pairs: Pairs
     wins: WinTable | None
     gallery: Gallery
-    decisions: tuple[Summary, ...]
+    told: tuple[Told, ...]
     costs: tuple[Cost, ...]
     claims: tuple[ClaimRow, ...]
     cautions: tuple[Caution, ...]
@@ -135,7 +135,7 @@ def make_report(
         pairs=pairs,
         wins=wins.win_table(main, pairs, gallery),
         gallery=gallery,
-        decisions=tuple(decisions.summaries(results)),
+        told=tuple(diagnostics.tell(results)),
         costs=tuple(costs.costs(results)),
         claims=tuple(claims.claim_rows(anchors or comparisons)),
         cautions=find_cautions(main, charts, provenance, gallery),

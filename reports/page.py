@@ -32,7 +32,7 @@ SECTIONS = {
     "rates": "At given rates",
     "wins": "Image by image",
     "look": "Look",
-    "decisions": "Block decisions",
+    "streams": "Inside the streams",
     "cost": "Cost",
     "claims": "Claims",
     "images": "Measurements",
@@ -53,7 +53,7 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
         "rates": bool(report.rate_tables),
         "wins": report.wins is not None,
         "look": bool(report.gallery.pictures),
-        "decisions": bool(report.decisions),
+        "streams": bool(report.told),
         "claims": bool(report.claims),
     }
     busy = {"alone", wording.NOT_MEASURED}

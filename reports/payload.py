@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from bench.verdict import spread
 from bench.verdict.common import Mask
 from bench.verdict.results import CodecResult, Results
-from reports import decisions
+from reports import diagnostics
 from reports.charts import CLIC_BUDGETS
 from reports.costs import Cost
 from reports.model import Anchor, Codec, Report
@@ -148,11 +148,12 @@ def _gallery(shown: Gallery, results: Results) -> dict[str, Any]:
     return {
         "rates": shown.rates,
         "images": [picture.image for picture in shown.pictures],
-        "decided": [
-            place
+        # Codec's place -> names of its maps.
+        "mapped": {
+            place: names
             for place, codec in enumerate(results.codecs)
-            if any(decisions.read(m) for m in codec.measurements.values())
-        ],
+            if (names := diagnostics.map_names(codec))
+        },
         "chosen": [
             [[shown.chosen.get((i, r, c)) for c in codecs] for r in range(len(shown.rates))]
             for i in images
@@ -175,8 +176,8 @@ def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
             name: _list([m.bpp, *(m.metric(metric) for metric in results.metrics)], 5)
             for name, m in shown_points.items()
         },
-        "decisions": {
-            name: found for name, m in shown_points.items() if (found := decisions.payload(m))
+        "maps": {
+            name: found for name, m in shown_points.items() if (found := diagnostics.payload(m))
         },
         "box": crops.box,
         "crops": {
@@ -184,7 +185,6 @@ def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
             **{names[key]: uri for key, uri in crops.crops.items()},
         },
         "preview": crops.preview,
-        "variances": crops.variances,
         "files": {names.get(key, key): file for key, file in shown.files.items()},
     }
 

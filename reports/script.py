@@ -20,7 +20,7 @@ FILES = (
     "wins.js",
     "panes.js",
     "viewer.js",
-    "decisions.js",
+    "streams.js",
     "costs.js",
     "main.js",
 )

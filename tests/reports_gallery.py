@@ -43,13 +43,25 @@ def partition(width: int, height: int, order: int, runs: int) -> dict[str, Any]:
     ctus = np.arange(rows * columns).reshape(rows, columns) + order
     levels = np.kron(3 - ctus % 3, np.ones((4, 4), dtype=int))
     return {
-        "levels": ["".join(map(str, row)) for row in levels.tolist()],
         "bytes": {"mask": 3, "level 3": 40, "level 2": 60, "level 1": 90},
         "bits": {"y1": 100.0},
-        "bits_per_ctu": [[float(100 + 10 * ctu) for ctu in row] for row in ctus.tolist()],
         "cost": {"J": 1.25 - order / 10, "lambda": 45.0, "D": 0.01, "R": 0.2},
         "squared_error": {"border": 0.0013, "inside": 0.001},
         "coding_runs": runs,
+        "maps": [
+            {
+                "name": "levels",
+                "cell": 16,
+                "rows": ["".join(map(str, row)) for row in levels.tolist()],
+                "legend": [[1, "16 px", 16], [2, "32 px", 32], [3, "64 px", 64]],
+            },
+            {
+                "name": "bits",
+                "cell": 64,
+                "rows": [[float(100 + 10 * ctu) for ctu in row] for row in ctus.tolist()],
+                "unit": "bits",
+            },
+        ],
         **({"estimated_cost": {"start": 1.3, "found": 1.2}} if runs > 1 else {}),
     }
 

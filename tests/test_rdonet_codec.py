@@ -150,10 +150,11 @@ def test_adapter_codes_and_describes_all_modes():
         facts = codec.diagnostics(image, data)
         decoded = codec.decode(data)
         assert decoded.shape == image.shape
-        assert len(facts["levels"]) == 12
-        assert {len(row) for row in facts["levels"]} == {16}
-        assert set("".join(facts["levels"])) <= set("123")
-        assert np.sum(facts["bits_per_ctu"]) == pytest.approx(sum(facts["bits"].values()), abs=5)
+        levels, bits = facts["maps"]
+        assert len(levels["rows"]) == 12
+        assert {len(row) for row in levels["rows"]} == {16}
+        assert set("".join(levels["rows"])) <= set("123")
+        assert np.sum(bits["rows"]) == pytest.approx(sum(facts["bits"].values()), abs=5)
         mse = np.square(decoded / 255.0 - image / 255.0).mean()
         rate = 8 * len(data) / (130 * 200)
         assert facts["cost"]["J"] == pytest.approx(12 * mse + rate, rel=1e-4)

@@ -1,8 +1,10 @@
-"""Claims, costs, block decisions, and what changed between two runs."""
+"""Claims, costs, what codecs tell, and what changed between two runs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from bench.record.measurement import Measurement
 from bench.verdict.comparison import compare
 from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name
-from reports import claims, costs, decisions, literature
+from reports import claims, costs, diagnostics, literature
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy
@@ -175,59 +177,77 @@ def test_three_figures(value, text):
     assert costs.significant(value) == text
 
 
-def test_decisions_are_read_as_they_were_told():
-    row = made_up("rdonet", "a.png", 2, width=160, height=128)
-    row = replace(row, diagnostics=partition(160, 128, 0, 7))
-    found = decisions.read(row)
-    assert found is not None
-    assert found.levels.shape == (8, 12)
-    assert found.ctu_bits.tolist() == [[100, 110, 120], [130, 140, 150]]
-    assert (found.runs, found.mask_bytes, found.estimated) == (7, 3, (1.3, 1.2))
-    shown = decisions.payload(row)
-    assert shown is not None
-    # Levels 3, 2, 1, 3, 2, 1: whole, no quadrant split, all four split.
-    assert shown["partitions"] == "q" + "a" + "p" + "q" + "a" + "p"
+def of_stream(**facts: object):
+    """A measurement of 160 x 128 pixels whose codec tells these facts."""
+    return replace(made_up("x", "a.png", 2, width=160, height=128), diagnostics=facts)
 
 
-def test_each_quadrant_has_its_bit():
-    facts = partition(64, 64, 1, 1)
-    facts["levels"] = ["2211", "2211", "2222", "2222"]  # the upper right one is split
-    row = replace(made_up("rdonet", "a.png", 0, width=64, height=64), diagnostics=facts)
-    shown = decisions.payload(row)
-    assert shown is not None
-    assert shown["partitions"] == chr(ord("a") + 0b0010)
+LEVELS: dict[str, Any] = {
+    "name": "levels",
+    "cell": 32,
+    "rows": ["00011", "00011", "01111", "11111"],
+    "legend": [[0, "fine", 32], [1, "coarse", 64]],
+}
+HEAT = {"name": "bits", "cell": 64, "rows": [[1.5, 2, 3], [4, 5, 6]], "unit": "bits"}
+
+
+def test_numbers_of_any_depth_are_read_under_their_names():
+    facts = {
+        "runs": 7,
+        "bytes": {"header": 3, "body": {"y": 4.5}},
+        "maps": [HEAT],
+        "model": {"a": 1},
+    }
+    odd = {"text": "7", "truth": True, "none": None, "large": 10**400, "list": [1], "nan": math.nan}
+    told = diagnostics.scalars(of_stream(**facts, **odd))
+    assert told == {"runs": 7, "bytes: header": 3, "bytes: body: y": 4.5}
+
+
+def test_maps_of_any_codec_are_read_as_they_were_told():
+    levels, heat = diagnostics.maps(of_stream(maps=[LEVELS, HEAT]))
+    assert levels.values.tolist() == [list(map(float, row)) for row in LEVELS["rows"]]
+    assert [(one.text, one.block) for one in levels.legend] == [("fine", 32), ("coarse", 64)]
+    assert heat.values.tolist() == HEAT["rows"]
+    assert (heat.legend, heat.unit) == ((), "bits")
+    shown = diagnostics.payload(of_stream(maps=[LEVELS | {"legend": [[1, "c", 64], [0, "f", 32]]}]))
+    assert shown[0]["rows"][2] == [1, 0, 0, 0, 0]  # places in the legend
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        {"levels": ["33"]},
-        {"levels": ["4" * 12] * 8},
-        {"levels": "333"},
-        {"levels": [["x"] * 12] * 8},
-        {"levels": None},
-        {"bits_per_ctu": [[1.0]]},
-        {"bits_per_ctu": [["a", 1, 2], [1, 2, 3]]},
-        {"bits_per_ctu": [[float("nan")] * 3] * 2},
-        {"cost": "much"},
-        {"bytes": 7},
+        {"rows": ["00011"]},
+        {"rows": ["00012"] * 4},
+        {"rows": ["000"] * 4},
+        {"rows": [["x"] * 5] * 4},
+        {"rows": ["00011", "0"]},
+        {"rows": [[float("inf")] * 5] * 4, "legend": []},
+        {"rows": None},
+        {"cell": 0},
+        {"cell": "16"},
+        {"legend": [[0, "fine"]]},
+        {"legend": 7},
+        {"legend": [[0, "fine", 0], [1, "coarse", 64]]},
     ],
 )
-def test_damaged_diagnostics_are_passed_over(damage):
-    facts = partition(160, 128, 0, 7) | damage
-    row = replace(made_up("rdonet", "a.png", 0, width=160, height=128), diagnostics=facts)
-    assert decisions.read(row) is None
-    assert decisions.read(replace(row, diagnostics={})) is None
+def test_damaged_maps_are_passed_over(damage):
+    (sound,) = diagnostics.maps(of_stream(maps=[LEVELS | damage, None, 3, HEAT]))
+    assert sound.name == "bits"
+    assert diagnostics.maps(of_stream(maps=damage)) == []
 
 
-def test_a_table_of_decisions_has_every_point(tmp_path):
+def test_what_a_codec_tells_has_a_table_of_every_point(tmp_path):
     _, page = written(tmp_path, pictured())
-    rows = page.table(id="decision-table")
-    assert [row[:2] for row in rows[:2]] == [["RDONET", "qp 50"], ["RDONET", "qp 45"]]
-    for row in rows:
-        assert [cell.rstrip("%\xa0 ") for cell in row[2:5]] == ["33"] * 3
-    assert rows[0][5:] == ["1.2500", "1.0", "no search"]
-    assert rows[-1][6:] == ["7.0", "\N{MINUS SIGN}7.69 %"]
+    tables = page.all_tables("told")
+    assert len(tables) == 2  # only they tell anything
+    first, full = ({row[0]: row[1:] for row in rows} for rows in tables)
+    for side in (16, 32, 64):
+        shares = [float(cell) for cell in first[f"levels: {side} px, % of the area"]]
+        assert shares == pytest.approx([33.3] * 5, abs=0.1)
+    assert first["cost: J"] == ["1.25", "1.15", "1.05", "0.950", "0.850"]
+    assert first["coding runs"] == ["1.00"] * 5
+    assert full["estimated cost: found"] == ["1.20"] * 5
+    assert "estimated cost: found" not in first
 
 
 def test_before_and_after_says_what_changed(tmp_path, photo, monkeypatch, capsys):
@@ -261,13 +281,16 @@ def test_what_rdonet_itself_tells_is_understood():
     data = toy().encode(crop(100, 150))
     facts = describe(toy().coder, crop(100, 150), data) | {"coding_runs": 1}
     row = made_up("rdonet", "a.png", 0, width=150, height=100, diagnostics=facts)
-    found = decisions.read(Measurement.from_json(row.to_json()))
-    assert found is not None
+    read_back = Measurement.from_json(row.to_json())
+    levels, bits = diagnostics.maps(read_back)
     masks = toy().coder.decode(data).masks
-    assert np.array_equal(found.levels, masks.levels()[0].numpy())
-    assert found.cost == pytest.approx(facts["cost"]["J"])
-    assert found.runs == 1
-    assert found.mask_bytes == facts["bytes"]["mask"]
+    assert np.array_equal(levels.values, masks.levels()[0].numpy())
+    assert [one.block for one in levels.legend] == [16, 32, 64]
+    assert bits.values.shape == (2, 3)
+    told = diagnostics.scalars(read_back)
+    assert told["cost: J"] == pytest.approx(facts["cost"]["J"])
+    assert told["coding_runs"] == 1
+    assert told["bytes: mask"] == facts["bytes"]["mask"]
 
 
 @pytest.mark.parametrize(

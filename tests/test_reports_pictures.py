@@ -25,7 +25,7 @@ from bench.run.decoding import decoders
 from codecs.base import Image
 from codecs.registry import create
 from reports import pictures, showing
-from reports.crops import make_crops, most_different, variance_letters
+from reports.crops import make_crops, most_different
 from tests.conftest import ROOT
 from tests.reports_cases import comparison, kodak, ladder
 from tests.reports_gallery import coded, original
@@ -98,7 +98,7 @@ def test_what_was_decoded_once_is_kept(run, monkeypatch):
         bench_main.main(["report", str(run), "--anchor", "jpeg"])
 
 
-@pytest.mark.parametrize("part", ["thumbnail", "preview", "variances", "crops", "box"])
+@pytest.mark.parametrize("part", ["thumbnail", "preview", "crops", "box"])
 def test_what_somebody_wrote_into_the_kept_crops_stays_out(run, part):
     harm = '"><script>alert(1)</script>'
     for kept in (run / "pictures").iterdir():
@@ -233,15 +233,6 @@ def test_a_picture_smaller_than_a_crop_is_shown_whole():
     crops = make_crops(original(0)[:5, :7], {"k": coded(0, 50)[:5, :7]}, (96, 72), 100_000)
     assert crops.box == (0, 0, 7, 5)
     assert np.array_equal(opened(crops.original), original(0)[:5, :7])
-
-
-def test_variances_are_those_of_luma_blocks():
-    picture = np.zeros((40, 64, 3), np.uint8)
-    picture[:32, 32::2] = 200  # variance 10^4
-    picture[32:, :32] = 7
-    letters = variance_letters(picture)
-    assert len(letters) == 4
-    assert letters == "a" + chr(ord("a") + 25) + "aa"
 
 
 def test_decoding_has_its_own_processes_and_says_why_it_failed(run):

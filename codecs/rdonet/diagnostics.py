@@ -19,15 +19,17 @@ from codecs.rdonet.search import window_sums
 from codecs.rdonet.stream import Coded, StreamCoder, to_tensor
 from codecs.rdonet.unit import UnitOutput
 
+CELL = CTU // 4
+"""Side in pixels of the smallest block."""
+
 
 @torch.inference_mode()
 def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
     """JSON-ready facts about the stream `data` of `image`.
 
-    * `levels`: one string for each row of 16 x 16 blocks, one digit (level 1, 2, 3) for each block;
+    * `maps`: the level of each 16 x 16 block, and the estimated bits of each 64 x 64 block;
     * `bytes`: sizes of the file's sections;
     * `bits`: estimated bits `y1`, `z1` ... `z3` of the latents and hyper-latents;
-    * `bits_per_ctu`: estimated bits of each 64 x 64 block, rows of numbers;
     * `cost`: J = Λ·D + R of the real file and picture, and its parts;
     * `squared_error`: its mean in the rows and columns at borders between 64 x 64 blocks (`border`)
       and in all others (`inside`), pixels in 0...1; not of pictures without such borders.
@@ -43,11 +45,23 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
         bits[f"z{level}"] = round(float(out.z_bits.sum()), 1)
     decoded = coder.reconstruct(coded)
     facts = {
-        "levels": ["".join(map(str, row)) for row in coded.masks.levels()[0].tolist()],
         "bytes": dict(coded.section_bytes),
         "bits": bits,
-        "bits_per_ctu": [[round(b, 1) for b in row] for row in window_sums(density, 0).tolist()],
         "cost": _cost(coder.network.objective(quality), image, decoded, len(data)),
+        "maps": [
+            {
+                "name": "levels",
+                "cell": CELL,
+                "rows": ["".join(map(str, row)) for row in coded.masks.levels()[0].tolist()],
+                "legend": [[i, f"{CELL << i - 1} px", CELL << i - 1] for i in (1, 2, 3)],
+            },
+            {
+                "name": "bits",
+                "cell": CTU,
+                "rows": [[round(b, 1) for b in row] for row in window_sums(density, 0).tolist()],
+                "unit": "bits",
+            },
+        ],
     }
     if max(image.shape[:2]) > CTU:
         facts["squared_error"] = _border_error(image, decoded)

@@ -56,7 +56,7 @@ makeCurves();
 makeRelative();
 makeWins();
 makeViewer();
-makeDecisions();
+makeStreams();
 makeCosts();
 window.addEventListener('hashchange', () => update(recall()));
 if (state.image) $('#look')?.scrollIntoView();

@@ -17,7 +17,7 @@ const DEFAULTS = {
   zoom: '',
   x: '',
   y: '',
-  blocks: '',
+  map: '', // of what codecs tell of their streams
 };
 const state = {...DEFAULTS};
 const listeners = [];

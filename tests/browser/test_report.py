@@ -315,27 +315,27 @@ def test_without_a_script_there_are_tables_and_curves(visit, report):
         assert drawing.bounding_box()["width"] > 500
     assert page.locator("#win-table tbody tr").count() == 3
     assert page.locator("#win-table img").count() == 3
-    assert page.locator("#decision-table tbody tr").count() == 10
+    assert page.locator("table.told").count() == 2
     assert page.get_by_text("needs JavaScript").is_visible()
     assert page.locator("[data-scripted]:visible").count() == 0
     assert figures(page) == expected(compared, "vvenc")
 
 
-def test_block_decisions_are_drawn_as_they_were_told(visit, report):
+def test_maps_of_streams_are_drawn_as_they_were_told(visit, report):
     path, _ = report
     page = visit(path, "#image=a.png&at=0.15")
-    view = page.locator("#decision-view")
+    view = page.locator("#stream-view")
     maps = view.locator(".map")
     assert maps.count() == 2
     # 160 x 128 are 3 x 2 CTUs, two at each level: 64 px, or four of 32 px, or sixteen of 16 px.
-    for level, blocks in ((3, 2), (2, 8), (1, 32)):
+    for level, blocks in ((2, 2), (1, 8), (0, 32)):
         path_data = maps.first.locator(f".level{level}").get_attribute("d")
         assert path_data.count("M") == blocks
-    assert "7 coding runs" in view.locator(".maps figcaption").nth(1).inner_text()
-    assert "1 coding run;" in view.locator(".maps figcaption").first.inner_text()
-    view.get_by_role("radio", name="bits per block").click()
-    assert maps.first.locator(".bits").count() == 6
-    assert view.locator(".histograms figure").count() == 2
+    assert view.locator(".key-line").inner_text().split("px")[:3] == ["16 ", " 32 ", " 64 "]
+    view.get_by_role("radio", name="bits", exact=True).click()
+    heat = maps.first.locator(".heat title")
+    assert heat.all_text_contents() == [f"{100 + 10 * k} bits" for k in range(2, 8)]
+    assert "darkest" in view.locator(".key-line").inner_text()
 
 
 def test_whole_pictures_beside_the_report_are_used_and_may_be_missing(visit, tmp_path):
@@ -437,7 +437,7 @@ def test_nothing_moves_by_itself(visit, report):
             || style.transitionDuration.split(',').some(t => parseFloat(t) > 0)
     }).length"""
     assert page.evaluate(moving) == 0
-    for name in ("Block decisions", "Cost", "Verdict"):
+    for name in ("Inside the streams", "Cost", "Verdict"):
         page.get_by_role("link", name=name, exact=True).first.click()
         heading = page.get_by_role("heading", name=name, exact=True)
         page.wait_for_timeout(300)
