@@ -66,7 +66,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PicturePlan:
     """What a gallery will show."""
 
     rates: tuple[float, ...]
@@ -78,7 +78,7 @@ class Plan:
     chosen: Mapping[tuple[int, int, int], int]
 
 
-def make_plan(results: Results, *, whole: bool) -> Plan:
+def make_plan(results: Results, *, whole: bool) -> PicturePlan:
     """Rates, crop size and operating points; with `whole`, all rates are shown.
 
     Higher rates are kept first where not all fit: most codecs reach them.
@@ -92,7 +92,7 @@ def make_plan(results: Results, *, whole: bool) -> Plan:
     in_page = CLIC_BUDGETS[-count:]
     rates = CLIC_BUDGETS if whole else in_page
     size = (width, width * 3 // 4 // 8 * 8)
-    return Plan(rates, in_page, size, BUDGET // images, nearest_points(results, rates))
+    return PicturePlan(rates, in_page, size, BUDGET // images, nearest_points(results, rates))
 
 
 def nearest_points(results: Results, rates: Sequence[float]) -> dict[tuple[int, int, int], int]:
@@ -110,7 +110,7 @@ def nearest_points(results: Results, rates: Sequence[float]) -> dict[tuple[int, 
     return chosen
 
 
-def decoding_seconds(results: Results, plan: Plan) -> float:
+def decoding_seconds(results: Results, plan: PicturePlan) -> float:
     """How long decoding took when it was measured: what showing pictures will cost."""
     shown = {(point, image, codec) for (image, _, codec), point in plan.chosen.items()}
     rows = [results.codecs[codec].measurements[point, image] for point, image, codec in shown]
@@ -119,7 +119,7 @@ def decoding_seconds(results: Results, plan: Plan) -> float:
 
 def make_gallery(
     results: Results,
-    plan: Plan,
+    plan: PicturePlan,
     originals: Callable[[], Mapping[str, ImageRef]],
     decoders: Decoders,
     cache: Path,
@@ -148,7 +148,7 @@ class _Maker:
     """What it takes to show one picture."""
 
     results: Results
-    plan: Plan
+    plan: PicturePlan
     index: int
     originals: Callable[[], Mapping[str, ImageRef]]
     decoders: Decoders

@@ -11,7 +11,7 @@ from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import Measurement, Timing, measurement_key
 from bench.record.store import Store
-from bench.run.execute import Outcome, execute
+from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import RunSettings
 from bench.verdict.results import Results, collect
@@ -70,7 +70,7 @@ def collected(rows: Sequence[Measurement], **options: Any) -> Results:
     return collect(rows, ladders, tuple(pictures.values()), **options)
 
 
-def run_alone(folder: Path, directory: Path, *codecs: str) -> Outcome:
+def run_alone(folder: Path, directory: Path, *codecs: str) -> RunOutcome:
     """Measure codecs on a folder of pictures, PSNR alone, one thing at a time."""
     settings = RunSettings(
         codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1

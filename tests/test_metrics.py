@@ -131,7 +131,7 @@ def packages_lpips(model: torch.nn.Module, a: Image, b: Image) -> float:
 
 
 def has_backbone(net: str) -> bool:
-    return isinstance(weights.load_backbone(net), weights.Backbone)
+    return isinstance(weights.load_backbone(net), weights.BackboneWeights)
 
 
 def needs(net: str) -> pytest.MarkDecorator:

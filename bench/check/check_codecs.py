@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 
 import codecs.registry as registry
-from bench.check.closely import Coded, Opener, look_closer
+from bench.check.closely import CodedMiddle, Opener, look_closer
 from bench.check.coders import Coder, ProcessCoder, SandboxCoder
 from bench.check.finding import (
     CODEC_LIMIT,
@@ -114,7 +114,7 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
     else:
         yield Finding(name, "ok", f"{detail}; {about.version}{how}")
         if closely:
-            coded = Coded(about, stream, time.monotonic() - start)
+            coded = CodedMiddle(about, stream, time.monotonic() - start)
             yield from (replace(f, of=name) for f in look_closer(name, opener, coded))
         return
     yield Finding(name, "wrong", f"{detail}; {about.version}{how}")

@@ -33,7 +33,7 @@ Opener = Callable[[str], Coder]
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedMiddle:
     """The middle of the ladder, coded and decoded."""
 
     about: Description
@@ -53,7 +53,7 @@ def sizes() -> dict[str, Image]:
     }
 
 
-def look_closer(name: str, opener: Opener, coded: Coded) -> Iterator[Finding]:
+def look_closer(name: str, opener: Opener, coded: CodedMiddle) -> Iterator[Finding]:
     """Findings about the ladder, about sizes, about repetition and about damaged streams."""
     start = time.monotonic()
     points, image = coded.about.points, photograph()
@@ -187,7 +187,7 @@ def _falls(
             )
 
 
-def _damaged(name: str, opener: Opener, coded: Coded) -> Finding:
+def _damaged(name: str, opener: Opener, coded: CodedMiddle) -> Finding:
     """A damaged stream may give an error or an image, and must not take for ever."""
     noise = np.random.default_rng(0).bytes(len(coded.stream))
     damaged = {

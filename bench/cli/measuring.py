@@ -9,7 +9,7 @@ from pathlib import Path
 import codecs.registry as registry
 from bench.cli import reporting
 from bench.cli.options import UsageError
-from bench.run.execute import Outcome, execute
+from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import (
     DEFAULT_CODECS,
@@ -114,7 +114,7 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
     return apply_quick(settings) if options.quick else settings
 
 
-def _status(outcome: Outcome, directory: Path, options: argparse.Namespace) -> int:
+def _status(outcome: RunOutcome, directory: Path, options: argparse.Namespace) -> int:
     problems = outcome.failed + len(outcome.plan.unavailable)
     if problems:
         say(

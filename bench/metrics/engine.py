@@ -13,7 +13,7 @@ from codecs.base import Image, check_image
 
 
 @dataclass(frozen=True)
-class Failure:
+class MetricFailure:
     """Why a metric has nothing for an image."""
 
     reason: str
@@ -27,7 +27,7 @@ class Prepared:
 
     shape: tuple[int, ...]
     parts: Mapping[str, Any]
-    """Metric name -> what its `prepare` returned, or a `Failure`."""
+    """Metric name -> what its `prepare` returned, or a `MetricFailure`."""
 
     @property
     def nbytes(self) -> int:
@@ -44,7 +44,7 @@ class MetricsEngine:
     def __init__(self, names: Sequence[str]) -> None:
         for name in names:
             registry.info(name)
-        self._metrics: dict[str, Metric | Failure] = {
+        self._metrics: dict[str, Metric | MetricFailure] = {
             name: _attempt(registry.create, name) for name in names
         }
 
@@ -52,7 +52,9 @@ class MetricsEngine:
         """uint8[H, W, 3].  Raises `ValueError` for anything else."""
         check_image(reference)
         parts = {
-            name: metric if isinstance(metric, Failure) else _attempt(metric.prepare, reference)
+            name: metric
+            if isinstance(metric, MetricFailure)
+            else _attempt(metric.prepare, reference)
             for name, metric in self._metrics.items()
         }
         return Prepared(reference.shape, parts)
@@ -69,10 +71,10 @@ class MetricsEngine:
 
     def _score(self, name: str, part: Any, decoded: Image) -> MetricValue:
         metric = self._metrics[name]
-        if isinstance(metric, Failure):
+        if isinstance(metric, MetricFailure):
             return MetricValue(None, "", metric.reason)
-        value = part if isinstance(part, Failure) else _attempt(metric.score, part, decoded)
-        if isinstance(value, Failure):
+        value = part if isinstance(part, MetricFailure) else _attempt(metric.score, part, decoded)
+        if isinstance(value, MetricFailure):
             return MetricValue(None, metric.version if value.lasting else "", value.reason)
         if math.isnan(value):
             return MetricValue(None, metric.version, f"{metric.label} is not a number here")
@@ -82,13 +84,13 @@ class MetricsEngine:
 
 
 def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result, or a `Failure`: what goes wrong in one metric must not cost the others."""
+    """The result, or a `MetricFailure`: what goes wrong in one metric must not cost the others."""
     try:
         return work(*arguments)
     except MetricUnavailable as error:
-        return Failure(str(error), lasting=True)
+        return MetricFailure(str(error), lasting=True)
     except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}", lasting=False)
+        return MetricFailure(f"{type(error).__name__}: {error}", lasting=False)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -43,7 +43,7 @@ _STRIP = 8 * _BLOCK  # rows worked on at a time: the temporaries stay in the pro
 
 
 @dataclass(frozen=True)
-class Level:
+class PyramidLevel:
     """The original at one scale, and its local moments where the window fits."""
 
     picture: Planes
@@ -55,7 +55,7 @@ class Level:
 class Moments:
     """The original at all scales, finest first."""
 
-    scales: tuple[Level, ...]
+    scales: tuple[PyramidLevel, ...]
 
     @property
     def nbytes(self) -> int:
@@ -108,7 +108,7 @@ def _halved(planes: Planes) -> Planes:
     return (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
 
 
-def _scale(planes: Planes) -> Level:
+def _scale(planes: Planes) -> PyramidLevel:
     channels, height, width = planes.shape
     shape = (channels, height - TAPS + 1, width - TAPS + 1)
     mean, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -116,10 +116,10 @@ def _scale(planes: Planes) -> Level:
         strip = planes[c, rows]
         mean[c, out], second = _windowed(np.stack([strip, strip * strip]))
         np.subtract(second, mean[c, out] ** 2, out=variance[c, out])
-    return Level(planes, mean, variance)
+    return PyramidLevel(planes, mean, variance)
 
 
-def _mean_terms(reference: Level, planes: Planes, *, luminance: bool) -> NDArray[np.float64]:
+def _mean_terms(reference: PyramidLevel, planes: Planes, *, luminance: bool) -> NDArray[np.float64]:
     """Mean contrast-structure term, or with `luminance` mean SSIM, of each channel: float64[C].
 
     With d = x - y the terms of the definition,

@@ -38,7 +38,7 @@ TIMEOUTS = (4.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneWeights:
     """The feature layers of one backbone."""
 
     net: str
@@ -49,7 +49,7 @@ class Backbone:
 
 
 @cache
-def load_backbone(net: str) -> Backbone | str:
+def load_backbone(net: str) -> BackboneWeights | str:
     """The backbone `alex`, `vgg` or `squeeze`, or in words why there is none.
 
     Looked for once per process: a network that does not answer must not be asked for each image.
@@ -60,7 +60,7 @@ def load_backbone(net: str) -> Backbone | str:
         return str(error)
 
 
-def backbone(net: str) -> Backbone:
+def backbone(net: str) -> BackboneWeights:
     """`load_backbone`, raising `MetricUnavailable`."""
     found = load_backbone(net)
     if isinstance(found, str):
@@ -81,7 +81,7 @@ def lin_file(net: str) -> Path:
     return path
 
 
-def describe(weights: Backbone) -> str:
+def describe(weights: BackboneWeights) -> str:
     """What determines an LPIPS value: package, backbone and linear layers, with their digests."""
     origin = ORIGINS[weights.net]
     proof = "" if weights.verified else " (unverified file)"
@@ -229,7 +229,7 @@ def _convert(path: Path, net: str) -> Path:
     return target
 
 
-def _read(path: Path, net: str) -> Backbone:
+def _read(path: Path, net: str) -> BackboneWeights:
     """Read and check a safetensors file."""
     import safetensors
     import safetensors.numpy
@@ -244,7 +244,7 @@ def _read(path: Path, net: str) -> Backbone:
         raise MetricUnavailable(f"{path} cannot be read: {error}") from error
     _check(path, tensors, origin)
     digest = tensors_digest(tensors)
-    return Backbone(net, tensors, digest, verified=digest == origin.verified)
+    return BackboneWeights(net, tensors, digest, verified=digest == origin.verified)
 
 
 def _check(path: Path, tensors: Tensors, origin: Origin) -> None:

@@ -36,7 +36,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended."""
 
     manifest: Manifest
@@ -56,7 +56,7 @@ def dataset_label(dataset: Dataset, settings: RunSettings) -> str:
     return f"{dataset.label} ({part}{count}{tier})"
 
 
-def execute(settings: RunSettings, progress: Progress) -> Outcome:
+def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     """Measure what is missing.  One failed task never stops another."""
     started = now()
     clock = time.perf_counter()
@@ -113,7 +113,7 @@ def execute(settings: RunSettings, progress: Progress) -> Outcome:
                 progress.advance(done)
         manifest = replace(manifest, finished=now())
         manifest.write(settings.directory)
-    return Outcome(manifest, plan, failed, time.perf_counter() - clock, busy)
+    return RunOutcome(manifest, plan, failed, time.perf_counter() - clock, busy)
 
 
 def _command() -> str:

@@ -25,7 +25,7 @@ from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment, plan, segment_at
 from codecs.learned.training.settings import CHECKPOINT
 from codecs.learned.training.start import start_from
-from codecs.learned.training.state import Learner, Progress
+from codecs.learned.training.state import Learner, TrainingProgress
 from codecs.learned.training.stopping import Stopwatch
 
 _CALIBRATION_CROPS = 16
@@ -42,7 +42,7 @@ class Trainer:
         trunk_rate = math.exp(sum(map(math.log, settings.rates)) / len(settings.rates))
         start = self._target(self.segments[0], trunk_rate)
         weights = self.segments[0].phase.weights
-        progress = Progress(
+        progress = TrainingProgress(
             RateController.start(start, first_lambda(start, weights)),
             thresholds_lambda=first_lambda(0.15, weights),
             weights=weights,
@@ -67,7 +67,7 @@ class Trainer:
         return issubclass(self.run.network, PartitionedNetwork)
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         return self.learner.progress
 
     def train(self) -> bool:

@@ -12,7 +12,7 @@ from codecs.learned.training import validate
 from codecs.learned.training.logs import CsvLog
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
-from codecs.learned.training.state import Progress
+from codecs.learned.training.state import TrainingProgress
 
 TRAIN_COLUMNS = (
     *("step", "wall", "cpu", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
@@ -32,7 +32,7 @@ finished models, measured on all validation pictures."""
 class Monitor:
     """The logs of one session and its clocks."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
+    def __init__(self, run: Run, progress: TrainingProgress) -> None:
         self.run = run
         self._train = CsvLog(run.out / "train.csv", TRAIN_COLUMNS, progress.step)
         self._valid = CsvLog(run.out / "valid.csv", VALID_COLUMNS, progress.step)
@@ -45,12 +45,12 @@ class Monitor:
         self._train.close()
         self._valid.close()
 
-    def clock(self, progress: Progress) -> None:
+    def clock(self, progress: TrainingProgress) -> None:
         """Bring the time spent up to date."""
         progress.wall = self._wall + time.monotonic()
         progress.cpu = self._cpu + time.process_time()
 
-    def _context(self, segment: Segment, progress: Progress) -> dict[str, object]:
+    def _context(self, segment: Segment, progress: TrainingProgress) -> dict[str, object]:
         self.clock(progress)
         return {
             "step": progress.step,
@@ -60,7 +60,7 @@ class Monitor:
             "rate": progress.controller.target,
         }
 
-    def step(self, segment: Segment, progress: Progress, shown: dict[str, float]) -> None:
+    def step(self, segment: Segment, progress: TrainingProgress, shown: dict[str, float]) -> None:
         """Take note of one training step."""
         self._count += 1
         for name, value in shown.items():
@@ -75,7 +75,7 @@ class Monitor:
     def validate(
         self,
         segment: Segment,
-        progress: Progress,
+        progress: TrainingProgress,
         network: CodecNetwork,
         thresholds: tuple[float, float] | None,
         final: bool,

@@ -14,10 +14,10 @@ from codecs.learned.training import checkpoint
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import LossWeights
 from codecs.learned.training.ratecontrol import RateController
-from codecs.learned.training.state import Learner, Progress
+from codecs.learned.training.state import Learner, TrainingProgress
 
 
-def start_from(learner: Learner, path: Path) -> Progress:
+def start_from(learner: Learner, path: Path) -> TrainingProgress:
     """Give the learner's networks the weights of `path`, and return the progress behind them.
 
     `path` is a training checkpoint or a weights file; of the latter, the averaged weights stand
@@ -43,18 +43,18 @@ def _is_model(path: Path) -> bool:
         return False  # the reader of checkpoints says what is wrong
 
 
-def _from_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Progress]:
+def _from_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingProgress]:
     tensors, state = checkpoint.load(path)
     current, average = (checkpoint.part(tensors, name) for name in ("network", "ema"))
-    return current, average, Progress.from_json(state)
+    return current, average, TrainingProgress.from_json(state)
 
 
-def _from_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], Progress]:
+def _from_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], TrainingProgress]:
     """Λ, loss, thresholds and steps as the card tells them."""
     loaded = weights.load(path)
     training: dict[str, Any] = loaded.card["training"]
     lambda_eff = training["lambda_eff"]
-    progress = Progress(
+    progress = TrainingProgress(
         RateController.start(training["target_bpp"], lambda_eff),
         LossWeights.of_card(training),
         thresholds_lambda=lambda_eff,

@@ -35,7 +35,7 @@ _MAX_BAD_STEPS = 20
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """The part of the state that is not tensors."""
 
     controller: RateController
@@ -63,7 +63,7 @@ class Progress:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> Progress:
+    def from_json(cls, state: Mapping[str, Any]) -> TrainingProgress:
         controller = RateController.from_json(state["controller"])
         weights = LossWeights(**state["weights"])
         return cls(**{**state, "controller": controller, "weights": weights})
@@ -82,7 +82,7 @@ class Learner:
         kind: type[CodecNetwork],
         settings: Settings,
         device: torch.device,
-        progress: Progress,
+        progress: TrainingProgress,
         critics: Critics,
         adversarial: bool,
     ) -> None:
@@ -254,7 +254,7 @@ class Learner:
             tensors |= checkpoint.prefixed("gan_adam", moments)
         checkpoint.save(path, tensors, self.progress.to_json())
 
-    def load(self, path: Path) -> Progress:
+    def load(self, path: Path) -> TrainingProgress:
         """Networks and optimisers from a checkpoint; returns its progress, which is not taken."""
         tensors, state = checkpoint.load(path)
         try:
@@ -268,6 +268,6 @@ class Learner:
                 self.discriminator.load_state_dict(checkpoint.part(tensors, "gan"))
                 moments = checkpoint.part(tensors, "gan_adam")
                 checkpoint.restore_moments(self.gan_adam, self.discriminator, moments)
-            return Progress.from_json(state)
+            return TrainingProgress.from_json(state)
         except (RuntimeError, KeyError, TypeError) as error:
             raise TrainingError(f"{path} does not fit this network ({error})") from error
