@@ -44,6 +44,13 @@ def from_file(path: Path, variant: str | None) -> Codec:
         return _Checked(codec, variant, files, surroundings)
 
 
+def module_of(path: Path) -> ModuleType:
+    """The Python file at `path`, run; raises as `from_file` does."""
+    surroundings = _SURROUNDINGS.setdefault(str(path), Surroundings())
+    with reasons(str(path), path), surroundings.entered():
+        return _load(path)[0]
+
+
 def from_package(target: str, variant: str | None, where: str) -> Codec:
     """What the factory `module:function` of an installed package returns; as `from_file`."""
     name, _, function = target.partition(":")

@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=Path, help="folder of a training run")
     p.add_argument("--into", type=Path, required=True, help="such as codecs/weights/rdonet")
     p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
+    p.add_argument("--network", help="the .py file of a network that is not one of ours")
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--note", default="", help="what the cards should say besides")
@@ -103,7 +104,8 @@ def _publish_model(
     from codecs.learned.training.validate import Score, evaluate
 
     loaded = weights.load(source)
-    network = registry.network(loaded.card["architecture"]).from_config(loaded.card["config"])
+    kind = registry.network(options.network or loaded.card["architecture"])
+    network = kind.from_config(loaded.card["config"])
     network.load_state_dict(loaded.parameters)
     cpu = torch.device("cpu")
     thresholds = None

@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from codecs import foreign
@@ -108,13 +109,33 @@ def trainable() -> list[str]:
 
 
 def network(name: str) -> type[CodecNetwork]:
-    """The class of the network behind a codec of `trainable`; raises `UnknownCodec`."""
+    """The class of the network behind a codec of `trainable`, or the one that a Python file
+    defines; raises `UnknownCodec`, and `CodecUnavailable` where the file is broken."""
+    file = _as_file(name)
+    if file and file[0].suffix == ".py":
+        return _network_in(foreign.module_of(_existing(file[0])), name)
     for entry in BUILT_IN:
         if entry.name == name and entry.network:
             module, _, attribute = entry.network.partition(":")
             found: type[CodecNetwork] = getattr(importlib.import_module(module), attribute)
             return found
-    raise UnknownCodec(f"no network {name!r} to train{suggestion(name, trainable())}")
+    hint = suggestion(name, trainable())
+    raise UnknownCodec(f"no network {name!r} to train{hint} (or the path of a .py file)")
+
+
+def _network_in(module: ModuleType, name: str) -> type[CodecNetwork]:
+    from codecs.learned.network import CodecNetwork
+
+    own = [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type)
+        and issubclass(found, CodecNetwork)
+        and found.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise UnknownCodec(f"{name} defines {len(own)} kinds of CodecNetwork; training needs one")
+    return own[0]
 
 
 def _find(name: str) -> tuple[Entry, str | None]:

@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         description="Train a learned codec from a folder of pictures and export its weights. "
         "The same command resumes a run that was stopped or killed.",
     )
-    p.add_argument("network", help=f"one of {', '.join(registry.trainable())}")
+    known = ", ".join(registry.trainable())
+    p.add_argument("network", help=f"one of {known}, or the path of a .py file that defines one")
     p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
     p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
@@ -188,7 +189,7 @@ def _train(options: argparse.Namespace) -> bool:
         print(f"not used: {refused}", file=sys.stderr)
 
     settings = Settings(
-        network=options.network,
+        network=network.architecture,
         # A schedule's name: where it lies says nothing elsewhere, and its digest goes along.
         preset=Path(options.preset).name,
         width=options.width,
@@ -246,7 +247,7 @@ def _train(options: argparse.Namespace) -> bool:
         _say(f"MS-SSIM on crops of {options.crop} pixels has {scales} of its 5 scales")
     segments = plan(phases, steps, rates)
     _say(
-        f"{options.network} of width {options.width} on {device}, {len(data):,} pictures; "
+        f"{settings.network} of width {options.width} on {device}, {len(data):,} pictures; "
         f"{segments[-1].stop:,} steps for {len(rates)} rate(s); logs and weights in {options.out}"
     )
     return Trainer(replace(run, settings=settings)).train()

@@ -324,6 +324,33 @@ def test_what_a_factory_says_itself_is_kept(tmp_path):
         registry.create(f"{path}:fast")
 
 
+NETWORK = """
+from codecs.factorised import FactorisedNetwork as Theirs
+
+class {name}(Theirs):
+    architecture = "own"
+"""
+
+
+def test_the_network_that_a_python_file_defines(tmp_path):
+    """Its own, not one that it imports."""
+    path = tmp_path / "mine.py"
+    path.write_text(NETWORK.format(name="Own"))
+    assert registry.network(str(path)).__name__ == "Own"
+    for text, reason in {
+        NETWORK.format(name="One") + NETWORK.format(name="Two"): "defines 2 kinds of CodecNetwork",
+        "from codecs.minnen import Minnen": "defines 0 kinds",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(UnknownCodec, match=reason):
+            registry.network(str(path))
+    path.write_text("1 / 0")
+    with pytest.raises(CodecUnavailable, match=r"mine\.py: ZeroDivisionError: .* \(line 1\)"):
+        registry.network(str(path))
+    with pytest.raises(UnknownCodec, match="there is no file"):
+        registry.network(str(tmp_path / "other.py"))
+
+
 def test_a_changed_python_file_is_measured_again(tmp_path):
     """At once, in the same process, though neither its size nor its time has changed."""
     path = tmp_path / "plain.py"

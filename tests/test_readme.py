@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from bench.cli.options import bench_parser, compare_parser
 from codecs import publish, train
+from codecs.base import CodecUnavailable, Point
 from codecs.compressai_zoo import REQUIREMENTS
-from codecs.registry import available, create
+from codecs.registry import Entry, available, create
 from tests.conftest import ROOT
 
 PAGES = {
@@ -23,6 +25,7 @@ PAGES = {
 }
 TEXT = "\n".join(PAGES.values())
 OWN = PAGES["docs/own-codecs.md"]
+LEARNED = PAGES["docs/adding-a-codec.md"]
 
 
 def block(language: str, containing: str, text: str = OWN) -> str:
@@ -74,6 +77,35 @@ def test_the_codec_in_one_file(tmp_path, photo):
     path = tmp_path / "mine.py"
     path.write_text(block("python", "class Mine"))
     round_trip_improves(str(path), photo)
+
+
+def test_the_learned_codec_in_one_file(tmp_path, photo):
+    """Trained for two steps, published, and coding as any codec does."""
+    path = tmp_path / "mine.py"
+    path.write_text(block("python", "class MeanScale", LEARNED))
+    pictures, run = tmp_path / "pictures", tmp_path / "run"
+    pictures.mkdir()
+    Pillow.fromarray(photo).save(pictures / "cat.png")
+    folders = ["--valid", str(pictures), "--cache", str(tmp_path / "cache")]
+    sizes = ["--width", "8", "--crop", "64", "--batch", "1", "--steps", "2", "--threads", "1"]
+    command = [str(path), "--data", str(pictures), "--out", str(run), "--device", "cpu"]
+    (tmp_path / "short.toml").write_text("[[phase]]\nshare = 1.0\nlr = 1e-3\nper_rate = true\n")
+    schedule = ["--preset", str(tmp_path / "short.toml")]
+    assert train.main([*command, *folders, *sizes, *schedule]) == 0
+    with pytest.raises(CodecUnavailable, match=rf"no weights .* codecs\.train {path} "):
+        create(str(path))
+    into = ["--network", str(path), "--into", str(tmp_path / "weights"), "--count", "1"]
+    assert publish.main([str(run), *folders, *into]) == 0
+    codec = create(str(path))
+    assert codec.points == (Point("rate", 0.15),)
+    assert codec.decode(codec.encode(photo, codec.points[0])).shape == photo.shape
+
+
+def test_the_entry_of_a_learned_codec_is_one():
+    entry = eval(block("python", "Entry(", LEARNED), {"Entry": Entry})
+    own = next(known for known in available() if known.name == "hyperprior")
+    assert entry.variants == own.variants
+    assert entry.network.startswith("codecs.mine:MeanScale")
 
 
 def test_commands_can_be_typed():

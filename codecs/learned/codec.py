@@ -6,6 +6,7 @@ goes into the header of the stream.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
@@ -157,9 +158,11 @@ class LearnedCodec(Codec):
         folder = folder or WEIGHTS / name
         files = sorted(folder.glob("*.safetensors"))
         if not files:
+            ours = network.__module__.startswith("codecs.")
+            what = network.architecture if ours else inspect.getfile(network)
             raise CodecUnavailable(
                 f"{name} has no weights in {folder}; train some with `python -m codecs.train "
-                f"{network.architecture} --data DIR --valid DIR --out DIR --minutes 60` and copy "
+                f"{what} --data DIR --valid DIR --out DIR --minutes 60` and copy "
                 "what it exports there"
             )
         self.device = device or chosen()
