@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from reports.charts import Chart, Series
 from reports.palette import LIGHT, LIGHT_INK, MATPLOTLIB_MARKERS, colour_index, marker_index
-from reports.scales import padded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +71,8 @@ def _write(chart: Chart, stem: Path) -> bytes:
 
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.add_subplot()
-    low, high = padded([p.value for one in chart.series for p in one.points], 0.05)
+    values = [p.value for one in chart.series for p in one.points]
+    margin = 0.05 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1
     right = max(p.bpp for one in chart.series for p in one.points) * 1.03
     lines = [_measured(axes, one) for one in chart.series]
     names = [textwrap.fill(one.short, LEGEND) for one in chart.series]
@@ -83,7 +83,7 @@ def _write(chart: Chart, stem: Path) -> bytes:
         lines.append(_published(axes, one.points, DASHES[place % len(DASHES)]))
         names.append(textwrap.fill(f"{one.facts.label} (published)", LEGEND))
     axes.set_xlim(0, right)
-    axes.set_ylim(low, high)
+    axes.set_ylim(min(values) - margin, max(values) + margin)
     axes.set_xlabel("bits per pixel")
     axes.set_ylabel(chart.metric.heading, parse_math=False)
     axes.grid(True)

@@ -20,7 +20,6 @@ from markupsafe import Markup
 from reports import costs, measurements, palette, payload, script, settings, wording
 from reports.model import Report
 from reports.provenance import Provenance
-from reports.scales import MINUS
 from reports.wording import clean
 
 _MINUS = re.compile(r"(?<![\w.])-(?=\d)")
@@ -158,7 +157,7 @@ def _environment() -> Environment:
 
 def _typeset(text: str) -> str:
     """Figures as print has them: a true minus, and no line break before the percent sign."""
-    return _MINUS.sub(MINUS, text).replace(" %", "\N{NO-BREAK SPACE}%")
+    return _MINUS.sub("\N{MINUS SIGN}", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _points(points: Iterable[tuple[float, float]]) -> str:

@@ -1,16 +1,12 @@
-"""Curves for papers, and the axes that pages and papers share."""
+"""Curves for papers, and for pages where no script runs."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from reports import scales
 from reports.charts import make_charts
 from reports.figures import write_figures
 from tests.reports_cases import comparison, ladder, plain
@@ -54,28 +50,3 @@ def test_labels_are_text_and_not_mathematics(tmp_path, label):
     ElementTree.fromstring(drawing)
     legend = drawing[drawing.index('id="legend_1"') :]
     assert len(re.findall(r'<g id="text_\d+">', legend)) == 2  # both curves are named
-
-
-@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4), st.integers(3, 10))
-def test_ticks_are_round_and_inside(low, width, wanted):
-    values = scales.ticks(low, low + width, wanted)
-    slack = 1e-6 * max(abs(low), width)
-    assert all(low - slack <= value <= low + width + slack for value in values)
-    assert 1 <= len(values) <= wanted + 1
-    labels = [scales.label(value, values) for value in values]
-    assert len(set(labels)) == len(labels)
-
-
-@given(st.lists(st.floats(0, 400), max_size=20))
-def test_labels_are_spread_in_order_and_within_bounds(wanted):
-    placed = scales.spread(wanted, 17, 10, 390)
-    gap = min(17, 380 / max(1, len(wanted) - 1))
-    ordered = sorted(placed)
-    assert all(b - a >= gap - 0.5 for a, b in itertools.pairwise(ordered))
-    assert all(10 - 0.5 <= position <= 390.5 for position in placed)
-    by_wish = [p for _, p in sorted(zip(wanted, placed, strict=True), key=lambda pair: pair[0])]
-    assert all(b >= a - 20 for a, b in itertools.pairwise(by_wish))
-
-
-def test_labels_that_have_room_stay_where_they_are():
-    assert scales.spread([300.0, 20.0, 100.0], 17, 10, 390) == [300.0, 20.0, 100.0]

@@ -374,3 +374,38 @@ def test_the_reason_of_an_unavailable_metric_stands_once_below_the_table():
         above, _ = text.split(reason.strip())
         line = next(line for line in above.splitlines() if "undefined" in line or "0.0 %" in line)
         assert line.rstrip(" |").endswith("unavailable" + OF_STATUS[Status.UNAVAILABLE].symbol)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (
+            ["RDONet, zero-pass (preliminary weights)", "RDONet, full (preliminary weights)"],
+            ["RDONet, zero-pass", "RDONet, full"],
+        ),
+        (["AVIF 4:4:4 (libaom, speed 6)", "HEVC (x265; in BPG)"], ["AVIF 4:4:4", "HEVC"]),
+        (["VVenC slower, 4:2:0 10 bit", "VVenC slower, QPA"], None),
+        (["VVenC", "VVenC faster, 4:2:0"], ["VVenC", "VVenC faster"]),
+        (["JPEG (before)", "JPEG (after)"], None),
+        (["(odd)", "x, y"], ["(odd)", "x"]),
+        (["same", "same"], ["codec0", "codec1"]),
+    ],
+)
+def test_a_short_label_is_as_much_of_a_label_as_tells_it_from_the_others(labels, expected):
+    rows = [row for i, label in enumerate(labels) for row in ladder(f"codec{i}", label=label)]
+    short = wording.short_labels(comparison(rows, "codec0").results)
+    assert [short[f"codec{i}"] for i in range(len(labels))] == (expected or labels)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (verdict(-12.34, -15.2, -9.1), "needs 12 % fewer bits than VVenC (-15 to -9.1)"),
+        (verdict(160.04), "needs 160 % more bits than VVenC"),
+        (verdict(0.3, -0.5, 1.2), "cannot be told from VVenC (-0.5 to +1.2)"),
+        (verdict(0.0, 0.0, 0.0, status=Status.IDENTICAL), "is identical to VVenC"),
+        (verdict(None, status=Status.TOO_FEW), "has no BD-rate: too few points"),
+    ],
+)
+def test_one_verdict_is_one_short_sentence(verdict, expected):
+    assert wording.brief(verdict, "VVenC") == expected

@@ -100,6 +100,27 @@ def test_the_first_picture_follows_metric_anchor_and_codecs(visit, tmp_path):
     assert order(page) == ["VVENC"]
 
 
+def test_names_beside_curves_stand_whole(visit, tmp_path):
+    labels = {
+        "a": "A codec, searched at great length over all block sizes (preliminary weights)",
+        "b": "A codec, not searched (preliminary weights)",
+        "vvenc": "VVenC slower, 4:2:0 10 bit",
+    }
+    rows = [row for name, label in labels.items() for row in ladder(name, label=label)]
+    page = visit(write_report(tmp_path, [comparison(rows)], PROVENANCE))
+    names = page.locator("figure.chart:visible .chartbox").first.locator(".label")
+    shown = {" ".join(one.locator("tspan").all_text_contents()) for one in names.all()}
+    assert shown == {
+        "A codec, searched at great length over all block sizes",
+        "A codec, not searched",
+        "VVenC slower",
+    }
+    right = page.locator("svg.live").first.bounding_box()
+    for one in names.locator("tspan").all():
+        box = one.bounding_box()
+        assert box["x"] + box["width"] <= right["x"] + right["width"] + 1
+
+
 def test_codecs_are_switched_off_and_on(visit, report):
     path, _ = report
     page = visit(path)
