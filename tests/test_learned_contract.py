@@ -512,7 +512,7 @@ def gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
     return made
 
 
-@each_transform_codec
+@each_codec
 def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_path: Path) -> None:
     """Each with its own stream, rate and gain, which another process reads from the stream."""
     codec = registry.create(gained(name))
@@ -520,7 +520,7 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
     loaded = weights.load(tmp_path / name / "all.safetensors")
     network = registry.network(name).from_config(loaded.card["config"]).eval()
     network.load_state_dict(loaded.parameters)
-    image = crop(203, 331)
+    image = crop(192, 320)  # no padding, which would count in the partitions of `forward`
     x = padded(image, network.stride)
     streams, pictures, errors = [], [], []
     for quality in (0, 0.5, 1, 1.75, 2, 3):
@@ -529,12 +529,13 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
         decoded = codec.decode(data)
         with torch.no_grad():
             out = network(x, quality=torch.tensor([quality]))
-        reconstruction = out.x_hat[0, :, :203, :331].clamp(0, 1).permute(1, 2, 0) * 255
+        reconstruction = out.x_hat[0].clamp(0, 1).permute(1, 2, 0) * 255
         # Rounding to integers alone makes 0.25; a latent near a half may go the other way.
-        assert np.abs(decoded - reconstruction.numpy()).mean() < 0.3
+        assert np.abs(decoded - reconstruction.numpy()).mean() < 0.5
         estimate = out.total_bits().item() / 8
         # Escapes may cost less than the estimate's least probability, which gains meet more often.
-        assert 0.95 * estimate <= len(data) <= 1.005 * estimate + HEADER_BYTES
+        size = len(data) - codec.diagnostics(image, data)["bytes"].get("mask", 0)
+        assert 0.9 * estimate <= size <= 1.005 * estimate + HEADER_BYTES
         errors.append(np.square(decoded.astype(float) - image).mean())
         streams.append((name, data))
         pictures.append((name, told(decoded)))
@@ -543,7 +544,7 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
                 codec.decode(data[:length])
     assert errors[-1] < errors[0]
     assert len({data for _, data in streams}) == len(streams)
-    if name == TRANSFORM_CODECS[0]:
+    if name in ("factorised", "rdonet"):  # gains are taken back in floats, and in integers
         assert decoded_elsewhere(streams, tmp_path, tmp_path) == pictures
     for outside in (-0.1, 3.5, "best"):
         with pytest.raises(EncodeError, match=r"no weights for quality .*; there are quality 0, "):

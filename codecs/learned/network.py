@@ -116,11 +116,13 @@ class CodecNetwork(nn.Module, ABC):
         return {"width": ", ".join(f"{k}={v}" for k, v in self.config.items() if len(k) == 1)}
 
     def begin_with(self, trained: Mapping[str, Tensor]) -> None:
-        """Take over trained weights, by default those of the same kind of network.
+        """Take over trained weights, by default those of the same kind of network; gains begin as
+        they are where those have none.
 
         Raises `RuntimeError` or `ValueError` if they do not fit.
         """
-        self.load_state_dict(trained)
+        gains = {k: v for k, v in self.state_dict().items() if "gains" in k.split(".")}
+        self.load_state_dict({**gains, **trained})
 
     def transform_parameters(self) -> list[nn.Parameter]:
         """Those of everything between picture and latents; the others are of entropy models."""

@@ -82,11 +82,6 @@ class TransformNetwork(CodecNetwork):
         y, bits = self.latent_model().quantise(self.analyse(x, quality), self.training)
         return ForwardOutput(self.synthesise(y, quality), bits)
 
-    def begin_with(self, trained: Mapping[str, Tensor]) -> None:
-        """Weights of the same kind of network; gains begin as they are where there are none."""
-        mine = {k: v for k, v in self.state_dict().items() if k.startswith("gains.")}
-        self.load_state_dict({**mine, **trained})
-
     def tables(self) -> dict[str, Any]:
         return self.latent_model().tables()
 

@@ -186,7 +186,7 @@ class RDONet(PartitionedNetwork):
         if "g_a.6.weight" in trained:
             adopt(self, minnen_of(trained))
         else:
-            self.load_state_dict(trained)
+            super().begin_with(trained)
 
     def transform_parameters(self) -> list[nn.Parameter]:
         parts: list[nn.Module] = [self.analysis, self.synthesis]
@@ -250,7 +250,7 @@ class RDONet(PartitionedNetwork):
         """Λ of a quality, [B, 1, 1, 1], relative to that in the middle."""
         if quality is None:
             return 1.0
-        middle = torch.full_like(quality, (self.qualities - 1) / 2)
+        middle = torch.tensor((self.qualities - 1) / 2)  # whatever numbers `quality` holds
         return (self.lambda_of(quality) / self.lambda_of(middle)).view(-1, 1, 1, 1)
 
     @torch.no_grad()
