@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from bench.check import check_codecs as check_codecs_module
-from bench.check import closely, sandbox
+from bench.check import closely, round_trip, sandbox
 from bench.check import installation as check
-from bench.check.check_codecs import check_codecs
 from bench.check.finding import Finding
+from bench.check.round_trip import check_codecs
 from bench.record.store import Store
 from codecs import registry
 from codecs.base import CodecUnavailable
@@ -77,7 +76,7 @@ def test_one_broken_codec_does_not_hide_the_others(tmp_path, monkeypatch):
             text = CODEC.replace("ENCODE", encode or "pass").replace("DECODE", decode or "pass")
         (tmp_path / f"{name}.py").write_text(text)
     only(monkeypatch, *(str(tmp_path / f"{name}.py") for name, *_ in BROKEN))
-    monkeypatch.setattr(check_codecs_module, "CODEC_LIMIT", 4.0)
+    monkeypatch.setattr(round_trip, "CODEC_LIMIT", 4.0)
     findings = list(check.codecs_decode_in_other_processes())
     assert [f.status for f in findings] == [status for _, _, _, status, _ in BROKEN]
     for finding, (*_, detail) in zip(findings, BROKEN, strict=True):
@@ -91,7 +90,7 @@ def test_nothing_is_left_running_when_the_check_itself_fails(monkeypatch):
     def fail(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(check_codecs_module, "score", fail)
+    monkeypatch.setattr(round_trip, "score", fail)
     with pytest.raises(KeyboardInterrupt):
         list(check.codecs_decode_in_other_processes())
     assert not multiprocessing.active_children()

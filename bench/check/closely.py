@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.check.coders import Coder, Description, SandboxCoder
 from bench.check.finding import (
     CODEC_LIMIT,
     LEAST_PSNR,
@@ -19,6 +18,7 @@ from bench.check.finding import (
     score,
     stream_alone,
 )
+from bench.check.remote import Description, RemoteCodec
 from bench.run.processes import CallFailed
 from codecs.base import Image, Point, wrong_size
 
@@ -28,8 +28,8 @@ CLOSE_LIMIT = 120.0
 """Seconds after which the closer look at a slow codec leaves out further points and sizes."""
 LESS_BITS, LESS_DB = 0.02, 0.5
 """How much a higher point may fall behind the one below: a share of the bits, and dB of PSNR."""
-Opener = Callable[[str], Coder]
-"""Gives the coder for a role: `encode`, `decode` or `decode again`."""
+Opener = Callable[[str], RemoteCodec]
+"""Gives the codec for a role: `encode`, `decode` or `decode again`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def look_closer(name: str, opener: Opener, coded: CodedMiddle) -> Iterator[Findi
                 streams[key] = encoder.encode(name, picture, point, CODEC_LIMIT)
             except CallFailed as error:
                 refused[key] = error
-        left = encoder.left() if isinstance(encoder, SandboxCoder) else []
+        left = encoder.left()
     yield _same_bytes(coded.stream, again)
     with opener("decode") as decoder:
         for key, picture in pictures.items():
@@ -103,7 +103,7 @@ def _same_bytes(first: bytes, second: bytes) -> Finding:
 
 
 def _size(
-    name: str, key: str, picture: Image, stream: bytes, decoder: Coder, left: list[str]
+    name: str, key: str, picture: Image, stream: bytes, decoder: RemoteCodec, left: list[str]
 ) -> Finding:
     try:
         decoded = decoder.decode(name, stream, CODEC_LIMIT)
@@ -126,7 +126,7 @@ def _ladder(
     crop: Image,
     streams: dict[str, bytes],
     refused: dict[str, CallFailed],
-    decoder: Coder,
+    decoder: RemoteCodec,
     start: float,
 ) -> Iterator[Finding]:
     """Every point of the ladder on a small image: rate and quality must rise together."""

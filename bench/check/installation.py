@@ -16,8 +16,8 @@ import numpy as np
 
 import codecs.registry as registry
 from bench import metrics
-from bench.check.check_codecs import check_codecs
 from bench.check.finding import Finding, photograph, score
+from bench.check.round_trip import check_codecs
 from bench.metrics.weights import package_model
 from bench.run.settings import DEFAULT_CODECS
 from bench.terminal import clean

@@ -16,7 +16,6 @@ import numpy as np
 
 import codecs.registry as registry
 from bench.check.closely import CodedMiddle, Opener, look_closer
-from bench.check.coders import Coder, ProcessCoder, SandboxCoder
 from bench.check.finding import (
     CODEC_LIMIT,
     LEAST_PSNR,
@@ -26,6 +25,7 @@ from bench.check.finding import (
     score,
     stream_alone,
 )
+from bench.check.remote import ProcessCodec, RemoteCodec, SandboxCodec
 from bench.check.sandbox import KINDS, best_kind
 from bench.run.processes import CallFailed
 from bench.verdict import plausible
@@ -37,11 +37,11 @@ def check_codecs(
 ) -> Iterator[Finding]:
     """Check each codec; one of `wanted` that cannot run here is wrong, any other missing."""
     with ExitStack() as stack:
-        shared: dict[str, ProcessCoder] = {}
+        shared: dict[str, ProcessCodec] = {}
 
-        def plain(role: str) -> Coder:
+        def plain(role: str) -> RemoteCodec:
             if role not in shared:
-                shared[role] = ProcessCoder(role.split()[0])
+                shared[role] = ProcessCodec(role.split()[0])
                 stack.callback(shared[role].close)
             return shared[role]
 
@@ -54,8 +54,8 @@ def check_codecs(
                 yield finding
 
 
-def _sandboxed(name: str, role: str) -> Coder:
-    return SandboxCoder(name)
+def _sandboxed(name: str, role: str) -> RemoteCodec:
+    return SandboxCodec(name)
 
 
 def _guarded(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
         stream = encoder.encode(name, image, point, CODEC_LIMIT)
         left = encoder.left()
     # The encoder's sandbox is gone: a decoder finds nothing of it.
-    isolated = isinstance(encoder, SandboxCoder)
+    isolated = isinstance(encoder, SandboxCodec)
     without = stream_alone(left) if isolated else ""
     with opener("decode") as first, opener("decode again") as second:
         try:

@@ -44,7 +44,7 @@ class Description:
     tuned_for: tuple[str, ...] = ()
 
 
-class Coder(Protocol):
+class RemoteCodec(Protocol):
     """A process that encodes or decodes; each call raises `CallFailed` after `limit` seconds."""
 
     def describe(self, name: str, limit: float) -> Description: ...
@@ -58,7 +58,7 @@ class Coder(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class ProcessCoder:
+class ProcessCodec:
     """A built-in codec in a worker process, which serves one codec after another."""
 
     def __init__(self, role: str) -> None:
@@ -95,7 +95,7 @@ class ProcessCoder:
         """It stays for the next codec; see `close`."""
 
 
-class SandboxCoder:
+class SandboxCodec:
     """Somebody's codec in a sandbox: nothing that it writes is there for the next one."""
 
     def __init__(self, codec: str) -> None:
