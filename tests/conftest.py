@@ -31,6 +31,15 @@ def photo() -> Image:
     return np.ascontiguousarray(data.chelsea()[60:236, 100:292])
 
 
+@pytest.fixture
+def toy_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learned codecs are made of the toys in tests/data, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    monkeypatch.setattr("codecs.learned.codec.WEIGHTS", ROOT / "tests" / "data" / "toys")
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     """`once(name, make)` is a folder that `make` has filled, made by the first that asks.

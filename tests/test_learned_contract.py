@@ -1,19 +1,12 @@
 """What every learned codec promises, whatever its network: a new one is tested by being listed, and
-by toy weights in tests/data/toys (see `tests.learned_toys`)."""
+by toy weights in tests/data/toys (see `tests.learned_toys`).  Here: its streams."""
 
 from __future__ import annotations
 
 import copy
-import json
-import os
-import re
-import shutil
 import subprocess
 import sys
 import time
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,60 +15,31 @@ import pytest
 import torch
 
 from codecs import registry
-from codecs.base import BitstreamError, Codec, CodecUnavailable, EncodeError, Image, Point
+from codecs.base import BitstreamError, Image
 from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS
-from codecs.learned.codec import WEIGHTS, LearnedCodec, load_model
-from codecs.learned.transform import TransformModel, TransformNetwork
+from codecs.learned.codec import LearnedCodec, load_model
+from codecs.learned.transform import TransformModel
 from codecs.naming import UnknownCodec
 from tests.conftest import ROOT
+from tests.learned_contract import (
+    HEADER_BYTES,
+    NAMES,
+    TRANSFORM_CODECS,
+    VARIANTS,
+    decoded_elsewhere,
+    each_codec,
+    each_transform_codec,
+    encoded,
+    forged,
+    padded,
+    told,
+)
 from tests.learned_fuzz import check_decoder
 from tests.learned_toys import TOYS, toy_network
 from tests.rdonet_toys import crop
 
-NAMES = registry.trainable()
-VARIANTS = {entry.name: entry.variants for entry in registry.available() if entry.name in NAMES}
-POINT: dict[str, Any] = {"parameter": "lambda", "value": 0.01}
-
-TRANSFORM_CODECS = [n for n in NAMES if issubclass(registry.network(n), TransformNetwork)]
-
-each_codec = pytest.mark.parametrize("name", NAMES)
-each_transform_codec = pytest.mark.parametrize("name", TRANSFORM_CODECS)
-
-
-@pytest.fixture(autouse=True)
-def toys_are_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.setattr("codecs.learned.codec.WEIGHTS", TOYS)
-
-
-@pytest.fixture
-def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """`own_weights(name, **changes)` is a copy of a codec's toy weights with another card, from
-    where the codec is made from then on."""
-
-    def changed(name: str, file: str = "toy", **changes: Any) -> Path:
-        loaded = weights.load(TOYS / name / "toy.safetensors")
-        path = tmp_path / name / f"{file}.safetensors"
-        tables = changes.pop("tables", loaded.tables)
-        parameters = changes.pop("parameters", loaded.parameters)
-        card = {**loaded.card, "point": POINT, **changes}
-        weights.save(path, parameters, tables, card)
-        monkeypatch.setattr("codecs.learned.codec.WEIGHTS", tmp_path)
-        return path
-
-    return changed
-
-
-def encoded(codec: Codec, image: Image) -> bytes:
-    return codec.encode(image, codec.points[0])
-
-
-def padded(image: Image, stride: int) -> torch.Tensor:
-    """[1, 3, H, W] in 0...1, its last row and column repeated up to multiples of `stride`."""
-    right, bottom = (-image.shape[1]) % stride, (-image.shape[0]) % stride
-    image = np.pad(image, ((0, bottom), (0, right), (0, 0)), "edge")
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+pytestmark = pytest.mark.usefixtures("toy_weights")
 
 
 @each_codec
@@ -92,46 +56,6 @@ def test_pictures_of_all_sizes_come_back(name: str) -> None:
         if min(size) > 64:
             error = np.square(decoded.astype(float) - image).mean()
             assert error < 0.5 * image.var((0, 1)).mean()
-
-
-ELSEWHERE = """
-import json, sys, zlib, bench, torch
-from pathlib import Path
-import codecs.learned.codec
-from codecs import registry
-
-torch.set_num_threads(2)
-codecs.learned.codec.WEIGHTS = Path(sys.argv[1])
-for line in sys.stdin:
-    name, file = json.loads(line)
-    picture = registry.create(name).decode(Path(file).read_bytes())
-    print(json.dumps([name, list(picture.shape), zlib.crc32(picture.tobytes())]))
-"""
-
-
-def decoded_elsewhere(
-    streams: Iterable[tuple[str, bytes]], folder: Path, root: Path = TOYS
-) -> list[tuple[str, Any]]:
-    """What `told` says of the pictures that another process decodes on two threads."""
-    lines = []
-    for index, (name, data) in enumerate(streams):
-        file = folder / f"{index}.bin"
-        file.write_bytes(data)
-        lines.append(json.dumps([name, str(file)]))
-    run = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, str(root)],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "2"},
-    )
-    return [(name, found) for name, *found in map(json.loads, run.stdout.splitlines())]
-
-
-def told(picture: Image) -> list[Any]:
-    return [list(picture.shape), zlib.crc32(picture.tobytes())]
 
 
 def test_another_process_with_other_threads_decodes_the_same_pictures(tmp_path: Path) -> None:
@@ -187,10 +111,6 @@ def test_training_sees_noise_and_reaches_all_parameters(name: str) -> None:
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
 
 
-HEADER_BYTES = 48
-"""More than header, lengths, checksum and whole words of range coders take."""
-
-
 @each_codec
 def test_the_file_is_as_long_as_the_network_estimates(name: str) -> None:
     """Within 0.5 % of what `forward` says in floating point, plus `HEADER_BYTES`
@@ -232,13 +152,6 @@ def test_damaged_streams_are_refused(name: str, photo: Image) -> None:
     grey = np.full((70, 130, 3), 128, np.uint8)
     streams = [encoded(codec, image) for image in (photo, photo[:64, :64], grey, photo[:1, :1])]
     check_decoder(codec.decode, streams)
-
-
-def forged(name: str, data: bytes, **fields: Any) -> bytes:
-    """A stream with another header."""
-    network = registry.network(name)
-    header, offset = bitstream.read_header(data, network.magic, network.version)
-    return replace(header, **fields).to_bytes() + data[offset:]
 
 
 @each_codec
@@ -331,157 +244,6 @@ def test_sizes_that_the_payload_cannot_fill_cost_little_time(name: str) -> None:
         assert time.process_time() - start < 5
 
 
-@each_codec
-def test_every_file_is_a_point_and_streams_name_theirs(
-    name: str, tmp_path: Path, own_weights: Callable[..., Path]
-) -> None:
-    rate = {"parameter": "rate", "value": 0.5}
-    first, second = own_weights(name), own_weights(name, "other", point=rate)
-    codec = registry.create(name)
-    assert codec.points == (Point("lambda", POINT["value"]), Point("rate", 0.5))
-    digests = " ".join(weights.load(path).digest[:4].hex() for path in (first, second))
-    assert f"stream {registry.network(name).version}, weights {digests}, torch " in codec.version
-    image = crop(64, 64)
-    low, high = (codec.encode(image, point) for point in codec.points)
-    assert low != high
-    assert np.array_equal(codec.decode(low), codec.decode(high))
-    with pytest.raises(EncodeError, match=r"no weights for lambda 3; there are lambda 0\.01, rate"):
-        codec.encode(image, Point("lambda", 3))
-    second.unlink()
-    with pytest.raises(BitstreamError, match=r"made with weights \w{8}; here are \w{8}$"):
-        registry.create(name).decode(high)
-    shutil.copy(first, second)
-    with pytest.raises(CodecUnavailable, match="two weights files claim the same operating point"):
-        registry.create(name)
-
-
-@each_codec
-def test_the_label_and_the_settings_say_what_the_cards_note(
-    name: str, own_weights: Callable[..., Path]
-) -> None:
-    without = registry.create(name)
-    files = [
-        own_weights(name, str(value), point={"value": value}, note=note)
-        for value, note in enumerate(["", *["Preliminary: ten steps"] * 2])
-    ]
-    codec = registry.create(name)
-    assert codec.label == f"{without.label} (preliminary weights)"
-    assert codec.settings == {**without.settings, "weights": "Preliminary: ten steps"}
-    for file in files[1:]:
-        file.unlink()
-    assert registry.create(name).label == without.label
-    assert "weights" not in registry.create(name).settings
-
-
-@each_codec
-def test_what_the_last_phase_weighed_is_home_ground(
-    name: str, own_weights: Callable[..., Path]
-) -> None:
-    phases = [{"mse": 1.0, "ms_ssim": 0.1, "lpips": 0.02}, {"mse": 1.0, "ms_ssim": 0.0, "lpips": 1}]
-    own_weights(name, training={"phases": phases, "lpips_backbone": "squeeze"})
-    assert registry.create(name).tuned_for == ("psnr", "lpips-squeeze")
-    critic = [{"mse": 0.0, "ms_ssim": 0.0, "lpips": 0.0, "features": 0.4}]
-    training = {"phases": critic, "lpips_backbone": "squeeze"}
-    other = own_weights(name, "other", point={"value": 0.2}, training=training)
-    critics = ("lpips-squeeze", "features of EfficientNet-Lite0")
-    assert registry.create(name).tuned_for == ("psnr", *critics)
-    other.unlink()
-    broken: tuple[Any, ...] = (None, [], {"phases": {}}, {"phases": [{"mse": "1"}]})
-    for damaged in broken:
-        own_weights(name, training=damaged)
-        assert registry.create(name).tuned_for == ()
-
-
-@each_codec
-def test_the_model_is_described(name: str) -> None:
-    codec = registry.create(name)
-    image = crop(130, 150)
-    data = encoded(codec, image)
-    facts = codec.diagnostics(image, data)
-    assert 0 < len(data) - sum(facts["bytes"].values()) <= HEADER_BYTES
-    assert facts["model"]["bytes"] == (TOYS / name / "toy.safetensors").stat().st_size
-    assert facts["model"]["kmac_per_pixel"] > 0
-    json.dumps(facts)
-
-
-@each_codec
-def test_damaged_weights_are_named(name: str, own_weights: Callable[..., Path]) -> None:
-    """With the file, and never as another kind of error: other codecs of a run go on."""
-    path = own_weights(name)
-    good = weights.load(path)
-    tables, parameters, config = good.tables, good.parameters, good.card["config"]
-    priors = [table.removesuffix(".medians") for table in tables if table.endswith(".medians")]
-    (prior, *_), (kernel, *_) = priors, [k for k, v in parameters.items() if v.ndim == 4]
-    damage: dict[str, dict[str, Any]] = {
-        "another width": {
-            "config": {k: v + 4 if k in ("N", "width") else v for k, v in config.items()}
-        },
-        "no such width": {"config": {**config, "N": -1, "width": -1}},
-        "an unknown argument": {"config": {**config, "unheard_of": 1}},
-        "no arguments": {"config": 7},
-        "no point": {"point": {}},
-        "a point that is no number": {"point": {"value": "low"}},
-        "points of a network of one": {"points": [{"value": 1}, {"value": 2}]},
-        "a missing kernel": {"parameters": {k: v for k, v in parameters.items() if k != kernel}},
-        "a kernel of another shape": {"parameters": {**parameters, kernel: torch.zeros(3)}},
-        "no tables": {"tables": {}},
-        "a table of another network": {
-            "tables": {**tables, f"{prior}.medians": tables[f"{prior}.medians"][1:]}
-        },
-        "lows out of range": {
-            "tables": {**tables, f"{prior}.lows": tables[f"{prior}.lows"] + 9999}
-        },
-        "frequencies of nothing": {
-            "tables": {**tables, f"{prior}.frequencies": tables[f"{prior}.frequencies"] * 0}
-        },
-    }
-    for table in ("scales.inverse", "scales.thresholds"):
-        if table in tables:
-            damage[f"{table} reversed"] = {"tables": {**tables, table: tables[table][::-1]}}
-    for what, change in damage.items():
-        own_weights(name, **change)
-        with pytest.raises(CodecUnavailable, match=re.escape(str(path))):
-            pytest.fail(f"{what}: {registry.create(name)}")
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CodecUnavailable, match="not a weights file"):
-        registry.create(name)
-    path.unlink()
-    with pytest.raises(CodecUnavailable, match=rf"train some with .python -m codecs.train {name} "):
-        registry.create(name)
-
-
-@each_codec
-def test_weights_too_large_for_exact_arithmetic_are_named(
-    name: str, own_weights: Callable[..., Path]
-) -> None:
-    """Which parameters are part of the exact path differs: all kernels are made large."""
-    parameters = weights.load(TOYS / name / "toy.safetensors").parameters
-    large = {k: v * 1e6 if v.ndim == 4 else v for k, v in parameters.items()}
-    path = own_weights(name, parameters=large)
-    if name == "factorised":
-        assert registry.create(name)  # no network is part of its entropy path
-    else:
-        with pytest.raises(CodecUnavailable, match=re.escape(str(path))):
-            registry.create(name)
-
-
-@each_codec
-@pytest.mark.parametrize("bits", ["half", "eight_bit"])
-def test_short_weights_code_nearly_as_well(
-    name: str, bits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = crop(192, 192)
-    whole = len(encoded(registry.create(name), image))
-    network = copy.deepcopy(toy_network(name))
-    path = tmp_path / name / "short.safetensors"
-    weights.export(network, path, {"point": POINT}, **{bits: True})
-    monkeypatch.setattr("codecs.learned.codec.WEIGHTS", tmp_path)
-    codec = registry.create(name)
-    data = encoded(codec, image)
-    assert codec.decode(data).shape == image.shape
-    assert len(data) == pytest.approx(whole, rel=0.05)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @each_codec
 def test_a_gpu_decodes_what_the_cpu_encoded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,124 +255,3 @@ def test_a_gpu_decodes_what_the_cpu_encoded(name: str, monkeypatch: pytest.Monke
         data = encoded(encoder, image)
         difference = decoder.decode(data).astype(float) - encoder.decode(data)
         assert np.abs(difference).max() <= 1
-
-
-@pytest.fixture
-def gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """`gained(name)` gives a codec one file for four points: toy weights, and the gains that
-    training begins with.  `points` are those of the card."""
-
-    def made(name: str, points: Sequence[Any] = (0, 1, 2, 3)) -> str:
-        config = {**toy_network(name).config, "qualities": 4, "lambdas": (500.0, 2000.0)}
-        network = registry.network(name).from_config(config).eval()
-        network.begin_with(toy_network(name).state_dict())
-        card = {"points": [{"parameter": "quality", "value": value} for value in points]}
-        weights.export(network, tmp_path / name / "all.safetensors", card)
-        monkeypatch.setattr("codecs.learned.codec.WEIGHTS", tmp_path)
-        return name
-
-    return made
-
-
-@each_codec
-def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_path: Path) -> None:
-    """Each with its own stream, rate and gain, which another process reads from the stream."""
-    codec = registry.create(gained(name))
-    assert codec.points == tuple(Point("quality", q) for q in range(4))
-    loaded = weights.load(tmp_path / name / "all.safetensors")
-    network = registry.network(name).from_config(loaded.card["config"]).eval()
-    network.load_state_dict(loaded.parameters)
-    image = crop(192, 320)  # no padding, which would count in the partitions of `forward`
-    x = padded(image, network.stride)
-    streams, pictures, errors = [], [], []
-    for quality in (0, 0.5, 1, 1.75, 2, 3):
-        data = codec.encode(image, Point("quality", quality))
-        assert bitstream.read_header(data, network.magic, network.version)[0].quality == quality
-        decoded = codec.decode(data)
-        with torch.no_grad():
-            out = network(x, quality=torch.tensor([quality]))
-        reconstruction = out.x_hat[0].clamp(0, 1).permute(1, 2, 0) * 255
-        # Rounding to integers alone makes 0.25; a latent near a half may go the other way.
-        assert np.abs(decoded - reconstruction.numpy()).mean() < 0.5
-        estimate = out.total_bits().item() / 8
-        # Escapes may cost less than the estimate's least probability, which gains meet more often.
-        size = len(data) - codec.diagnostics(image, data)["bytes"].get("mask", 0)
-        assert 0.9 * estimate <= size <= 1.005 * estimate + HEADER_BYTES
-        errors.append(np.square(decoded.astype(float) - image).mean())
-        streams.append((name, data))
-        pictures.append((name, told(decoded)))
-        for length in range(0, len(data), 97):
-            with pytest.raises(BitstreamError):
-                codec.decode(data[:length])
-    assert errors[-1] < errors[0]
-    assert len({data for _, data in streams}) == len(streams)
-    if name in ("factorised", "rdonet"):  # gains are taken back in floats, and in integers
-        assert decoded_elsewhere(streams, tmp_path, tmp_path) == pictures
-    for outside in (-0.1, 3.5, "best"):
-        with pytest.raises(EncodeError, match=r"no weights for quality .*; there are quality 0, "):
-            codec.encode(image, Point("quality", outside))
-
-
-def test_streams_have_a_quality_that_the_weights_serve(
-    gained: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With or without a checksum; between two points there are others."""
-    codec = registry.create(gained("factorised"))
-    data = codec.encode(crop(64, 64), codec.points[1])
-    with pytest.raises(BitstreamError, match="checksum"):
-        codec.decode(forged("factorised", data, quality=2))
-    monkeypatch.setattr(bitstream.Stream, "verify", lambda *arguments: None)
-    assert codec.decode(forged("factorised", data, quality=1.5)).shape == (64, 64, 3)
-    for quality in (None, 3.5, 255):
-        with pytest.raises(BitstreamError, match="no such quality"):
-            codec.decode(forged("factorised", data, quality=quality))
-
-
-@pytest.mark.parametrize(
-    ("points", "reason"),
-    [
-        ((1, 1.001), "two that a stream cannot tell apart"),
-        ((1, 300), "not within"),
-        ((1, "two"), "not a number"),
-        ((), "none"),
-        ((0, 4), "a point that the network does not serve"),
-    ],
-)
-def test_points_that_streams_cannot_carry_are_refused(
-    points: Sequence[Any], reason: str, gained: Callable[..., str]
-) -> None:
-    with pytest.raises(CodecUnavailable, match=rf"all\.safetensors: .*{reason}"):
-        registry.create(gained("factorised", points))
-
-
-def test_many_points_need_a_network_for_many(
-    gained: Callable[..., str], own_weights: Callable[..., Path], tmp_path: Path
-) -> None:
-    """A codec of one point would write a quality that it refuses to read, or the other way."""
-    own_weights("factorised", points=[{"value": 0}, {"value": 1}])
-    with pytest.raises(CodecUnavailable, match="lists `points` if the network serves many"):
-        registry.create("factorised")
-    file = tmp_path / gained("hyperprior") / "all.safetensors"
-    loaded = weights.load(file)
-    card = {**{k: v for k, v in loaded.card.items() if k != "points"}, "point": POINT}
-    weights.save(file, loaded.parameters, loaded.tables, card)
-    with pytest.raises(CodecUnavailable, match="lists `points` if the network serves many"):
-        registry.create("hyperprior")
-
-
-SHIPPED = [e.name for e in registry.available() if (WEIGHTS / e.name).is_dir()]
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_weights_keep_the_contract(
-    name: str, monkeypatch: pytest.MonkeyPatch, photo: Image
-) -> None:
-    monkeypatch.setattr("codecs.learned.codec.WEIGHTS", WEIGHTS)
-    codec = registry.create(name)
-    streams = [codec.encode(photo, point) for point in codec.points]
-    assert sorted(map(len, streams)) == list(map(len, streams))
-    for data in streams:
-        assert codec.decode(data).shape == photo.shape
-        for cut in (0, 7, len(data) // 2, len(data) - 1):
-            with pytest.raises(BitstreamError):
-                codec.decode(data[:cut])
