@@ -87,8 +87,6 @@ def test_round_trip(
     payload = encoder.get_bytes()
     decoded = coder(kind).decode(SymbolDecoder(payload), psi, mask, extra)
     assert np.array_equal(decoded, latents)
-    announced = one.information(latents, psi, mask, extra)
-    assert len(payload) * 8 == pytest.approx(announced, rel=2e-3, abs=64)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "mixture"])

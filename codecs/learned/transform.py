@@ -161,13 +161,6 @@ class TransformModel(Model):
     def decode(self, data: bytes) -> Image:
         return self.synthesise(*self.decode_symbols(data))
 
-    @torch.inference_mode()
-    def information(self, image: Image, quality: float | None = None) -> dict[str, float]:
-        """Bits of each section under the integer tables: the file's payload up to the coder's
-        loss."""
-        symbols = self.symbols(image, quality)
-        return dict(zip(self.sections, self.coder.information(symbols), strict=True))
-
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
         """Bytes of the sections."""
         stream = self.unpack(data, len(self.sections))

@@ -94,14 +94,6 @@ class ExactUnit:
         psi, known = self._side_information(z, cells, sent, d)
         return Level(self._latents.decode(decoder, psi, sent, known), z, sent, cells)
 
-    def information(self, level: Level, d: Tensor) -> tuple[float, float]:
-        """Bits of the level's latents and of its hyper-latents under the integer tables."""
-        z = self.hyper_latents.information(level.hyper_latents[:, level.cells])
-        if not level.sent.any():
-            return 0.0, z
-        psi, known = self._side_information(level.hyper_latents, level.cells, level.sent, d)
-        return self._latents.information(level.latents, psi, level.sent, known), z
-
     def decoded(self, d: Tensor, latents: Int32s, quality: float | None) -> Tensor:
         """d_i [h·s, w·s, .] of d_{i+1} and t̂_i."""
         if self._gains is not None and quality is not None:

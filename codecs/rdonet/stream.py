@@ -165,15 +165,6 @@ class StreamCoder:
         picture: Image = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
         return picture
 
-    @torch.no_grad()
-    def information(self, coded: Coded) -> dict[str, float]:
-        """Bits of `y1`, `z1` ... `z3` under the integer tables."""
-        bits = {}
-        for level in DEEPEST_FIRST:
-            y, z = self._units[level].information(coded.levels[level], coded.features[level])
-            bits[f"y{level}"], bits[f"z{level}"] = y, z
-        return bits
-
     def _fits(self, size: tuple[int, int]) -> bool:
         return bitstream.blocks(*size) * self._channels <= MAX_FEATURES
 

@@ -150,18 +150,6 @@ class ContextCoder:
         for front, theta in self.thetas(latents, psi, mask, phi_offset):
             self.density.encode(encoder, latents.reshape(-1, self.channels)[front], theta)
 
-    def information(
-        self,
-        latents: Int32s,
-        psi: Tensor,
-        mask: NDArray[np.bool_] | None = None,
-        phi_offset: Tensor | None = None,
-    ) -> float:
-        """What `encode` will cost, in bits, under the integer tables."""
-        flat = latents.reshape(-1, self.channels)
-        fronts = self.thetas(latents, psi, mask, phi_offset)
-        return sum(self.density.information(flat[front], theta) for front, theta in fronts)
-
     def thetas(
         self,
         latents: Int32s,

@@ -3,8 +3,7 @@
 Both classes share an interface, used by `codecs.learned.coders.context`:
 
 * `parameters`: how many entropy parameters a latent has; θ has the shape [n, parameters · M];
-* `encode(encoder, latents, theta)`, `decode(decoder, theta)`: latents int32 [n, M];
-* `information(latents, theta)`: the cost in bits under the integer tables, escapes included.
+* `encode(encoder, latents, theta)`, `decode(decoder, theta)`: latents int32 [n, M].
 
 Latents of one call are coded grouped by window size, and in the order [n, M] within a group.
 """
@@ -24,12 +23,10 @@ from codecs.learned.coders.rangecoding import (
     Rows,
     SymbolDecoder,
     SymbolEncoder,
-    escape_bits,
 )
 from codecs.learned.coders.tables import (
     INVERSE_BITS,
     MEAN_BITS,
-    TOTAL,
     WINDOWS,
     Ints,
     ScaleTable,
@@ -105,19 +102,6 @@ class _Windowed(ABC):
         if len(latents) and int(np.abs(latents).max()) > LATENT_LIMIT:
             raise BitstreamError("the payload is damaged: a latent is out of range")
         return latents.reshape(len(theta), -1)
-
-    def information(self, latents: Int32s, theta: Theta) -> float:
-        plan = self._plan(theta)
-        residuals = latents.reshape(-1) - plan.centres
-        total = 0.0
-        for half, which, rows in plan.groups():
-            values = residuals[which]
-            inside = np.abs(values) <= half
-            column = np.where(inside, values + half, 2 * half + 1)
-            p = np.take_along_axis(rows, column[:, None], 1)[:, 0]
-            total -= float(np.log2(np.maximum(p, 1.0) / TOTAL).sum(dtype=np.float64))
-            total += escape_bits(np.abs(values[~inside]) - half - 1)
-        return total
 
 
 class GaussianDensity(_Windowed):

@@ -26,7 +26,7 @@ from codecs.learned.coders.latents import (
     section_tables,
 )
 from codecs.learned.coders.likelihood import LIKELIHOOD_FLOOR, add_noise
-from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder, escape_bits
+from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import MAX_WINDOW, TOTAL
 from codecs.learned.exact.arithmetic import (
     ACTIVATION_BITS,
@@ -208,18 +208,6 @@ class FactorisedCoder:
             raise BitstreamError("the payload is damaged: a latent is out of range")
         return out
 
-    def information(self, symbols: Int32s) -> float:
-        """Bits that `encode` will use for `symbols` [C, n], escapes included."""
-        total = 0.0
-        for values, row, low in zip(symbols, self._rows, self.lows.tolist(), strict=True):
-            index = values - low + 1
-            inside = (index >= 1) & (index < len(row))
-            p = row[np.where(inside, index, 0)] / row.sum()
-            total -= float(np.log2(p).sum())
-            outside = values[~inside]
-            total += escape_bits(np.maximum(outside - (low + len(row) - 1), low - 1 - outside))
-        return total
-
 
 @dataclass(frozen=True)
 class Factorised(LatentModel):
@@ -259,6 +247,3 @@ class _WholeLatentCoder(LatentCoder):
     def decode(self, sections: Sequence[bytes], height: int, width: int) -> Symbols:
         y = self.y.decode(SymbolDecoder(sections[0]), height * width)
         return (y.reshape(-1, height, width),)
-
-    def information(self, symbols: Symbols) -> tuple[float, ...]:
-        return (self.y.information(symbols[0].reshape(self.y.channels, -1)),)

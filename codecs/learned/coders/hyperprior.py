@@ -190,10 +190,3 @@ class HyperpriorCoder(LatentCoder):
         rows, columns = (math.ceil(length / HYPER_STRIDE) for length in (height, width))
         z = self.z.decode(SymbolDecoder(sections[0]), rows * columns).reshape(-1, rows, columns)
         return z, self.y.decode(SymbolDecoder(sections[1]), self.side_information(z))
-
-    def information(self, symbols: Symbols) -> tuple[float, ...]:
-        z, y = symbols
-        return (
-            self.z.information(z.reshape(len(z), -1)),
-            self.y.information(y, self.side_information(z)),
-        )

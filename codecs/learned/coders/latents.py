@@ -46,10 +46,6 @@ class LatentCoder(ABC):
     def decode(self, sections: Sequence[bytes], height: int, width: int) -> Symbols:
         """The symbols of a latent of `height` x `width` positions.  Raises `BitstreamError`."""
 
-    @abstractmethod
-    def information(self, symbols: Symbols) -> tuple[float, ...]:
-        """Bits of each section under the integer tables."""
-
 
 class LatentModel(ABC):
     """How a latent is quantised, what it costs, and how it is coded."""

@@ -17,11 +17,6 @@ SCALE_FLOOR = 0.11
 """Smallest scale of the Gaussian models (Minnen et al. 2018, CompressAI)."""
 
 
-def bits(likelihood: Tensor) -> Tensor:
-    """Σ -log2 p over everything: a scalar."""
-    return -torch.log2(likelihood).sum()
-
-
 def add_noise(y: Tensor) -> Tensor:
     """Training's stand-in for rounding: uniform noise in [-½, ½) (Ballé et al. 2017)."""
     return y + (torch.rand_like(y) - 0.5)

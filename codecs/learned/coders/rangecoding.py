@@ -134,12 +134,6 @@ class SymbolDecoder:
         return positive, beyond
 
 
-def escape_bits(beyond: NDArray[np.integer]) -> float:
-    """Bits that escapes cost beside their escape symbols; `beyond` >= 0 as in the encoder."""
-    length = np.floor(np.log2(beyond + 1.0))
-    return float((length + 1 + math.log2(_MAGNITUDE_BITS)).sum())
-
-
 def _information(frequencies: NDArray[Any], total: int) -> float:
     """Σ -log2 p in bits, frequencies below the coder's least taken as that."""
     p = np.maximum(frequencies, 1).astype(np.float32)
