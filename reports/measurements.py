@@ -11,7 +11,7 @@ import numpy as np
 from bench.metrics.base import INFINITE
 from bench.record.measurement import Measurement, Timing
 from bench.verdict.comparison import Comparison
-from bench.verdict.results import CodecResult
+from bench.verdict.results import CodecResult, Results
 from reports import wording
 from reports.wording import MetricText, metric_text, number
 
@@ -30,6 +30,22 @@ class ImageRow:
     decode: str
     jobs: int
     """How many measurements ran side by side while it was timed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All measurements of one codec."""
+
+    codec: CodecResult
+    metrics: tuple[MetricText, ...]
+    """Those of which it has at least one value."""
+    by_image: tuple[tuple[str, list[ImageRow]], ...]
+
+
+def measured(results: Results) -> Iterator[Measured]:
+    for codec in results.codecs:
+        metrics = measured_metrics(codec, results.metrics)
+        yield Measured(codec, tuple(metrics), tuple(by_image(codec, metrics)))
 
 
 def measured_metrics(codec: CodecResult, metrics: Sequence[str]) -> list[MetricText]:

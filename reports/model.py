@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult
-from reports import claims, costs, diagnostics, literature, wins, wording
+from reports import (
+    claims,
+    costs,
+    diagnostics,
+    literature,
+    measurements,
+    settings,
+    wins,
+    wording,
+)
 from reports.cautions import find_cautions
 from reports.charts import Chart, make_charts, styles
 from reports.claims import ClaimRow
@@ -17,11 +26,13 @@ from reports.diagnostics import Told
 from reports.latex import latex_verdicts
 from reports.literature import Published
 from reports.lossless import LosslessText, lossless_text
+from reports.measurements import Failure, Measured
 from reports.palette import marker, style_class
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
 from reports.ranking import Ranking, make_ranking
 from reports.rates import PoolingRow, RateTable, pooling_rows, rate_tables
+from reports.settings import CodecFacts
 from reports.text_tables import markdown_verdicts
 from reports.verdicts import Verdicts, Written, verdicts
 from reports.wins import Pairs, WinTable
@@ -95,6 +106,12 @@ class Report:
     costs: tuple[Cost, ...]
     claims: tuple[ClaimRow, ...]
     cautions: tuple[Caution, ...]
+    measured: tuple[Measured, ...]
+    failures: tuple[Failure, ...]
+    settings: tuple[CodecFacts, ...]
+    circumstances: tuple[tuple[str, str], ...]
+    """When, where and in what company the measurements were made."""
+    metric_versions: tuple[tuple[str, str], ...]
 
     def place(self, codec: str) -> int:
         """Of a codec in the results."""
@@ -139,6 +156,11 @@ def make_report(
         costs=tuple(costs.costs(results)),
         claims=tuple(claims.claim_rows(anchors or comparisons)),
         cautions=find_cautions(main, charts, provenance, gallery),
+        measured=tuple(measurements.measured(results)),
+        failures=tuple(measurements.failures(main)),
+        settings=tuple(settings.codec_facts(main)),
+        circumstances=tuple(settings.measured_facts(main)),
+        metric_versions=tuple(settings.metric_versions(main)),
     )
 
 

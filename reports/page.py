@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import costs, measurements, palette, payload, script, settings, wording
+from reports import costs, palette, payload, script, wording
 from reports.model import Report
 from reports.provenance import Provenance
 from reports.wording import clean
@@ -45,7 +45,7 @@ SECTIONS = {
 def render(report: Report, figures: Mapping[str, bytes]) -> str:
     """The page; `figures` has the drawing (SVG) of each chart, by metric, for where no script
     runs."""
-    main, results = report.main, report.main.results
+    results = report.main.results
     present = {
         "changes": bool(report.provenance.before),
         "lossless": report.lossless is not None,
@@ -60,20 +60,10 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
         "report.html",
         report.provenance,
         report=report,
-        main=main,
         anchor=report.anchors[0].verdicts.label,
         drawings={name: _data_uri(svg) for name, svg in figures.items()},
         busy=any(cost.company not in busy for cost in report.costs),
         machine=_machine(report.provenance),
-        codecs=[
-            (codec, measured, measurements.by_image(codec, measured))
-            for codec in results.codecs
-            for measured in [measurements.measured_metrics(codec, results.metrics)]
-        ],
-        failures=measurements.failures(main),
-        facts=settings.codec_facts(main),
-        metric_versions=settings.metric_versions(main),
-        measured=settings.measured_facts(main),
         images=list(zip(results.images, results.sizes, results.digests, strict=True)),
         sections=[(id_, name) for id_, name in SECTIONS.items() if present.get(id_, True)],
         whole_pictures=any(picture.files for picture in report.gallery.pictures),
