@@ -58,7 +58,7 @@ def test_what_is_available():
     assert all(entry.summary for entry in entries.values())
 
 
-LEARNED = ("rdonet", "minnen")
+LEARNED = ("compressai", "factorised", "hyperprior", "minnen", "rdonet")
 
 
 @pytest.mark.parametrize(

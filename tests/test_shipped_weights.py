@@ -59,7 +59,7 @@ def test_each_has_its_own_card_beside_it(file: Path) -> None:
 
 def test_they_stay_small() -> None:
     assert {file.parent for file in FILES} == {*WEIGHTS.iterdir()}
-    assert sum(file.stat().st_size for file in FILES) <= 60e6
+    assert sum(file.stat().st_size for file in FILES) <= 66e6
 
 
 def test_settings_tell_which_points_have_other_latents() -> None:
