@@ -25,7 +25,7 @@ MOST_NUMBERS = 60
 
 
 @dataclass(frozen=True)
-class Level:
+class LegendEntry:
     """One entry of a map's legend."""
 
     value: float
@@ -43,7 +43,7 @@ class StreamMap:
     """Pixels a side of what one value is about."""
     values: NDArray[np.float64]
     """float64[rows, columns]."""
-    legend: tuple[Level, ...]
+    legend: tuple[LegendEntry, ...]
     """Of levels; empty where the values are amounts."""
     unit: str
 
@@ -89,7 +89,7 @@ def _map(told: Any, m: Measurement) -> StreamMap | None:
         cell = number(told["cell"])
         values = np.array([list(map(float, row)) for row in told["rows"]], dtype=np.float64)
         legend = tuple(
-            Level(number(value), clean(str(text)), number(block))
+            LegendEntry(number(value), clean(str(text)), number(block))
             for value, text, block in told.get("legend", ())
         )
         found = StreamMap(

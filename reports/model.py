@@ -40,7 +40,7 @@ from reports.wording import MetricText, clean, metric_text
 
 
 @dataclass(frozen=True)
-class Codec:
+class ShownCodec:
     """How a codec is called and drawn."""
 
     result: CodecResult
@@ -87,7 +87,7 @@ class Report:
     provenance: Provenance
     main: Comparison
     metrics: tuple[MetricText, ...]
-    codecs: tuple[Codec, ...]
+    codecs: tuple[ShownCodec, ...]
     anchors: tuple[Anchor, ...]
     """Each that a reader can choose, the first that of the tables."""
     others: tuple[Verdicts, ...]
@@ -138,7 +138,7 @@ def make_report(
         main=main,
         metrics=tuple(metric_text(name) for name in results.metrics),
         codecs=tuple(
-            Codec(c, clean(c.name), clean(c.label), short[c.name], look[c.name])
+            ShownCodec(c, clean(c.name), clean(c.label), short[c.name], look[c.name])
             for c in results.codecs
         ),
         anchors=tuple(_anchor(one, first, look) for one in anchors or comparisons),

@@ -20,7 +20,7 @@ from bench.verdict.results import CodecResult, Results
 from reports import diagnostics
 from reports.charts import CLIC_BUDGETS
 from reports.costs import Cost
-from reports.model import Anchor, Codec, Report
+from reports.model import Anchor, Report, ShownCodec
 from reports.pictures import Gallery, Shown
 from reports.wins import STEP
 from reports.wording import MetricText, clean, digits_of, metric_text
@@ -87,7 +87,7 @@ def _metric(text: MetricText, report: Report, places: dict[str, int]) -> dict[st
     }
 
 
-def _codec(codec: Codec, report: Report) -> dict[str, Any]:
+def _codec(codec: ShownCodec, report: Report) -> dict[str, Any]:
     # The band goes with the curve that is drawn: the same images.
     drawn = {
         chart.metric.name: np.array([i not in chart.left_out for i in report.main.results.images])

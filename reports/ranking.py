@@ -58,7 +58,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankedCodec:
     """One codec."""
 
     codec: int
@@ -89,17 +89,17 @@ class Ranking:
     anchor: str
     """As short as it can be told from the codecs."""
     axes: tuple[Axis, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[RankedCodec, ...]
     """Those of which some figure is known come first."""
     first: int
     """Place of the metric that is shown first."""
 
     @property
-    def ranked(self) -> list[Entry]:
+    def ranked(self) -> list[RankedCodec]:
         return [entry for entry in self.entries if entry.places[self.first].rank < RULE]
 
     @property
-    def apart(self) -> list[Entry]:
+    def apart(self) -> list[RankedCodec]:
         return list(self.entries[len(self.ranked) :])
 
 
@@ -111,7 +111,7 @@ def make_ranking(found: Verdicts, results: Results, first: int, look: Mapping[st
     short = wording.short_labels(results)
     order = {codec.name: place for place, codec in enumerate(results.codecs)}
     entries = [
-        Entry(
+        RankedCodec(
             order[row.codec],
             short[row.codec],
             look[row.codec],
@@ -121,12 +121,12 @@ def make_ranking(found: Verdicts, results: Results, first: int, look: Mapping[st
         for i, row in enumerate(found.rows)
     ]
 
-    def apart(codec: int, label: str, word: str, brief: str, why: str) -> Entry:
+    def apart(codec: int, label: str, word: str, brief: str, why: str) -> RankedCodec:
         style = look[results.codecs[codec].name] if codec >= 0 else -1
         cell = VerdictCell(word, brief=brief)
         nowhere = Place(cell, APART + len(entries), math.nan, math.nan, math.nan)
         shown = (nowhere,) * len(found.metrics)
-        return Entry(codec, label, style, shown, why)
+        return RankedCodec(codec, label, style, shown, why)
 
     for codec in results.codecs:
         if codec.is_lossless and codec.name != found.anchor:
