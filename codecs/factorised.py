@@ -20,8 +20,7 @@ from typing import Any, ClassVar
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import Factorised, FactorisedPrior
 from codecs.learned.initialisation import initialise
-from codecs.learned.layers import GDN, conv, deconv
-from codecs.learned.rows import RowStream
+from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
 
 
@@ -37,13 +36,8 @@ class FactorisedNetwork(TransformNetwork):
 
     def __init__(self, N: int = 64, M: int = 96, **config: Any) -> None:
         super().__init__(N, M, **config)
-        self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
-        self.g_s = RowStream(
-            *(deconv(M, N), GDN(N, inverse=True)),
-            *(deconv(N, N), GDN(N, inverse=True)),
-            *(deconv(N, N), GDN(N, inverse=True)),
-            deconv(N, 3),
-        )
+        self.g_a = gdn_analysis(N, M)
+        self.g_s = gdn_synthesis(N, M)
         self.prior = FactorisedPrior(M)
         initialise(self, writers=[self.g_a[-1]], readers=[self.g_s[0]], picture=self.g_s[-1])
 

@@ -26,8 +26,8 @@ from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Gaussian, Hyperprior
 from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
-from codecs.learned.layers import GDN, conv, deconv
-from codecs.learned.rows import RowStream
+from codecs.learned.layers import conv, deconv
+from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
 
 
@@ -43,13 +43,8 @@ class ScaleHyperprior(TransformNetwork):
 
     def __init__(self, N: int = 64, M: int = 96, **config: Any) -> None:
         super().__init__(N, M, **config)
-        self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
-        self.g_s = RowStream(
-            *(deconv(M, N), GDN(N, inverse=True)),
-            *(deconv(N, N), GDN(N, inverse=True)),
-            *(deconv(N, N), GDN(N, inverse=True)),
-            deconv(N, 3),
-        )
+        self.g_a = gdn_analysis(N, M)
+        self.g_s = gdn_synthesis(N, M)
         self.h_a = nn.Sequential(conv(M, N, 3, 1), nn.ReLU(), conv(N, N), nn.ReLU(), conv(N, N))
         self.h_s = nn.Sequential(
             *(deconv(N, N), nn.ReLU()),

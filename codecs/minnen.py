@@ -31,8 +31,8 @@ from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Gaussian, Hyperprior
 from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
-from codecs.learned.layers import GDN, MaskedConv2d, conv, deconv
-from codecs.learned.rows import RowStream
+from codecs.learned.layers import MaskedConv2d, conv, deconv
+from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
 
 
@@ -51,16 +51,8 @@ class Minnen(TransformNetwork):
 
     def __init__(self, N: int = 96, M: int = 96, **config: Any) -> None:
         super().__init__(N, M, **config)
-        self.g_a = RowStream(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
-        self.g_s = RowStream(
-            deconv(M, N),
-            GDN(N, inverse=True),
-            deconv(N, N),
-            GDN(N, inverse=True),
-            deconv(N, N),
-            GDN(N, inverse=True),
-            deconv(N, 3),
-        )
+        self.g_a = gdn_analysis(N, M)
+        self.g_s = gdn_synthesis(N, M)
         self.h_a = nn.Sequential(
             conv(M, N, 3, 1), nn.LeakyReLU(), conv(N, N), nn.LeakyReLU(), conv(N, N)
         )

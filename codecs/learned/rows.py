@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codecs.learned.layers import upsampling_phases
+from codecs.learned.layers import GDN, conv, deconv, upsampling_phases
 
 _AREA = 8192
 """Positions of a layer's output in one piece."""
@@ -44,6 +44,21 @@ class RowStream(nn.Sequential):
             else:
                 rows = map(layer, rows)
         return torch.cat(list(rows), 2)
+
+
+def gdn_analysis(n: int, m: int) -> RowStream:
+    """Picture to y: four convolutions 5x5 of stride 2, GDN between; Ballé et al. 2018, figure 4."""
+    return RowStream(conv(3, n), GDN(n), conv(n, n), GDN(n), conv(n, n), GDN(n), conv(n, m))
+
+
+def gdn_synthesis(n: int, m: int) -> RowStream:
+    """ŷ to picture: `gdn_analysis` mirrored, with inverse GDN."""
+    return RowStream(
+        *(deconv(m, n), GDN(n, inverse=True)),
+        *(deconv(n, n), GDN(n, inverse=True)),
+        *(deconv(n, n), GDN(n, inverse=True)),
+        deconv(n, 3),
+    )
 
 
 def _convolved(conv: nn.Conv2d, rows: Iterable[Tensor]) -> Iterator[Tensor]:
