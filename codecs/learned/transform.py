@@ -10,10 +10,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from codecs.base import BitstreamError, Image
 from codecs.learned import bitstream
@@ -23,6 +21,7 @@ from codecs.learned.codec import Model
 from codecs.learned.coders.latents import LatentModel, Symbols
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.pixels import pad, to_image, to_tensor
 from codecs.learned.weights import Weights
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -124,10 +123,7 @@ class TransformModel(Model):
     @torch.inference_mode()
     def symbols(self, image: Image, quality: float | None = None) -> Symbols:
         """What is sent of a picture."""
-        height, width, _ = image.shape
-        x = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        stride = self.network.stride
-        x = functional.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+        x = pad(to_tensor(image, self.device), self.network.stride)
         return self.coder.symbols(self._transform(self.network.analyse, x, quality))
 
     @torch.inference_mode()
@@ -155,8 +151,7 @@ class TransformModel(Model):
         y = self.coder.latent(symbols)
         with single_thread():
             x = self._transform(self.network.synthesise, y, header.quality)
-        x = x[0, :, : header.height, : header.width].clamp(0, 1).mul(255).round()
-        return np.ascontiguousarray(x.to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+        return to_image(x, header.height, header.width)
 
     def decode(self, data: bytes) -> Image:
         return self.synthesise(*self.decode_symbols(data))

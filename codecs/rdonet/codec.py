@@ -14,6 +14,7 @@ from codecs.base import Image
 from codecs.learned.bands import single_thread
 from codecs.learned.codec import LearnedCodec, Model
 from codecs.learned.network import CodecNetwork
+from codecs.learned.pixels import to_tensor
 from codecs.learned.weights import Weights
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
@@ -21,7 +22,7 @@ from codecs.rdonet.diagnostics import describe
 from codecs.rdonet.masks import variance_masks
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.search import SearchResult
-from codecs.rdonet.stream import StreamCoder, pad, to_tensor
+from codecs.rdonet.stream import StreamCoder, pad
 
 _REMEMBERED = 16
 

@@ -12,11 +12,12 @@ from torch import Tensor
 from codecs.base import Image
 from codecs.learned.exact.arithmetic import from_grid
 from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
+from codecs.learned.pixels import to_tensor
 from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
 from codecs.rdonet.masks import CTU
 from codecs.rdonet.network import Objective
 from codecs.rdonet.search import window_sums
-from codecs.rdonet.stream import Coded, StreamCoder, to_tensor
+from codecs.rdonet.stream import Coded, StreamCoder
 from codecs.rdonet.unit import UnitOutput
 
 CELL = CTU // 4

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codecs.base import BitstreamError, EncodeError, Image
-from codecs.learned import bitstream
+from codecs.learned import bitstream, pixels
 from codecs.learned.bands import in_bands
 from codecs.learned.bitstream import Header
 from codecs.learned.exact.arithmetic import from_grid
@@ -161,9 +161,7 @@ class StreamCoder:
         quality = self.tensor(coded.quality)
         d1 = self.network.unit(1).decoded(d2, _channels_first(latents), quality)
         x = synthesise(self.network, d1)
-        x = x[0, :, :height, :width].clamp(0, 1).mul(255).round()
-        picture: Image = x.permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
-        return picture
+        return pixels.to_image(x, height, width)
 
     def _fits(self, size: tuple[int, int]) -> bool:
         return bitstream.blocks(*size) * self._channels <= MAX_FEATURES
@@ -174,15 +172,9 @@ class StreamCoder:
         return torch.zeros(*grid, deeper, dtype=torch.int32, device=self.device)
 
 
-def to_tensor(image: Image, device: torch.device | str) -> Tensor:
-    """uint8[H, W, 3] to float32 [1, 3, H, W] in 0...1."""
-    return torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float() / 255
-
-
 def pad(x: Tensor) -> Tensor:
-    """Replicate the last row and column until both sizes are multiples of 64."""
-    height, width = x.shape[-2:]
-    return torch.nn.functional.pad(x, (0, -width % CTU, 0, -height % CTU), mode="replicate")
+    """A picture whose sides are multiples of 64."""
+    return pixels.pad(x, CTU)
 
 
 def _channels_first(x: Tensor) -> Tensor:

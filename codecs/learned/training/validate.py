@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from torch import Tensor
-from torch.nn import functional
 
 from codecs.base import Image
 from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
 from codecs.learned.network import CodecNetwork
+from codecs.learned.pixels import pad, to_image, to_tensor
 from codecs.learned.training.checkpoint import write_atomically
 from codecs.learned.training.data import Pictures
 
@@ -52,19 +51,10 @@ def reconstruct(
     Mask bits of codecs with block partitions are not in the estimate (at most 0.0012 bpp).
     """
     height, width, _ = picture.shape
-    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
-    x = x.to(device).float() / 255
-    s = network.stride
-    x = functional.pad(x, (0, -width % s, 0, -height % s), mode="replicate")
+    x = pad(to_tensor(picture, device), network.stride)
     q = None if quality is None else torch.tensor([quality], device=device)
     output = network(x, quality=q)
-    decoded = (output.x_hat[0, :, :height, :width].float().clamp(0, 1) * 255).round()
-    return decoded.byte().permute(1, 2, 0).cpu().numpy(), float(output.total_bits()[0])
-
-
-def to_tensor(picture: Image) -> Tensor:
-    """float32 [1, 3, H, W] in 0...1."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
+    return to_image(output.x_hat.float(), height, width), float(output.total_bits()[0])
 
 
 def evaluate(
@@ -83,7 +73,9 @@ def evaluate(
         pixels += picture.shape[0] * picture.shape[1]
         psnrs.append(psnr(picture, out))
         scales = ms_ssim_scales(min(picture.shape[:2]))
-        similarities.append(float(ms_ssim(to_tensor(picture), to_tensor(out), scales)))
+        similarities.append(
+            float(ms_ssim(to_tensor(picture, "cpu"), to_tensor(out, "cpu"), scales))
+        )
         decoded.append(out)
     n = len(pictures)
     return Score(bits / pixels, sum(psnrs) / n, sum(similarities) / n), decoded
