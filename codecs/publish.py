@@ -26,7 +26,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m codecs.publish")
     p.add_argument("run", type=Path, help="folder of a training run")
     p.add_argument("--into", type=Path, required=True, help="such as codecs/weights/rdonet")
-    p.add_argument("--valid", type=Path, required=True, help="pictures to measure the loss on")
+    p.add_argument(
+        "--valid", type=Path, nargs="+", required=True, help="pictures to measure the loss on"
+    )
     p.add_argument("--network", help="the .py file of a network that is not one of ours")
     p.add_argument("--count", type=int, default=12, help="how many of them")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
@@ -101,7 +103,7 @@ def _publish_model(
     from codecs.learned import weights
     from codecs.learned.network import PartitionedNetwork
     from codecs.learned.training.checkpoint import write_atomically
-    from codecs.learned.training.validate import Score, evaluate
+    from codecs.learned.training.validate import Score, evaluate, mean
 
     loaded = weights.load(source)
     kind = registry.network(options.network or loaded.card["architecture"])
@@ -113,9 +115,9 @@ def _publish_model(
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     pictures = pictures[: options.count]
     middle = (network.qualities - 1) // 2 if network.qualities else None
-    before, _ = evaluate(network, pictures, cpu, middle)
+    before = mean(evaluate(network, pictures, cpu, middle)[0])
     weights.rounded(network, eight_bit=True)
-    after, _ = evaluate(network, pictures, cpu, middle)
+    after = mean(evaluate(network, pictures, cpu, middle)[0])
     network.load_state_dict(loaded.parameters)
 
     def row(score: Score) -> dict[str, float]:

@@ -29,8 +29,17 @@ def parser() -> argparse.ArgumentParser:
     )
     known = ", ".join(registry.trainable())
     p.add_argument("network", help=f"one of {known}, or the path of a .py file that defines one")
-    p.add_argument("--data", type=Path, required=True, help="folder of training pictures")
-    p.add_argument("--valid", type=Path, required=True, help="folder of validation pictures")
+    p.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of training pictures, drawn from in equal parts; DIR[:-24] leaves out the "
+        "last 24, DIR[-24:] has only these",
+    )
+    p.add_argument(
+        "--valid", type=Path, nargs="+", required=True, help="folders of validation pictures"
+    )
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
     p.add_argument(
         "--preset",
@@ -222,7 +231,7 @@ def _train(options: argparse.Namespace) -> bool:
             phases,
             limits,
             data,
-            options.data.name,
+            " + ".join(folder.name for folder in options.data),
             valid,
             options.out,
             device,

@@ -17,8 +17,11 @@ from codecs.learned import bitstream, weights
 from codecs.learned.codec import LearnedCodec, load_model
 from codecs.learned.gains import Gains, exact_unscale, lambda_of
 from codecs.learned.training import logs
+from codecs.learned.training.monitor import WORTH_COLUMNS
 from codecs.minnen import Minnen
+from codecs.rdonet.calibration import calibrate_thresholds
 from codecs.rdonet.codec import RDONetModel
+from codecs.rdonet.masks import block_variances
 from codecs.rdonet.network import RDONet
 from tests.learned_toys import smooth_noise
 
@@ -159,10 +162,48 @@ def test_thresholds_fall_and_the_objective_rises_with_quality() -> None:
     assert middle == pytest.approx(network.objective().lambda_eff)
     assert network.objective(high).lambda_eff == pytest.approx(10 * middle, rel=1e-4)
     x = torch.rand(3, 3, 64, 64)
+    variance = float(block_variances(x, 64).mean())
+    asked = {"t64": variance, "t32": 1.0}
+    masks = network.training_partition("variance", x, 0, asked, 1.0, 0.0, torch.arange(3.0))
+    assert masks.s64.flatten().tolist()[::2] == [False, True]  # 10 times the middle's, a tenth
     masks = network.training_partition(
-        "variance", x, 0, torch.tensor([1e9, 1.0, 0.0]), {"t64": 1.0, "t32": 1.0}, 0.0
+        "variance", x, 0, {**asked, "p64": 1.0}, 1.0, 0.0, torch.arange(3.0)
     )
-    assert masks.s64.flatten().tolist() == [False, True, True]
+    assert masks.s64.flatten().tolist()[::2] == [True, False]
+
+
+def test_thresholds_of_a_range_are_calibrated_on_a_line(photo: Image) -> None:
+    torch.manual_seed(0)
+    network = rdonet(qualities=3, lambdas=(10.0, 1000.0))
+    x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None].float() / 255
+
+    def squared_error(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x - y).square().mean()
+
+    found, cost = network.calibrate([x], 0.0, squared_error)
+    ends = {}
+    for quality in (0.0, 1.0, 2.0):
+        lambda_eff = float(network.lambda_of(torch.tensor(quality)))
+        best, costs = calibrate_thresholds(network, [x], lambda_eff, squared_error, quality)
+        ends[quality] = best, costs[best] / lambda_eff**0.5
+    assert cost == pytest.approx(sum(j for _, j in ends.values()) / 3)
+    network.config["thresholds"] = found
+    low, high = (max(float(ends[q][0].t64), 0.78125) for q in (0.0, 2.0))
+    line = [float(network.thresholds(torch.tensor([q])).t64) for q in (0.0, 2.0)]
+    assert line[1] / line[0] == pytest.approx(high / low, rel=1e-4)
+
+
+def test_worth_of_levels(photo: Image) -> None:
+    torch.manual_seed(0)
+    network = rdonet(qualities=3, lambdas=(10.0, 1000.0)).eval()
+    x = torch.from_numpy(photo[:128, :192].copy()).permute(2, 0, 1)[None].float() / 255
+    network.config["thresholds"] = {"t64": 1e9, "t32": 1e9}
+    found = network.worth(x, (128, 192), torch.tensor([0.0]))
+    assert set(found) == set(WORTH_COLUMNS)
+    assert (found["used32"], found["used64"]) == (0, 1)
+    network.config["thresholds"] = {"t64": -1.0, "t32": -1.0}
+    found = network.worth(x, (128, 192), torch.tensor([0.0]))
+    assert (found["used32"], found["used64"], found["cost_used"]) == (0, 0, 1)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, photo: Image) -> Path:
 
 
 def test_pictures_come_back_as_stored(folder: Path, tmp_path: Path, photo: Image) -> None:
-    pictures = load_pictures(folder, tmp_path / "cache")
+    pictures = load_pictures([folder], tmp_path / "cache")
     assert pictures.names == ("a.png", "b/small.png", "c.avif")
     assert np.array_equal(pictures[0], photo)
     assert np.array_equal(pictures[1], photo[:100, :64])
@@ -52,34 +52,34 @@ def test_digest_is_that_of_names_and_contents(folder: Path, tmp_path: Path) -> N
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
         for name in ("a.png", "b/small.png", "c.avif", "damaged.jpg")
     ]
-    first = load_pictures(folder, tmp_path / "cache")
+    first = load_pictures([folder], tmp_path / "cache")
     assert first.digest == hashlib.sha256("".join(lines).encode()).hexdigest()
     (folder / "a.png").write_bytes((folder / "b" / "small.png").read_bytes())
-    assert load_pictures(folder, tmp_path / "cache").digest != first.digest
+    assert load_pictures([folder], tmp_path / "cache").digest != first.digest
 
 
 def test_second_load_does_not_decode(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = load_pictures(folder, tmp_path / "cache")
+    first = load_pictures([folder], tmp_path / "cache")
     monkeypatch.setattr(
         "codecs.learned.training.data.load_image", lambda path: pytest.fail(f"decoded {path}")
     )
-    second = load_pictures(folder, tmp_path / "cache")
+    second = load_pictures([folder], tmp_path / "cache")
     assert second.refused == first.refused
     assert np.array_equal(second[2], first[2])
 
 
 def test_damaged_cache_is_named(folder: Path, tmp_path: Path) -> None:
-    load_pictures(folder, tmp_path / "cache")
+    load_pictures([folder], tmp_path / "cache")
     data = next((tmp_path / "cache").glob("*.u8"))
     data.write_bytes(data.read_bytes()[:-1])
     with pytest.raises(TrainingError, match=r"\.u8 is damaged: delete it"):
-        load_pictures(folder, tmp_path / "cache")
+        load_pictures([folder], tmp_path / "cache")
 
 
 def test_small_pictures_are_left_out_and_named(folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder, tmp_path / "cache").at_least(128)
+    pictures = load_pictures([folder], tmp_path / "cache").at_least(128)
     assert pictures.names == ("a.png", "c.avif")
     assert "b/small.png: smaller than 128 x 128" in pictures.refused
     with pytest.raises(TrainingError, match="none of the 2 pictures is 512 x 512"):
@@ -93,11 +93,11 @@ def test_useless_folders_are_named(tmp_path: Path) -> None:
         list_files(tmp_path)
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(TrainingError, match=r"no picture can be used; the first: .*x\.png"):
-        load_pictures(tmp_path, tmp_path / "cache")
+        load_pictures([tmp_path], tmp_path / "cache")
 
 
 def test_crops_are_parts_of_pictures_in_eight_orientations(folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder, tmp_path / "cache")
+    pictures = load_pictures([folder], tmp_path / "cache")
     size, seen = 60, set()
     places = {}
     for picture in range(len(pictures)):
@@ -126,7 +126,7 @@ def test_crops_are_parts_of_pictures_in_eight_orientations(folder: Path, tmp_pat
 def picture_of(array: Image, tmp_path: Path) -> Pictures:
     (tmp_path / "one").mkdir()
     PillowImage.fromarray(array).save(tmp_path / "one" / "a.png")
-    return load_pictures(tmp_path / "one", tmp_path / "cache")
+    return load_pictures([tmp_path / "one"], tmp_path / "cache")
 
 
 def test_half_of_the_crops_get_grain_mostly_of_luma(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_half_of_the_crops_are_of_larger_parts_scaled_down(tmp_path: Path) -> No
 
 
 def test_batches_depend_on_seed_and_step_alone(folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder, tmp_path / "cache")
+    pictures = load_pictures([folder], tmp_path / "cache")
 
     def batch(seed: int, step: int) -> bytes:
         rng = generator(seed, step, STREAM_CROPS)
@@ -177,7 +177,7 @@ def test_random_streams_differ() -> None:
 
 
 def test_prefetching_gives_the_batch_of_the_step(folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder, tmp_path / "cache")
+    pictures = load_pictures([folder], tmp_path / "cache")
     prefetch = Prefetcher(lambda step: crops(pictures, generator(0, step, STREAM_CROPS), 2, 32))
     try:
         for step in (0, 1, 2, 7, 8, 3):
@@ -185,3 +185,38 @@ def test_prefetching_gives_the_batch_of_the_step(folder: Path, tmp_path: Path) -
             assert prefetch(step).equal(expected)
     finally:
         prefetch.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path, photo: Image) -> list[Path]:
+    """A folder of three pictures, all bright, and one of one dark picture."""
+    for name in ("x/a.png", "x/b.png", "x/c.png", "y/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        PillowImage.fromarray(photo // 4 + (180 if name[0] == "x" else 0)).save(tmp_path / name)
+    return [tmp_path / "x", tmp_path / "y"]
+
+
+def test_several_folders_take_turns(two: list[Path], tmp_path: Path) -> None:
+    pictures = load_pictures(two, tmp_path / "cache")
+    assert pictures.names == ("x/a.png", "y/a.png", "x/b.png", "x/c.png")
+    assert pictures.of_source == {"x/": [0, 2, 3], "y/": [1]}
+    with pytest.raises(TrainingError, match="same name"):
+        load_pictures([two[0], two[0]], tmp_path / "cache")
+
+
+def test_folders_are_drawn_equally_often(two: list[Path], tmp_path: Path) -> None:
+    batch = crops(load_pictures(two, tmp_path / "cache"), generator(0, 0, 0), 200, 32)
+    dark = int((batch.float().mean((1, 2, 3)) < 100).sum())
+    assert 75 <= dark <= 125  # drawn by picture, a quarter
+
+
+def test_part_of_a_folder(two: list[Path], tmp_path: Path) -> None:
+    x = two[0]
+    first = load_pictures([x.with_name("x[:-1]")], tmp_path / "cache")
+    last = load_pictures([x.with_name("x[-1:]"), two[1]], tmp_path / "cache")
+    assert first.names == ("a.png", "b.png")
+    assert last.names == ("x[-1:]/c.png", "y/a.png")
+    with pytest.raises(TrainingError, match="leaves no picture"):
+        list_files(x.with_name("x[5:]"))
+    with pytest.raises(TrainingError, match="there is no folder"):
+        list_files(x.with_name("z[:-1]"))

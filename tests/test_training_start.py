@@ -189,7 +189,7 @@ def test_jitter_varies_thresholds_within_its_range(rdonet: RDONet, picture: Tens
     base = {"t64": 60.0, "t32": 240.0}
 
     def mean_level(factor: float, jitter: float = 0.0, seed: int = 0) -> float:
-        masks = rdonet.training_partition("variance", picture, seed, factor, base, jitter)
+        masks = rdonet.training_partition("variance", picture, seed, base, factor, jitter)
         return float(masks.levels().float().mean())
 
     assert {mean_level(1, 0, seed) for seed in range(5)} == {mean_level(1)}

@@ -125,7 +125,8 @@ class CodecNetwork(nn.Module, ABC):
         self.load_state_dict({**gains, **trained})
 
     def transform_parameters(self) -> list[nn.Parameter]:
-        """Those of everything between picture and latents; the others are of entropy models."""
+        """Those that a frozen phase keeps: by default of everything between picture and latents,
+        so that only entropy models are trained."""
         return [p for name in self.transforms for p in self.get_submodule(name).parameters()]
 
     def set_medians(self) -> None:
@@ -156,14 +157,15 @@ class PartitionedNetwork(CodecNetwork):
         kind: str,
         x: Tensor,
         seed: int,
-        scale: float | Tensor,
         thresholds: Mapping[str, float],
+        scale: float,
         jitter: float,
+        quality: Tensor | None = None,
     ) -> Any:
         """A partition for a training batch x [B, 3, H, W]: a function of its arguments alone.
 
-        `kind` is `finest`, `random`, or `variance` with all thresholds multiplied by `scale` (of
-        each sample, [B], or of all) and by e^u, u uniform in ±`jitter`, so that the network is not
+        `kind` is `finest`, `random`, or `variance` with all thresholds (of the `quality` of each
+        sample) multiplied by `scale` and by e^u, u uniform in ±`jitter`, so that the network is not
         tied to one threshold.
         """
 
@@ -176,8 +178,14 @@ class PartitionedNetwork(CodecNetwork):
     ) -> tuple[dict[str, float], float]:
         """The thresholds of least mean J = Λ·D + R on pictures [B, 3, H, W] in 0...1, and that J.
 
-        `distortion` is D of pictures and reconstructions.
+        `distortion` is D of pictures and reconstructions.  Networks for a range of rates go by the
+        Λ of their qualities; J is then a mean over some of them.
         """
+
+    @abstractmethod
+    def worth(self, x: Tensor, size: tuple[int, int], quality: Tensor | None) -> dict[str, float]:
+        """What the levels are worth on a padded picture x [1, 3, H, W] of `size` (height, width),
+        for the columns of `monitor.WORTH_COLUMNS`."""
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,17 +25,18 @@ def calibrate_thresholds(
     batches: Sequence[Tensor],
     lambda_eff: float,
     distortion: Callable[[Tensor, Tensor], Tensor],
+    quality: float | None = None,
 ) -> tuple[VarianceThresholds, dict[VarianceThresholds, float]]:
     """The thresholds of least mean J = Λ·D + R on `batches`, and J of all that were tried.
 
-    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64.  From the finest
-    partition, each threshold in turn takes its best value in `THRESHOLD_GRID` until neither
-    changes, with the network in evaluation mode.  R has no mask bits (at most 0.0012 bpp).
+    `batches` are pictures [B, 3, H, W] in 0...1, H and W multiples of 64, coded at `quality` where
+    the network has many.  From the finest partition, each threshold in turn takes its best value in
+    `THRESHOLD_GRID` until neither changes, with the network in evaluation mode.  R has no mask bits
+    (at most 0.0012 bpp).
     """
     was_training = network.training
     network.eval()
     features = [network.features(x) for x in batches]
-    middle = (network.qualities - 1) / 2
     seen: dict[tuple[int, bytes], float] = {}
 
     def batch_cost(number: int, thresholds: VarianceThresholds) -> float:
@@ -42,8 +44,8 @@ def calibrate_thresholds(
         masks = variance_masks(x, thresholds)
         key = (number, masks.levels().cpu().numpy().tobytes())
         if key not in seen:
-            quality = torch.full((len(x),), middle) if network.qualities else None
-            d, outputs = network.code(features[number], masks, quality)
+            q = None if quality is None else torch.full((len(x),), quality, device=x.device)
+            d, outputs = network.code(features[number], masks, q)
             bits = sum((o.y_bits.sum() + o.z_bits.sum() for o in outputs.values()), 0.0)
             cost = distortion(x, network.synthesis(d))
             pixels = x.shape[0] * x.shape[2] * x.shape[3]
@@ -65,3 +67,29 @@ def calibrate_thresholds(
         best = min((replace(best, t64=t) for t in THRESHOLD_GRID), key=cost)
     network.train(was_training)
     return best, costs
+
+
+def calibrate_range(
+    network: RDONet,
+    batches: Sequence[Tensor],
+    distortion: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[VarianceThresholds, float]:
+    """Thresholds of a network for a range of rates, log-linear in Λ, given for its middle, and the
+    mean of the least J that three qualities had, each over √Λ.
+
+    At the lowest, the middle and the highest quality they are those of least J; the line is that of
+    least squares.
+    """
+    ends = torch.tensor([0.0, (network.qualities - 1) / 2, network.qualities - 1.0])
+    lambdas = network.lambda_of(ends).tolist()
+    logarithms, total = [], 0.0
+    for quality, lambda_eff in zip(ends.tolist(), lambdas, strict=True):
+        found, costs = calibrate_thresholds(network, batches, lambda_eff, distortion, quality)
+        total += costs[found] / math.sqrt(lambda_eff)
+        # A line knows no "split all", but next to nothing lies below the least of the grid.
+        pair = torch.tensor([float(found.t64), float(found.t32)])
+        logarithms.append(pair.clamp_min(min(t for t in THRESHOLD_GRID if t > 0)).log())
+    low, middle, high = logarithms
+    powers = (high - low) / math.log(lambdas[2] / lambdas[0])
+    t64, t32 = ((low + middle + high) / 3).exp().tolist()
+    return VarianceThresholds(t64, t32, *powers.tolist()), total / len(lambdas)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
 from codecs.rdonet import backbone
 from codecs.rdonet.maskcoding import encode_masks
 from codecs.rdonet.masks import BLOCK, Masks
-from codecs.rdonet.network import Objective, RDONet
 from codecs.rdonet.unit import UnitOutput
+
+if TYPE_CHECKING:
+    from codecs.rdonet.network import Objective, RDONet
 
 _CELL = BLOCK[1]
 SMALLEST_MS_SSIM = 11

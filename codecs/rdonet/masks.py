@@ -10,7 +10,7 @@ therefore kept as split flags, so that "each position is sent exactly once" (Bra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -136,9 +136,17 @@ class VarianceThresholds:
     t64: float | Tensor = 100.0
     t32: float | Tensor = 400.0
     """Of all pictures of a batch, or of each, [B, 1, 1, 1]."""
+    p64: float = -1.0
+    p32: float = -1.0
+    """Powers of Λ that they go with, in a network for a range of rates."""
 
     def scaled(self, factor: float | Tensor) -> VarianceThresholds:
-        return VarianceThresholds(self.t64 * factor, self.t32 * factor)
+        return replace(self, t64=self.t64 * factor, t32=self.t32 * factor)
+
+    def at(self, relative: float | Tensor) -> VarianceThresholds:
+        """Those at so many times the Λ that they are given for."""
+        t64, t32 = self.t64 * relative**self.p64, self.t32 * relative**self.p32
+        return replace(self, t64=t64, t32=t32)
 
 
 def block_variances(x: Tensor, block: int, size: tuple[int, int] | None = None) -> Tensor:

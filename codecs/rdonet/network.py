@@ -36,7 +36,8 @@ from codecs.learned.coders.factorised import FactorisedCoder
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import ForwardOutput, PartitionedNetwork
 from codecs.rdonet import backbone
-from codecs.rdonet.calibration import calibrate_thresholds
+from codecs.rdonet.calibration import calibrate_range, calibrate_thresholds
+from codecs.rdonet.cost import CostModel
 from codecs.rdonet.initialisation import adopt, initialise, minnen_of
 from codecs.rdonet.masks import (
     CTU,
@@ -47,6 +48,7 @@ from codecs.rdonet.masks import (
     random_masks,
     variance_masks,
 )
+from codecs.rdonet.search import worth
 from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutput
 
 
@@ -130,7 +132,7 @@ class RDONet(PartitionedNetwork):
             "skip_z": skip_z,
             "up_kernel": up_kernel,
             "latents": latents,
-            "thresholds": asdict(VarianceThresholds(**(thresholds or {}))),
+            "thresholds": dict(thresholds or {"t64": 100.0, "t32": 400.0}),
             "objective": asdict(Objective(**(objective or {}))),
         }
         if qualities:
@@ -189,10 +191,8 @@ class RDONet(PartitionedNetwork):
             super().begin_with(trained)
 
     def transform_parameters(self) -> list[nn.Parameter]:
-        parts: list[nn.Module] = [self.analysis, self.synthesis]
-        for level in LEVELS:
-            unit = self.unit(level)
-            parts += [unit.down, unit.bottom, unit.up, unit.igdn]
+        """Of the latent of level 1 and the synthesis: while these stay, deeper levels can join."""
+        parts = (self.analysis, self.unit(1).down, self.unit(1).bottom, self.synthesis)
         return [p for part in parts for p in part.parameters()]
 
     def tables(self) -> dict[str, Any]:
@@ -213,9 +213,10 @@ class RDONet(PartitionedNetwork):
         kind: str,
         x: Tensor,
         seed: int,
-        scale: float | Tensor,
         thresholds: Mapping[str, float],
+        scale: float,
         jitter: float,
+        quality: Tensor | None = None,
     ) -> Masks:
         generator = torch.Generator().manual_seed(seed)
         grid = ctu_grid(x.shape[2], x.shape[3])
@@ -224,9 +225,8 @@ class RDONet(PartitionedNetwork):
         if kind == "random":
             return random_masks(len(x), *grid, generator)
         factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
-        if isinstance(scale, Tensor):
-            scale = scale.view(-1, 1, 1, 1)
-        return variance_masks(x, VarianceThresholds(**thresholds).scaled(scale * factor))
+        found = VarianceThresholds(**thresholds).scaled(scale * factor)
+        return variance_masks(x, found.at(self._relative(quality)))
 
     def calibrate(
         self,
@@ -234,12 +234,21 @@ class RDONet(PartitionedNetwork):
         lambda_eff: float,
         distortion: Callable[[Tensor, Tensor], Tensor],
     ) -> tuple[dict[str, float], float]:
+        if self.qualities:
+            line, cost = calibrate_range(self, batches, distortion)
+            return asdict(line), cost
         found, costs = calibrate_thresholds(self, batches, lambda_eff, distortion)
-        return asdict(found), costs[found]
+        return {"t64": float(found.t64), "t32": float(found.t32)}, costs[found]
+
+    @torch.no_grad()
+    def worth(self, x: Tensor, size: tuple[int, int], quality: Tensor | None) -> dict[str, float]:
+        start = variance_masks(x, self.thresholds(quality), size)
+        model = CostModel(self, x, self.features(x), size, self.objective(quality), quality)
+        return worth(model, start)
 
     def thresholds(self, quality: Tensor | None = None) -> VarianceThresholds:
-        """Of the variance partition; they fall as Λ rises, and are kept for the middle quality."""
-        return VarianceThresholds(**self.config["thresholds"]).scaled(1 / self._relative(quality))
+        """Of the variance partition; they are kept for the middle quality."""
+        return VarianceThresholds(**self.config["thresholds"]).at(self._relative(quality))
 
     def objective(self, quality: Tensor | None = None) -> Objective:
         """What a search minimises."""

@@ -69,10 +69,31 @@ def full(model: CostModel, start: Masks, max_runs: int = MAX_RUNS) -> SearchResu
     return SearchResult(best.masks, best.cost, first.cost, model.runs)
 
 
+def worth(model: CostModel, start: Masks) -> dict[str, float]:
+    """What the deeper levels are worth: `used32`, `used64`, the shares of the area that the
+    partition `start` codes at 32 and at 64 pixels; `best32`, `best64`, the same where each block
+    has the level that is cheapest if its neighbours have it too; and J of these two partitions,
+    `cost_used` and `cost_best`, as parts of J of blocks of 16 alone."""
+    uniform = [
+        model.evaluate(Masks.uniform(k, 1, *start.shape).to(start.s64.device)) for k in LEVELS
+    ]
+    best = decide_bottom_up([e.density for e in uniform], model.pixels)
+    found: dict[str, float] = {}
+    for name, masks in (("used", start), ("best", best)):
+        levels = masks.levels()
+        found |= {f"{name}{8 << k}": float((levels == k).float().mean()) for k in LEVELS[1:]}
+        found[f"cost_{name}"] = model.evaluate(masks).cost / uniform[0].cost
+    return found
+
+
+def _uniform(like: Masks) -> list[Masks]:
+    """All blocks at one level, for each of `LEVELS`."""
+    return [Masks.uniform(level, 1, *like.shape).to(like.s64.device) for level in LEVELS]
+
+
 def _one_pass(model: CostModel, start: Masks) -> tuple[Evaluation, Evaluation]:
     """(best, first) evaluation."""
-    uniform = [Masks.uniform(k, 1, *start.shape).to(start.s64.device) for k in LEVELS]
-    tried = [model.evaluate(masks) for masks in (start, *uniform)]
+    tried = [model.evaluate(masks) for masks in (start, *_uniform(start))]
     tried.append(model.evaluate(decide_bottom_up([e.density for e in tried[1:]], model.pixels)))
     tried.append(model.evaluate(mixed(tried)))
     best = min(tried, key=lambda e: e.cost)

@@ -18,12 +18,14 @@ from codecs.learned.ms_ssim import ms_ssim_scales
 from codecs.learned.network import CodecNetwork
 from codecs.learned.training import logs
 from codecs.learned.training.checkpoint import write_atomically
+from codecs.learned.training.monitor import WORTH_COLUMNS
 from codecs.learned.training.run import Run
 from codecs.learned.training.schedule import Segment
 from codecs.learned.training.state import Learner
 
 VALIDATION = (
-    *("step", "wall", "cpu", "pictures", "quality", "lambda_eff", "bpp", "psnr", "ms_ssim"),
+    *("step", "wall", "cpu", "set", "pictures", "quality", "lambda_eff", "bpp", "psnr", "ms_ssim"),
+    *WORTH_COLUMNS,
 )
 """Columns of `valid.csv` that a card shows."""
 

@@ -1,4 +1,4 @@
-"""Training crops from a folder of pictures, each batch a pure function of (seed, step).
+"""Training crops from folders of pictures, each batch a pure function of (seed, step).
 
 Pictures are decoded once into a flat cache file that is memory-mapped: training starts at once on
 the next run, and several trainings on one machine share the pages.
@@ -6,13 +6,16 @@ the next run, and several trainings on one machine share the pages.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +54,20 @@ class Pictures:
     offsets: tuple[int, ...]
     buffer: NDArray[np.uint8]
     digest: str
-    """SHA-256 of the lines "<SHA-256 of the file>  <name>", sorted by name."""
+    """SHA-256 of the lines "<SHA-256 of the file>  <name>", in the order of `names`."""
+    sources: tuple[str, ...] = ("",)
+    """The folders, where there are several: names begin with them."""
     refused: tuple[str, ...] = ()
     """Files that are not used, with the reason."""
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @functools.cached_property
+    def of_source(self) -> Mapping[str, Sequence[int]]:
+        """Numbers of the pictures of each source that has any."""
+        all_of = {s: [i for i, n in enumerate(self.names) if n.startswith(s)] for s in self.sources}
+        return {source: numbers for source, numbers in all_of.items() if numbers}
 
     def __getitem__(self, index: int) -> Image:
         """uint8[H, W, 3], a view of the buffer."""
@@ -83,12 +94,21 @@ class Pictures:
             tuple(self.offsets[i] for i in keep),
             self.buffer,
             self.digest,
+            self.sources,
             self.refused + small,
         )
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Picture files below `folder`, by name; raises `TrainingError`."""
+    """Picture files below `folder`, by name; `folder[:-24]` leaves out the last 24, `folder[-24:]`
+    has only these.  Raises `TrainingError`."""
+    part = re.fullmatch(r"(.+)\[(-?\d+)?:(-?\d+)?\]", str(folder))
+    if part and not folder.exists():
+        low, high = (int(n) if n else None for n in part.groups()[1:])
+        files = list_files(Path(part[1]))[low:high]
+        if not files:
+            raise TrainingError(f"{folder} leaves no picture: give other numbers")
+        return files
     if not folder.is_dir():
         raise TrainingError(f"there is no folder {folder}: give a folder of pictures")
     files = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
@@ -97,13 +117,18 @@ def list_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: p.relative_to(folder).as_posix())
 
 
-def load_pictures(folder: Path, cache: Path) -> Pictures:
-    """All pictures below `folder`, decoded through the cache folder `cache`.
+def load_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
+    """All pictures below `folders`, in turns, decoded through the cache folder `cache`.
 
-    Raises `TrainingError` when there are none, or when the cache does not fit on the disk.
+    Each of `folders` is as for `list_files`.  Raises `TrainingError` when there are none, or when
+    the cache does not fit on the disk.
     """
-    files = list_files(folder)
-    names = [p.relative_to(folder).as_posix() for p in files]
+    sources = [""] if len(folders) == 1 else [f"{folder.name}/" for folder in folders]
+    if len(set(sources)) < len(sources):
+        raise TrainingError("two folders of pictures have the same name: rename one")
+    each = [_named(folder, source) for folder, source in zip(folders, sources, strict=True)]
+    turns = [pair for pair in chain.from_iterable(zip_longest(*each)) if pair is not None]
+    names, files = [name for name, _ in turns], [path for _, path in turns]
     lines = []
     for path, name in zip(files, names, strict=True):
         with path.open("rb") as file:
@@ -125,8 +150,16 @@ def load_pictures(folder: Path, cache: Path) -> Pictures:
         tuple(int(o) for o in offsets[:-1]),
         buffer,
         digest,
+        tuple(sources),
         tuple(index["refused"]),
     )
+
+
+def _named(folder: Path, source: str) -> list[tuple[str, Path]]:
+    """Names and files of one source."""
+    files = list_files(folder)
+    root = folder if folder.is_dir() else Path(str(folder).rpartition("[")[0])
+    return [(source + path.relative_to(root).as_posix(), path) for path in files]
 
 
 def _decode(files: Sequence[Path], names: Sequence[str], index_path: Path, data_path: Path) -> None:
@@ -172,7 +205,8 @@ def crops(
 ) -> Tensor:
     """`count` random crops, each turned or mirrored in one of eight ways: uint8 [count, 3, s, s].
 
-    Pictures are drawn with equal probability and must be at least `size` pixels on each side.
+    Sources, and then pictures of a source, are drawn with equal probability; pictures must be at
+    least `size` pixels on each side.
 
     Pictures that were compressed have lost grain and the finest detail.  With `grain` half of the
     crops get noise, mostly of luma, of a standard deviation uniform in 0...grain (of 255).  With
@@ -180,8 +214,11 @@ def crops(
     picture goes, and scaled down.
     """
     batch = np.empty((count, size, size, 3), np.uint8)
+    sources = list(pictures.of_source.values())
     for out in batch:
-        picture = pictures[int(rng.integers(len(pictures)))]
+        # One source alone costs no random number.
+        numbers = sources[int(rng.integers(len(sources))) if len(sources) > 1 else 0]
+        picture = pictures[numbers[int(rng.integers(len(numbers)))]]
         height, width, _ = picture.shape
         factor = shrink ** rng.random() if shrink > 1 and rng.integers(2) else 1.0
         side = min(round(factor * size), height, width)

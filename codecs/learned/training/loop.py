@@ -140,21 +140,11 @@ class Trainer:
                 progress.thresholds = stored.thresholds
                 progress.thresholds_lambda = stored.thresholds_lambda
                 progress.weights = stored.weights
-        before = progress.weights
-        progress.weights = phase.weights
+        before, progress.weights = progress.weights, phase.weights
         target = self._target(segment, self.trunk_rate)
         controller = progress.controller
-        # Λ's unit is that of 1/D: a change of loss or target moves it as the prior expects.
-        unit = first_lambda(controller.target, phase.weights) / first_lambda(
-            controller.target, before
-        )
-        move = first_lambda(target, phase.weights) / first_lambda(controller.target, phase.weights)
-        progress.thresholds_lambda *= unit
-        log_lambda = controller.log_lambda + math.log(unit * move)
-        if target != controller.target:
-            controller.log_bpp = None
-        controller.target, controller.log_lambda = target, log_lambda
-        controller.centre = log_lambda
+        if not self.run.settings.qualities:
+            self._move_lambda(before, phase.weights, target)
         if phase.reset:
             self.learner.reset_optimisers()
         if phase.frozen:
@@ -170,6 +160,17 @@ class Trainer:
             f"phase {segment.number} ({rate}), steps {segment.start:,} to {segment.stop:,}: "
             f"lr {phase.lr:g}, Λ {controller.lambda_eff:.4g}, {phase.weights}{masks}"
         )
+
+    def _move_lambda(self, before: LossWeights, after: LossWeights, target: float) -> None:
+        """Λ's unit is that of 1/D: a change of loss or target moves it as the prior expects."""
+        progress, controller = self.progress, self.progress.controller
+        unit = first_lambda(controller.target, after) / first_lambda(controller.target, before)
+        move = first_lambda(target, after) / first_lambda(controller.target, after)
+        progress.thresholds_lambda *= unit
+        controller.log_lambda += math.log(unit * move)
+        if target != controller.target:
+            controller.log_bpp = None
+        controller.target, controller.centre = target, controller.log_lambda
 
     def _calibrate(self, weights: LossWeights) -> None:
         """Variance thresholds of least J on fixed training crops."""

@@ -63,7 +63,8 @@ class Phase:
     """When the phase begins, calibrate the variance thresholds, or set them to (64 x 64, 32 x 32);
     from there they follow Λ."""
     frozen: bool = False
-    """Train the entropy models only, in half the time; transforms stay as their average is."""
+    """Keep what `transform_parameters` names as its average is, and train the rest, such as entropy
+    models, in half the time."""
     reset: bool = False
     """Reset Adam's state when the phase begins: for phases that change the loss."""
     warm_up: int = 0

@@ -146,12 +146,9 @@ class Learner:
         mask = None
         if isinstance(self.network, PartitionedNetwork):
             mask_seed = torch_seed(seed, number, STREAM_MASKS)
-            scale: float | Tensor = progress.threshold_scale
-            if quality is not None:
-                scale = self.network.lambda_of(self.middle) / self.network.lambda_of(quality)
-            thresholds = progress.thresholds
+            thresholds, scale = progress.thresholds, progress.threshold_scale
             mask = self.network.training_partition(
-                phase.mask, x, mask_seed, scale, thresholds, phase.jitter
+                phase.mask, x, mask_seed, thresholds, scale, phase.jitter, quality
             )
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask, quality)

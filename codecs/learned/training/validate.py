@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -25,14 +26,31 @@ JPEG_QUALITIES = (1, 3, 5, 8, 11, 15, 20, 27, 35, 45, 55, 65, 75, 83, 90)
 
 @dataclass(frozen=True)
 class Score:
-    """Means over pictures, except the rate."""
+    """Of a picture, or means over pictures, except the rate."""
 
-    bpp: float
-    """Estimated bits of all pictures over pixels of all pictures (a corpus rate)."""
+    bits: float
+    """Estimated, of all pictures."""
+    pixels: int
     psnr: float
     """dB, of 8-bit RGB, averaged over pictures."""
     ms_ssim: float
     """Of 8-bit RGB, averaged over pictures; fewer scales where a picture is below 161 pixels."""
+
+    @property
+    def bpp(self) -> float:
+        """Bits of all pictures over pixels of all pictures (a corpus rate)."""
+        return self.bits / self.pixels
+
+
+def mean(scores: Sequence[Score]) -> Score:
+    """That of several pictures."""
+    n = len(scores)
+    return Score(
+        sum(s.bits for s in scores),
+        sum(s.pixels for s in scores),
+        sum(s.psnr for s in scores) / n,
+        sum(s.ms_ssim for s in scores) / n,
+    )
 
 
 def psnr(original: Image, decoded: Image) -> float:
@@ -62,23 +80,19 @@ def evaluate(
     pictures: Sequence[Image],
     device: torch.device,
     quality: float | None = None,
-) -> tuple[Score, list[Image]]:
-    """Score of a network in evaluation mode, and the decoded pictures."""
+) -> tuple[list[Score], list[Image]]:
+    """Score of each picture by a network in evaluation mode, and the decoded pictures."""
     network.eval()
-    bits = pixels = 0.0
-    psnrs, similarities, decoded = [], [], []
+    scores, decoded = [], []
     for picture in pictures:
-        out, picture_bits = reconstruct(network, picture, device, quality)
-        bits += picture_bits
-        pixels += picture.shape[0] * picture.shape[1]
-        psnrs.append(psnr(picture, out))
-        scales = ms_ssim_scales(min(picture.shape[:2]))
-        similarities.append(
-            float(ms_ssim(to_tensor(picture, "cpu"), to_tensor(out, "cpu"), scales))
+        out, bits = reconstruct(network, picture, device, quality)
+        height, width, _ = picture.shape
+        similarity = ms_ssim(
+            to_tensor(picture, "cpu"), to_tensor(out, "cpu"), ms_ssim_scales(min(height, width))
         )
+        scores.append(Score(bits, height * width, psnr(picture, out), float(similarity)))
         decoded.append(out)
-    n = len(pictures)
-    return Score(bits / pixels, sum(psnrs) / n, sum(similarities) / n), decoded
+    return scores, decoded
 
 
 def jpeg_curve(pictures: Sequence[Image]) -> list[tuple[float, float]]:
@@ -98,11 +112,14 @@ def jpeg_curve(pictures: Sequence[Image]) -> list[tuple[float, float]]:
     return curve
 
 
-def cached_jpeg_curve(pictures: Pictures, count: int, folder: Path) -> list[tuple[float, float]]:
-    """`jpeg_curve` of the first `count` pictures, kept in `folder` by digest."""
-    path = folder / f"jpeg-{pictures.digest[:16]}-{count}.json"
+def cached_jpeg_curve(
+    pictures: Pictures, numbers: Sequence[int], folder: Path
+) -> list[tuple[float, float]]:
+    """`jpeg_curve` of the pictures of these `numbers`, kept in `folder` by digest."""
+    chosen = hashlib.sha256(f"{pictures.digest} {list(numbers)}".encode()).hexdigest()
+    path = folder / f"jpeg-{chosen[:16]}.json"
     if not path.exists():
-        curve = jpeg_curve([pictures[i] for i in range(count)])
+        curve = jpeg_curve([pictures[i] for i in numbers])
         write_atomically(path, json.dumps(curve).encode())
     return [(float(rate), float(db)) for rate, db in json.loads(path.read_text())]
 
