@@ -7,7 +7,7 @@ of data sets, metrics or reports, and nothing here imports a codec library.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,9 @@ class Codec(ABC):
     """What ran: library and encoder versions, weights digest."""
     points: tuple[Point, ...]
     """The rate ladder, low rate to high."""
+    choices: Sequence[Point] = ()
+    """What coding to a rate may choose from, low rate to high; empty: the ladder and whatever lies
+    between its points, see `codecs.ladder.filled`."""
     settings: Mapping[str, str] = {}
     """Every setting that is the same at all points: chroma format, matrix, filters, preset ..."""
     device: str = "cpu"
@@ -96,6 +99,10 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, data: bytes) -> Image:
         """The picture, from the bytes alone.  Raises `BitstreamError` for anything else."""
+
+    def trials(self, image: Image) -> Trials:
+        """For coding `image` at one point after another, until its file has the size asked for."""
+        return Trials(self, image)
 
     def command(self, point: Point) -> str | None:
         """The command line that reproduces `encode`, where there is one."""
@@ -120,6 +127,33 @@ class Codec(ABC):
         Anything else is stored with the measurement and not shown.
         """
         return {}
+
+
+class Trials:
+    """One picture at many points.  Codecs that can keep what no point changes, and tell sizes
+    without coding."""
+
+    exact = True
+    """Whether `size` is that of the file, and no estimate."""
+
+    def __init__(self, codec: Codec, image: Image) -> None:
+        self.codec, self.image = codec, image
+        self._streams: dict[Point, bytes] = {}
+
+    def size(self, point: Point) -> float:
+        """Bytes of the file at a point.  Raises what `Codec.encode` raises."""
+        return len(self.encode(point))
+
+    def encode(self, point: Point) -> bytes:
+        """See `Codec.encode`; a point that was coded before costs nothing."""
+        if point not in self._streams:
+            self._streams[point] = self.code(point)
+        return self._streams[point]
+
+    def code(self, point: Point) -> bytes:
+        """`encode`, which remembers it."""
+        # Codecs may work in place.
+        return self.codec.encode(self.image.copy(), point)
 
 
 def check_image(image: Image) -> None:

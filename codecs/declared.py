@@ -16,6 +16,7 @@ from codecs.base import CodecError, Point
 
 LARGEST = 2**53
 """Whole numbers up to here are exact wherever reports draw or write them."""
+_NO_POINTS = "it has no points: a tuple of codecs.base.Point, low rate first"
 
 
 def text(value: Any, what: str) -> str:
@@ -34,9 +35,20 @@ def points(values: Iterable[Any]) -> tuple[Point, ...]:
 
     Points are compared as tables show them: 1 and 1.0 are one value to a reader who sorts them.
     """
+    found = choices(values)
+    if not found:
+        raise CodecError(_NO_POINTS)
+    twice = [point for number, point in enumerate(found) if point in found[:number]]
+    if twice:
+        raise CodecError(f"a value occurs twice: {twice[0].label}")
+    return found
+
+
+def choices(values: Iterable[Any]) -> tuple[Point, ...]:
+    """Points, or none; `CodecError` where one is none or no finite number."""
     found = tuple(values)
-    if not found or not all(isinstance(point, Point) for point in found):
-        raise CodecError("it has no points: a tuple of codecs.base.Point, low rate first")
+    if not all(isinstance(point, Point) for point in found):
+        raise CodecError(_NO_POINTS)
     for point in found:
         text(point.parameter, "points' parameter")
         if isinstance(point.value, str):
@@ -47,9 +59,6 @@ def points(values: Iterable[Any]) -> tuple[Point, ...]:
             raise CodecError(f"a point's {point.parameter} is above 2^53")
         elif not math.isfinite(point.value):
             raise CodecError(f"its point {point.label} is no finite number: leave it out")
-    twice = [point for number, point in enumerate(found) if point in found[:number]]
-    if twice:
-        raise CodecError(f"a value occurs twice: {twice[0].label}")
     return found
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from codecs import declared, fingerprint
-from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point
+from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, Trials
 from codecs.naming import UnknownCodec, check_spelling
 from codecs.surroundings import Surroundings
 
@@ -106,6 +106,7 @@ class _Checked(Codec):
         self.label = _text(codec, "label")
         self.version = _text(codec, "version")
         self.points = declared.points(getattr(codec, "points", ()))
+        self.choices = declared.choices(getattr(codec, "choices", ()))
         # A factory may give its variants one name; they are not one codec for that.
         own = {**codec.settings, **({VARIANT: variant} if variant is not None else {})}
         self.settings = {
@@ -126,6 +127,10 @@ class _Checked(Codec):
             self.decoded_notes = tuple(str(note)[:200] for note in self._codec.decoded_notes)
             return image
 
+    def trials(self, image: Image) -> Trials:
+        with self._surroundings.entered():
+            return _CheckedTrials(self, image, self._codec.trials(image), self._surroundings)
+
     def command(self, point: Point) -> str | None:
         with self._surroundings.entered():
             return self._codec.command(point)
@@ -137,6 +142,25 @@ class _Checked(Codec):
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
         with self._surroundings.entered():
             return self._codec.diagnostics(image, data)
+
+
+class _CheckedTrials(Trials):
+    """Somebody's own, in their surroundings."""
+
+    def __init__(
+        self, codec: Codec, image: Image, trials: Trials, surroundings: Surroundings
+    ) -> None:
+        super().__init__(codec, image)
+        self._trials, self._surroundings = trials, surroundings
+        self.exact = bool(trials.exact)
+
+    def size(self, point: Point) -> float:
+        with self._surroundings.entered():
+            return float(self._trials.size(point))
+
+    def code(self, point: Point) -> bytes:
+        with self._surroundings.entered():
+            return self._trials.encode(point)
 
 
 def _text(codec: Codec, attribute: str) -> str:

@@ -37,6 +37,7 @@ class Hevc(Codec):
 
     warm_up = False
     points = ladder("qp", range(50, 22, -4))
+    choices = ladder("qp", range(51, -1, -1))
 
     def __init__(self, *, bt709: bool) -> None:
         self._matrix = colour.BT709 if bt709 else colour.BT601

@@ -44,12 +44,13 @@ class Jxl(Codec):
 
     warm_up = False
     points = ladder("distance", (9.5, 7.0, 5.0, 3.5, 2.2, 1.4, 0.9))
+    choices = ladder("distance", (step / 100 for step in range(990, 4, -1)))
 
     def __init__(self, effort: int, *, lossless: bool = False) -> None:
         ffmpeg.require_encoder("libjxl")
         self._effort = effort
         if lossless:
-            self.points = ladder("distance", (0,))
+            self.points = self.choices = ladder("distance", (0,))
         self._lossless = lossless
         self.name = "jxl" if effort == 7 else f"jxl:effort-{effort}"
         self.name += ":lossless" if lossless else ""

@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
-from codecs.base import EncodeError, Point
+from codecs.base import CodecError, EncodeError, Point
+
+BETWEEN = 256
+"""Values that are tried between two points of a ladder, at most."""
 
 
 def ladder(parameter: str, values: Iterable[int | float | str]) -> tuple[Point, ...]:
     """One point per value, in the given order: low rate first."""
     return tuple(Point(parameter, value) for value in values)
+
+
+def filled(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points and what lies between them, in their order: integers alone between two integers.
+
+    Raises `CodecError` where they are no ordered numbers of one parameter.
+    """
+    values = [p.value for p in points if isinstance(p.value, int | float)]
+    ups = {a < b for a, b in pairwise(values)}
+    if len(values) < len(points) or len(set(values)) < len(values) or len(ups) > 1:
+        raise CodecError(f"its points are no ordered numbers: {_listed(points)}")
+    if len({p.parameter for p in points}) > 1:
+        raise CodecError(f"its points turn several parameters: {_listed(points)}")
+    found = [*points[:1]]
+    for (a, b), point in zip(pairwise(values), points[1:], strict=True):
+        found += [*ladder(point.parameter, _between(a, b)), point]
+    return tuple(found)
+
+
+def _between(a: float, b: float) -> Iterator[int | float]:
+    whole = isinstance(a, int) and isinstance(b, int)
+    steps = min(abs(b - a), BETWEEN) if whole else BETWEEN
+    for i in range(1, int(steps)):
+        value = a + (b - a) * i / steps
+        yield round(value) if whole else float(f"{value:.6g}")
+
+
+def _listed(points: Sequence[Point]) -> str:
+    shown = ", ".join(point.label for point in points[:8])
+    return shown + (", ..." if len(points) > 8 else "")
 
 
 def integer(point: Point, parameter: str, low: int, high: int) -> int:

@@ -59,6 +59,13 @@ class Format:
     def parameter(self) -> str:
         return self.points[0].parameter
 
+    def choices(self) -> tuple[Point, ...]:
+        """All that a file of some size may be coded with, low rate to high."""
+        low, high = self.limits
+        if self.parameter == "ratio":
+            return ladder("ratio", (float(f"{high * 0.996**i:.4g}") for i in range(2000)))
+        return ladder(self.parameter, range(int(low), int(high) + 1))
+
 
 @functools.cache
 def _digest(files: tuple[str, ...]) -> str:
@@ -88,6 +95,8 @@ class PillowCodec(Codec):
         digest = _digest(form.files)
         self.version = f"Pillow {PIL.__version__}, {form.library} {version} ({digest})"
         self.settings = form.settings
+        if len(form.points) > 1:
+            self.choices = form.choices()
 
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)

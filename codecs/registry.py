@@ -8,6 +8,8 @@ A codec is named by
 - the path of a Python file with such a function `codec`;
 - the path of a TOML file that gives two command lines (see `codecs.command`).
 
+and, after an `@`, the points to run or rates to code to: see `codecs.selection`.
+
 Such a name is all that another process needs to make the same codec.
 """
 
@@ -26,6 +28,8 @@ from codecs import foreign
 from codecs.base import Codec, CodecError, CodecUnavailable
 from codecs.builtin import BUILT_IN, Entry
 from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
+from codecs.selection import split
+from codecs.target import select
 
 if TYPE_CHECKING:
     from codecs.learned.network import CodecNetwork
@@ -55,6 +59,7 @@ def available() -> list[Entry]:
 def check_name(name: str) -> None:
     """Raise unless `create` can find `name`: `UnknownCodec`, or `CodecError` for a bad entry
     point.  Loads nothing."""
+    name, _ = split(name)
     if file := _as_file(name):
         _existing(file[0])
     else:
@@ -62,17 +67,21 @@ def check_name(name: str) -> None:
 
 
 def unaliased(name: str) -> str:
-    """`hevc` for `bpg` and for `hevc:bt601`, its default; other names as they are."""
+    """`hevc` for `bpg`, for `hevc:bt601`, its default, and for `hevc@30`, which is filed under it;
+    other names as they are."""
+    name, selection = split(name)
+    suffix = selection.suffix if selection else ""
     base, *variants = name.split(":")
     for entry in BUILT_IN:
         if base == entry.name or base in entry.aliases:
-            return ":".join([entry.name, *(v for v in variants if v not in entry.defaults)])
-    return name
+            name = ":".join([entry.name, *(v for v in variants if v not in entry.defaults)])
+    return name + suffix
 
 
 def is_foreign_code(name: str) -> bool:
     """Whether the codec's own code, not the harness's, runs in the process that creates it: a
     Python file or an entry point.  Loads nothing."""
+    name, _ = split(name)
     if file := _as_file(name):
         return file[0].suffix == ".py"
     base = name.partition(":")[0]
@@ -83,8 +92,14 @@ def create(name: str) -> Codec:
     """The codec called `name`.
 
     Raises `UnknownCodec` (with a suggestion), `CodecUnavailable` where a tool or library is
-    missing or somebody's Python code is broken, `CodecError` for a mistake in a TOML file.
+    missing or somebody's Python code is broken, `CodecError` for a mistake in a TOML file and for
+    points that it does not have.
     """
+    name, selection = split(name)
+    return select(_create(name), selection) if selection else _create(name)
+
+
+def _create(name: str) -> Codec:
     if file := _as_file(name):
         path, variant = _existing(file[0]), file[1]
         if path.suffix == ".py":
@@ -204,14 +219,18 @@ def file_of(name: str) -> Path | None:
 
     Two files of equal content are two codecs: each finds its own weights beside it.
     """
-    file = _as_file(name)
+    file = _as_file(split(name)[0])
     return file[0].resolve() if file else None
 
 
 def absolute(name: str) -> str:
     """The codec's name for a process that runs in another folder."""
-    file = _as_file(name)
-    return name if file is None else ":".join(filter(None, (str(file[0].resolve()), file[1])))
+    base, _ = split(name)
+    file = _as_file(base)
+    if file is None:
+        return name
+    whole = ":".join(filter(None, (str(file[0].resolve()), file[1])))
+    return whole + name.removeprefix(base)
 
 
 def _existing(path: Path) -> Path:

@@ -85,6 +85,7 @@ class Vvenc(Codec):
 
     warm_up = False
     points = ladder("qp", range(57, 21, -5))
+    choices = ladder("qp", range(63, -1, -1))
 
     def __init__(self, settings: VvcSettings) -> None:
         self._settings = settings

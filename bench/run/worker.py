@@ -27,7 +27,7 @@ import numpy as np
 import codecs.registry as registry
 from bench.metrics.base import MetricValue
 from bench.record.measurement import INTERRUPTED, Timing, digest, key_of
-from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, check_image
+from codecs.base import Codec, CodecError, CodecUnavailable, EncodeError, Image, Point, check_image
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
 
@@ -133,7 +133,9 @@ class Encoder:
         # Codecs may work in place, so each call gets an image of its own: this one stays.
         image.setflags(write=False)
         if codec.warm_up and name not in self.warm:
-            codec.encode(image[:64, :64].copy(), point)
+            # So small a picture may be none that can be coded, to a rate above all.
+            with suppress(EncodeError):
+                codec.encode(image[:64, :64].copy(), point)
             self.warm.add(name)
         own = image.copy()
         data, timing = _timed(lambda: codec.encode(own, point))

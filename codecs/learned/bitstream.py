@@ -148,6 +148,11 @@ def pack(
     return body + checksum(header, latents).to_bytes(_CHECKSUM_BYTES, "little")
 
 
+def frame_bytes(header: Header, sections: int) -> int:
+    """What a file holds beside its sections, where these are of 128 to 16383 bytes."""
+    return len(header.to_bytes()) + 2 * sections + _CHECKSUM_BYTES
+
+
 def read_header(data: bytes, magic: bytes, version: int) -> tuple[Header, int]:
     """(header, offset behind it), with the checks that need no weights."""
     fixed = len(magic) + 1 + MODEL_BYTES + 1

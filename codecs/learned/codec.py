@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -22,6 +22,7 @@ from codecs.base import (
     EncodeError,
     Image,
     Point,
+    Trials,
     check_image,
 )
 from codecs.device import chosen
@@ -64,9 +65,21 @@ class Model(ABC):
         if not all(bitstream.serves(quality, network.qualities) for _, quality in listed):
             raise ValueError("the card lists a point that the network does not serve")
 
-    @abstractmethod
     def encode(self, image: Image, quality: float | None = None) -> bytes:
         """The complete file.  `quality` is `None` where the weights are of one operating point."""
+        return self.code(self.analyse(image), quality)
+
+    @abstractmethod
+    def analyse(self, image: Image) -> Any:
+        """What of a picture no quality changes, for `size` and `code`."""
+
+    @abstractmethod
+    def size(self, analysis: Any, quality: float | None) -> float:
+        """Bytes of the file by the entropy model, about, without any entropy coding."""
+
+    @abstractmethod
+    def code(self, analysis: Any, quality: float | None) -> bytes:
+        """See `encode`."""
 
     @abstractmethod
     def decode(self, data: bytes) -> Image:
@@ -189,6 +202,7 @@ class LearnedCodec(Codec):
         digests = " ".join(m.digest[:4].hex() for m in ordered)
         self.version = f"stream {network.version}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._places)
+        self.choices = tuple(self._choices())
         facts = {point: m.network.facts() for point, m, _ in places}
         self.settings = {
             **{
@@ -203,10 +217,10 @@ class LearnedCodec(Codec):
 
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)
-        model, quality = self._place(point)
+        model, quality = self.place(point)
         return model.encode(image, quality)
 
-    def _place(self, point: Point) -> tuple[Model, float | None]:
+    def place(self, point: Point) -> tuple[Model, float | None]:
         """The model of a point and its quality; raises `EncodeError`.
 
         Where one file serves many points, so does it all between them.
@@ -221,10 +235,26 @@ class LearnedCodec(Codec):
         known = ", ".join(p.label for p in self.points)
         raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
 
+    def _choices(self) -> Iterator[Point]:
+        """The points, and what a file that serves several serves between them."""
+        for (a, low), (b, high) in pairwise(self._places.items()):
+            yield a
+            if low[0] is high[0] and a.parameter == b.parameter:
+                first, last = (round(float(p.value) * bitstream.QUALITY_UNITS) for p in (a, b))
+                for unit in range(first + 1, last):
+                    yield Point(a.parameter, unit / bitstream.QUALITY_UNITS)
+        yield self.points[-1]
+
+    def trials(self, image: Image) -> Trials:
+        check_image(image)
+        return LearnedTrials(self, image)
+
     def decode(self, data: bytes) -> Image:
         return self._made_with(data).decode(data)
 
     def seconds(self, pixels: int, point: Point) -> float:
+        """Raises `EncodeError` where there are no weights for the point."""
+        self.place(point)
         return self._model.seconds(pixels, self._variant)
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
@@ -236,3 +266,27 @@ class LearnedCodec(Codec):
     def _made_with(self, data: bytes) -> Model:
         network = self._network
         return bitstream.model_of(data, network.magic, network.version, self._by_digest)
+
+
+class LearnedTrials(Trials):
+    """A picture is analysed once; sizes are those that the entropy model estimates."""
+
+    exact = False
+
+    def __init__(self, codec: LearnedCodec, image: Image) -> None:
+        super().__init__(codec, image)
+        self._place = codec.place
+        self._analyses: dict[Model, Any] = {}
+
+    def size(self, point: Point) -> float:
+        model, quality = self._place(point)
+        return model.size(self._analysis(model), quality)
+
+    def code(self, point: Point) -> bytes:
+        model, quality = self._place(point)
+        return model.code(self._analysis(model), quality)
+
+    def _analysis(self, model: Model) -> Any:
+        if model not in self._analyses:
+            self._analyses[model] = model.analyse(self.image)
+        return self._analyses[model]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -63,7 +64,10 @@ class TransformNetwork(CodecNetwork):
 
     def analyse(self, x: Tensor, quality: Tensor | None) -> Tensor:
         """y of pictures [B, 3, H, W], scaled for `quality` [B]."""
-        y: Tensor = self.g_a(x)
+        return self.scale(self.g_a(x), quality)
+
+    def scale(self, y: Tensor, quality: Tensor | None) -> Tensor:
+        """What `g_a` gives, scaled for `quality` [B]."""
         return y if self.gains is None or quality is None else self.gains.scale(y.float(), quality)
 
     def synthesise(self, y: Tensor, quality: Tensor | None) -> Tensor:
@@ -83,6 +87,14 @@ class TransformNetwork(CodecNetwork):
 
     def tables(self) -> dict[str, Any]:
         return self.latent_model().tables()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A picture, and what `g_a` gives of it, padded: float32 [1, M, h, w]."""
+
+    image: Image
+    y: Tensor
 
 
 class TransformModel(Model):
@@ -110,26 +122,39 @@ class TransformModel(Model):
     def seconds(cls, pixels: int, variant: str) -> float:
         return 0.2 + pixels * 8e-6
 
-    def _transform(
-        self, transform: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, quality: float | None
-    ) -> Tensor:
-        q = None if quality is None else torch.tensor([quality], device=self.device)
+    def _quality(self, quality: float | None) -> Tensor | None:
+        """[1], as the network takes it."""
+        return None if quality is None else torch.tensor([quality], device=self.device)
+
+    def _transform(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         if self.precision == torch.float32:
-            return transform(x, q)
+            return transform(x)
         with torch.autocast(self.device.type, self.precision):
             x = x.contiguous(memory_format=torch.channels_last)
-            return transform(x, q).float()
+            return transform(x).float()
 
     @torch.inference_mode()
-    def symbols(self, image: Image, quality: float | None = None) -> Symbols:
-        """What is sent of a picture."""
+    def analyse(self, image: Image) -> Analysis:
         x = pad(to_tensor(image, self.device), self.network.stride)
-        return self.coder.symbols(self._transform(self.network.analyse, x, quality))
+        return Analysis(image, self._transform(self.network.g_a, x))
 
     @torch.inference_mode()
-    def encode(self, image: Image, quality: float | None = None) -> bytes:
-        symbols = self.symbols(image, quality)
-        header = self.header(image, quality)
+    def size(self, analysis: Analysis, quality: float | None) -> float:
+        y = self.network.scale(analysis.y, self._quality(quality))
+        _, bits = self.network.latent_model().quantise(y, noisy=False)
+        header = self.header(analysis.image, quality)
+        coded = sum(float(section.sum()) for section in bits.values()) / 8
+        return coded + bitstream.frame_bytes(header, len(self.sections))
+
+    @torch.inference_mode()
+    def symbols(self, analysis: Analysis, quality: float | None = None) -> Symbols:
+        """What is sent of a picture."""
+        return self.coder.symbols(self.network.scale(analysis.y, self._quality(quality)))
+
+    @torch.inference_mode()
+    def code(self, analysis: Analysis, quality: float | None) -> bytes:
+        symbols = self.symbols(analysis, quality)
+        header = self.header(analysis.image, quality)
         return bitstream.pack(header, self.coder.encode(symbols), symbols)
 
     @torch.inference_mode()
@@ -150,7 +175,8 @@ class TransformModel(Model):
         """The picture of decoded symbols."""
         y = self.coder.latent(symbols)
         with single_thread():
-            x = self._transform(self.network.synthesise, y, header.quality)
+            quality = self._quality(header.quality)
+            x = self._transform(lambda y: self.network.synthesise(y, quality), y)
         return to_image(x, header.height, header.width)
 
     def decode(self, data: bytes) -> Image:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from codecs.base import Image
 from codecs.learned.bands import single_thread
@@ -19,12 +21,23 @@ from codecs.learned.weights import Weights
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
 from codecs.rdonet.diagnostics import describe
-from codecs.rdonet.masks import variance_masks
+from codecs.rdonet.masks import Masks, variance_masks
 from codecs.rdonet.network import RDONet
 from codecs.rdonet.search import SearchResult
 from codecs.rdonet.stream import StreamCoder, pad
 
 _REMEMBERED = 16
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What of a picture of `size` (height, width) neither quality nor partition changes."""
+
+    size: tuple[int, int]
+    x: Tensor
+    """[1, 3, H, W] in 0...1, padded."""
+    features: tuple[Tensor, Tensor, Tensor]
+    """f₁, f₂, f₃."""
 
 
 class RDONetModel(Model):
@@ -51,32 +64,49 @@ class RDONetModel(Model):
         runs = {"zero-pass": 0, "one-pass": search.ONE_PASS_RUNS, "full": search.MAX_RUNS}
         return 0.5 + pixels * 3e-6 * (2 + runs[variant])
 
-    def encode(self, image: Image, quality: float | None = None) -> bytes:
-        data, result = self.encode_searched(image, quality)
+    @torch.inference_mode()
+    def analyse(self, image: Image) -> Analysis:
+        x = pad(to_tensor(image, self.device))
+        with single_thread():
+            return Analysis((image.shape[0], image.shape[1]), x, self.coder.features(x))
+
+    @torch.inference_mode()
+    def size(self, analysis: Analysis, quality: float | None) -> float:
+        """Under the variance partition, without any search."""
+        with single_thread():
+            q = self.coder.tensor(quality)
+            masks = self._variance_masks(analysis, q)
+            _, outputs = self.network.code(analysis.features, masks, q)
+        bits = sum(float(out.y_bits.sum() + out.z_bits.sum()) for out in outputs.values())
+        return bits / 8 + self.coder.frame_bytes(masks, analysis.size, quality)
+
+    def code(self, analysis: Analysis, quality: float | None) -> bytes:
+        data, result = self.code_searched(analysis, quality)
         self._searches[hashlib.sha256(data).digest()] = result
         if len(self._searches) > _REMEMBERED:
             self._searches.popitem(last=False)
         return data
 
     @torch.inference_mode()
-    def encode_searched(
-        self, image: Image, quality: float | None = None
+    def code_searched(
+        self, analysis: Analysis, quality: float | None
     ) -> tuple[bytes, SearchResult | None]:
         """The file, and what the search found (`None` for zero-pass)."""
-        network = self.network
-        size = image.shape[0], image.shape[1]
-        x = pad(to_tensor(image, self.device))
+        network, size = self.network, analysis.size
         with single_thread():
-            features = self.coder.features(x)
             q = self.coder.tensor(quality)
-            masks = variance_masks(x, network.thresholds(q), size)
+            masks = self._variance_masks(analysis, q)
             result = None
             if self.variant != "zero-pass":
+                x, features = analysis.x, analysis.features
                 model = CostModel(network, x, features, size, network.objective(q), q)
                 find = search.full if self.variant == "full" else search.one_pass
                 result = find(model, masks)
                 masks = result.masks
-            return self.coder.encode(features, masks, size, quality), result
+            return self.coder.encode(analysis.features, masks, size, quality), result
+
+    def _variance_masks(self, analysis: Analysis, quality: Tensor | None) -> Masks:
+        return variance_masks(analysis.x, self.network.thresholds(quality), analysis.size)
 
     @torch.inference_mode()
     def decode(self, data: bytes) -> Image:

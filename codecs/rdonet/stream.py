@@ -92,9 +92,7 @@ class StreamCoder:
                 f"{size[1]}x{size[0]} pixels are too many for {self.name} with "
                 f"{self._channels} channels: cut the picture into parts"
             )
-        uniform = _uniform_level(masks)
-        flags = 1 | uniform << 1 if uniform else 0
-        sections = [b"" if uniform else encode_masks(masks)]
+        sections = [_partition(masks)]
         levels: dict[int, Level] = {}
         d = self._no_features(masks.shape)
         for level in DEEPEST_FIRST:
@@ -103,10 +101,19 @@ class StreamCoder:
             sections.append(self._units[level].encode(levels[level], d))
             if level > 1:
                 d = self._units[level].decoded(d, levels[level].latents, quality)
+        return bitstream.pack(self._header(masks, size, quality), sections, _checked(masks, levels))
+
+    def frame_bytes(self, masks: Masks, size: tuple[int, int], quality: float | None) -> int:
+        """What the file of a picture holds beside its levels, about."""
+        header = self._header(masks, size, quality)
+        return bitstream.frame_bytes(header, 1 + len(LEVELS)) + len(_partition(masks))
+
+    def _header(self, masks: Masks, size: tuple[int, int], quality: float | None) -> Header:
+        uniform = _uniform_level(masks)
+        flags = 1 | uniform << 1 if uniform else 0
         model = self.digest[: bitstream.MODEL_BYTES]
         network = self.network
-        header = Header(network.magic, network.version, model, flags, *size, quality)
-        return bitstream.pack(header, sections, _checked(masks, levels))
+        return Header(network.magic, network.version, model, flags, *size, quality)
 
     def _propose(
         self, level: int, f: Tensor, d: Tensor, sent: Bools, quality: float | None
@@ -190,6 +197,11 @@ def _uniform_level(masks: Masks) -> int:
     """The level of a partition that has only one, else 0."""
     present = masks.levels().unique().tolist()
     return int(present[0]) if len(present) == 1 else 0
+
+
+def _partition(masks: Masks) -> bytes:
+    """The section of that name."""
+    return b"" if _uniform_level(masks) else encode_masks(masks)
 
 
 def _read_masks(flags: int, section: bytes, grid: tuple[int, int]) -> Masks:

@@ -1,0 +1,300 @@
+"""Points chosen by name, and points that meet a rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from codecs import registry, target
+from codecs.base import CodecError, EncodeError, Image, Point
+from codecs.ladder import filled, ladder
+from codecs.learned import bitstream, weights
+from codecs.learned.codec import LearnedCodec
+from codecs.learned.transform import TransformModel
+from codecs.naming import UnknownCodec
+from codecs.rdonet.codec import RDONetModel
+from codecs.selection import Selection, split
+from tests.learned_contract import each_codec
+from tests.learned_toys import TOYS, toy_network
+from tests.rdonet_toys import crop
+
+
+def bpp(data: bytes, image: Image) -> float:
+    return 8 * len(data) / (image.shape[0] * image.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "selection"),
+    [
+        ("jpeg", "jpeg", None),
+        ("vvenc@42,32,37", "vvenc", Selection((42, 32, 37))),
+        ("jpeg:444@50:95:15", "jpeg:444", Selection((50, 65, 80, 95))),
+        ("jxl@0.5:1:0.25", "jxl", Selection((0.5, 0.75, 1))),
+        ("x@a,b", "x", Selection(("a", "b"))),
+        ("rdonet:full@0.3,0.15bpp", "rdonet:full", Selection((0.15, 0.3), True)),
+        ("./a/m.py:fast@.5bpp:corpus", "./a/m.py:fast", Selection((0.5,), True, True)),
+        ("./me@home/mine.toml", "./me@home/mine.toml", None),
+        ("./me@home.toml", "./me@home.toml", None),
+        ("./me@home.py:fast@1,2", "./me@home.py:fast", Selection((1, 2))),
+    ],
+)
+def test_what_follows_a_name(name: str, base: str, selection: Selection | None) -> None:
+    assert split(name) == (base, selection)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("jpeg@", "jpeg@1,,2", "jpeg@1,1.0", "jpeg@1:5:0", "jpeg@5:1:1", "jpeg@1:5", "jpeg@x:1"),
+        *("jpeg@bpp", "jpeg@0bpp", "jpeg@-1bpp", "jpeg@nanbpp", "jpeg@infbpp", "jpeg@abpp"),
+        *("jpeg@1:1e9:1e-9", "jpeg@5:corpus", "jpeg@1bpp:all", "jpeg@" + "1," * 999 + "2"),
+        "jpeg@" + ",".join(f"0.{i}123456bpp" for i in range(9)),
+    ],
+)
+def test_what_may_not_follow_a_name(name: str) -> None:
+    with pytest.raises(UnknownCodec, match="what may follow a name: @32,37,42"):
+        registry.check_name(name)
+
+
+def test_names_with_points_and_rates(tmp_path: Path) -> None:
+    assert registry.unaliased("bpg:bt601@30,40") == "hevc"
+    assert registry.unaliased("bpg@0.30bpp") == "hevc@0.3bpp"
+    file = tmp_path / "mine.py"
+    assert registry.file_of(f"{file}:fast@0.3bpp") == file
+    assert registry.absolute(f"{file}:fast@0.3bpp") == f"{file}:fast@0.3bpp"
+    assert registry.is_foreign_code(f"{file}@5")
+    assert not registry.is_foreign_code("jpeg@0.3bpp")
+    with pytest.raises(UnknownCodec, match="did you mean 'jpeg'"):
+        registry.check_name("jpge@0.3bpp")
+
+
+def test_points_by_name_are_those_of_the_ladder_in_its_order(photo: Image) -> None:
+    """With another type, or the typist's order, they would be measured twice."""
+    whole, chosen = registry.create("jxl"), registry.create("jxl@0.9,7,8")
+    assert chosen.points == ladder("distance", (8.0, 7.0, 0.9))
+    assert [type(point.value) for point in chosen.points] == [float] * 3
+    assert (chosen.name, chosen.version, chosen.settings) == (
+        *(whole.name, whole.version),
+        whole.settings,
+    )
+    jpeg = registry.create("jpeg@80,40")
+    assert jpeg.points == ladder("quality", (40, 80))
+    assert jpeg.encode(photo, jpeg.points[1]) == registry.create("jpeg").encode(
+        photo, Point("quality", 80)
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "values", "found"),
+    [
+        ("q", (9, 6, 5), (9, 8, 7, 6, 5)),
+        ("q", (3,), (3,)),
+    ],
+)
+def test_what_lies_between_points(
+    parameter: str, values: Sequence[int], found: Sequence[int]
+) -> None:
+    assert filled(ladder(parameter, values)) == ladder(parameter, found)
+
+
+def test_between_fractions_and_far_integers_lie_fewer() -> None:
+    fractions = [float(point.value) for point in filled(ladder("d", (9.5, 7.0, 0.5)))]
+    assert len(fractions) == 513
+    assert fractions == sorted(fractions, reverse=True)
+    rates = [point.value for point in filled(ladder("kbit", (100, 100_000)))]
+    assert len(set(rates)) == len(rates) == 257
+    assert all(isinstance(rate, int) for rate in rates)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [ladder("q", (1, 3, 2)), ladder("q", ("a", "b")), (Point("q", 1), Point("qp", 2))],
+)
+def test_points_that_are_no_scale_cannot_be_searched(points: tuple[Point, ...]) -> None:
+    codec = registry.create("jpeg")
+    codec.points, codec.choices = points, ()
+    with pytest.raises(CodecError, match="jpeg cannot be coded to a rate: its points"):
+        target.select(codec, Selection((0.5,), True))
+
+
+def sizes(curve: Callable[[float], float], calls: list[int]) -> Callable[[Point], float]:
+    def size(point: Point) -> float:
+        calls.append(int(point.value))
+        return curve(float(point.value))
+
+    return size
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda v: 100 * math.exp(v / 300),
+        lambda v: 100 + v**2 / 50,
+        lambda v: 100 * math.exp(v / 300) * (1.004 if v % 2 else 0.996),
+    ],
+)
+@pytest.mark.parametrize("rate", [120.0, 977.0, 20_000.0])
+def test_a_search_ends_near_the_rate_in_few_trials(
+    curve: Callable[[float], float], rate: float
+) -> None:
+    choices = ladder("q", range(1793))
+    calls: list[int] = []
+    size = sizes(curve, calls)
+    found = target.search(size, size, choices, choices[::256], rate, 8, 0.01)
+    assert found.bits == pytest.approx(rate, rel=0.01)
+    assert len(set(calls)) <= 10
+
+
+def test_the_nearest_of_few_points_is_found() -> None:
+    choices = ladder("q", range(50, -1, -1))
+    calls: list[int] = []
+    size = sizes(lambda v: 1000 * 0.85**v, calls)
+    found = target.search(size, size, choices, choices[2::8], 137.0, 8, 0.01)
+    sized = {point: 1000 * 0.85 ** float(point.value) for point in choices}
+    assert found.point == min(choices, key=lambda p: abs(math.log(sized[p] / 137)))
+    assert len(set(calls)) <= 8
+
+
+def test_files_that_differ_from_their_estimates_correct_the_search() -> None:
+    choices, coded = ladder("q", range(1793)), []
+
+    def estimate(point: Point) -> float:
+        return 100 * math.exp(float(point.value) / 300)
+
+    def code(point: Point) -> float:
+        coded.append(point)
+        return 0.9 * estimate(point) ** 0.99
+
+    found = target.search(estimate, code, choices, choices[::256], 900, 8, 0.01)
+    assert found.bits == pytest.approx(900, rel=0.01)
+    assert 2 <= len(coded) <= 3
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000", "jxl"])
+def test_codecs_meet_a_rate_by_their_own_parameter(name: str, photo: Image) -> None:
+    codec = registry.create(f"{name}@0.4,0.9bpp")
+    plain = registry.create(name)
+    assert codec.name == f"{name}@0.4,0.9bpp"
+    for point, rate in zip(codec.points, (0.4, 0.9), strict=True):
+        data = codec.encode(photo, point)
+        told: dict[str, Any] = dict(codec.diagnostics(photo, data)["target"])
+        own = Point(plain.points[0].parameter, told.pop(plain.points[0].parameter))
+        assert plain.encode(photo, own) == data
+        assert told["asked_bpp"] == rate
+        assert told["reached_bpp"] == bpp(data, photo)
+        assert told["deviation_percent"] == pytest.approx(100 * abs(bpp(data, photo) / rate - 1))
+        assert told["trials"] <= 14
+        assert np.array_equal(codec.decode(data), plain.decode(data))
+        place = list(plain.choices).index(own)
+        for other in plain.choices[max(place - 1, 0) : place + 2]:
+            off = abs(math.log(bpp(plain.encode(photo, other), photo) / rate))
+            assert abs(math.log(told["reached_bpp"] / rate)) <= max(off, 0.01)
+
+
+def test_a_rate_out_of_reach_names_what_is_in_reach(photo: Image) -> None:
+    codec = registry.create("jpeg@99bpp")
+    with pytest.raises(EncodeError, match=r"99 bpp .* from 0\.\d+ \(quality 1\) to .*quality 100"):
+        codec.encode(photo, codec.points[0])
+    codec = registry.create("jpeg@0.001bpp")
+    with pytest.raises(EncodeError, match="out of reach"):
+        codec.encode(photo, codec.points[0])
+
+
+@pytest.fixture
+def gained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_weights: None
+) -> Callable[[str], LearnedCodec]:
+    """A codec of toy weights with gains for four qualities in one file."""
+
+    def made(name: str, variant: str = "") -> LearnedCodec:
+        config = {**toy_network(name).config, "qualities": 4, "lambdas": (500.0, 8000.0)}
+        network = registry.network(name).from_config(config).eval()
+        network.begin_with(toy_network(name).state_dict())
+        points = [{"parameter": "quality", "value": value} for value in range(4)]
+        weights.export(network, tmp_path / name / "all.safetensors", {"points": points})
+        monkeypatch.setattr("codecs.learned.codec.WEIGHTS", tmp_path)
+        codec = registry.create(":".join(filter(None, (name, variant))))
+        assert isinstance(codec, LearnedCodec)
+        return codec
+
+    return made
+
+
+class Counted:
+    """How often a method was called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.calls = 0
+        original = getattr(owner, name)
+
+        def counting(*arguments: Any) -> Any:
+            self.calls += 1
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, counting)
+
+
+@each_codec
+def test_learned_codecs_meet_a_rate_with_one_analysis(
+    name: str, gained: Callable[[str], LearnedCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = gained(name)
+    model = type(plain.place(plain.points[0])[0])
+    image = crop(256, 320, 3)
+    low, high = (bpp(plain.encode(image, point), image) for point in plain.points[::3])
+    rate = math.sqrt(low * high)
+    codec = registry.create(f"{name}@{rate:.3f}bpp")
+    analyses, coded = (Counted(monkeypatch, model, method) for method in ("analyse", "code"))
+    data = codec.encode(image, codec.points[0])
+    told = codec.diagnostics(image, data)["target"]
+    assert told["deviation_percent"] <= 1
+    assert told["reached_bpp"] == bpp(data, image)
+    assert analyses.calls == 1
+    assert coded.calls <= 3
+    assert told["trials"] <= 15
+    quality = told["quality"]
+    assert quality * bitstream.QUALITY_UNITS == int(quality * bitstream.QUALITY_UNITS)
+    assert data == plain.encode(image, Point("quality", quality))
+
+
+@each_codec
+def test_estimated_sizes_are_near_those_of_files(
+    name: str, gained: Callable[[str], LearnedCodec]
+) -> None:
+    codec, image = gained(name), crop(256, 256, 1)
+    trials = codec.trials(image)
+    for point in codec.points:
+        # Escapes, which gains that were not trained meet often, cost less than is estimated.
+        estimate, size = trials.size(point), len(codec.encode(image, point))
+        assert 0.9 * estimate - 8 <= size <= 1.01 * estimate + 8
+
+
+def test_rdonet_searches_a_partition_only_for_files(
+    gained: Callable[..., LearnedCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = gained("rdonet", "one-pass")
+    image = crop(192, 192, 2)
+    rate = bpp(plain.encode(image, Point("quality", 1.5)), image)
+    searched = Counted(monkeypatch, RDONetModel, "code_searched")
+    codec = registry.create(f"rdonet:one-pass@{rate:.3f}bpp")
+    data = codec.encode(image, codec.points[0])
+    told = codec.diagnostics(image, data)
+    assert searched.calls <= 1 + target.CORRECTIONS
+    assert told["target"]["trials"] > searched.calls
+    assert told["coding_runs"] > 1
+
+
+def test_nothing_lies_between_weights_of_one_point_each(tmp_path: Path, toy_weights: None) -> None:
+    loaded = weights.load(TOYS / "factorised" / "toy.safetensors")
+    for value in (1, 2):
+        card = {**loaded.card, "point": {"parameter": "lambda", "value": value}}
+        weights.save(tmp_path / f"{value}.safetensors", loaded.parameters, loaded.tables, card)
+    codec = LearnedCodec(
+        "factorised", "", registry.network("factorised"), TransformModel, None, tmp_path
+    )
+    assert codec.choices == codec.points == ladder("lambda", (1, 2))
