@@ -7,7 +7,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test test-browser screenshots lint perf check train lock venv clean
+.PHONY: bench test test-browser screenshots lint perf check train weights lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
@@ -55,6 +55,19 @@ train: $(VENV)/ready
 	@test -n "$(TRAIN_DATA)" -a -n "$(VALID_DATA)" || { echo "name two folders of photographs: \
 	make train NETWORK=$(NETWORK) TRAIN_DATA=DIR VALID_DATA=DIR" >&2; exit 1; }
 	$(PY) -m codecs.train $(NETWORK) --data $(TRAIN_DATA) --valid $(VALID_DATA) --out $(OUT) $(TRAIN)
+
+# A set by its recipe, from nothing, or on from where it was stopped; STEPS=40 tries the chain out:
+# make weights SET=minnen-mse TRAIN_DATA="photos more" VALID_DATA=other TRAIN="--threads 1"
+SHARED := $(or $(BENCH_DATA),$(wildcard ../shared/data))
+ifneq ($(and $(SHARED),$(SET)),)
+TRAIN_DATA ?= $(SHARED)/train $(SHARED)/detail[:-24]
+VALID_DATA ?= $(SHARED)/valid $(SHARED)/detail[-24:]
+endif
+weights: $(VENV)/ready
+	@test -n "$(SET)" -a -n "$(TRAIN_DATA)" -a -n "$(VALID_DATA)" || { echo "name a set and folders \
+	of photographs: make weights SET=minnen-mse TRAIN_DATA=DIR VALID_DATA=DIR" >&2; exit 1; }
+	$(PY) -m codecs.recipe $(SET) $(if $(STEPS),--steps $(STEPS)) \
+		--data $(foreach d,$(TRAIN_DATA),'$(d)') --valid $(foreach d,$(VALID_DATA),'$(d)') $(TRAIN)
 
 check: $(VENV)/ready
 	$(PY) -m bench check

@@ -120,9 +120,11 @@ def list_files(folder: Path) -> list[Path]:
 def load_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
     """All pictures below `folders`, in turns, decoded through the cache folder `cache`.
 
-    Each of `folders` is as for `list_files`.  Raises `TrainingError` when there are none, or when
-    the cache does not fit on the disk.
+    Each of `folders` is as for `list_files`; or there is one packed file (`pack`) instead.  Raises
+    `TrainingError` when there are none, or when the cache does not fit on the disk.
     """
+    if len(folders) == 1 and folders[0].suffix == ".npy":
+        return _packed(folders[0])
     sources = [""] if len(folders) == 1 else [f"{folder.name}/" for folder in folders]
     if len(set(sources)) < len(sources):
         raise TrainingError("two folders of pictures have the same name: rename one")
@@ -152,6 +154,33 @@ def load_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
         digest,
         tuple(sources),
         tuple(index["refused"]),
+    )
+
+
+def pack(pictures: Pictures, path: Path, count: int, side: int, seed: int = 0) -> None:
+    """`count` crops of `side` pixels, turned and mirrored as in training, as one array
+    uint8[count, side, side, 3]: for machines to which whole folders are too large to carry."""
+    batch = crops(pictures, generator(seed, 0, STREAM_CROPS), count, side)
+    np.save(path, batch.permute(0, 2, 3, 1).numpy())
+
+
+def _packed(path: Path) -> Pictures:
+    """Pictures of one array; raises `TrainingError`."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read ({error})") from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape:
+        raise TrainingError(f"{path} holds {array.dtype}{list(array.shape)}, not uint8[N, H, W, 3]")
+    count, height, width, _ = array.shape
+    return Pictures(
+        tuple(map(str, range(count))),
+        ((height, width),) * count,
+        tuple(range(0, array.size, height * width * 3)),
+        array.reshape(-1),
+        digest,
     )
 
 

@@ -28,7 +28,7 @@ from codecs.learned.training.start import start_from
 from codecs.learned.training.state import Learner, TrainingProgress
 from codecs.learned.training.stopping import Stopwatch
 
-_CALIBRATION_CROPS = 16
+_CALIBRATION_CROPS = 8
 
 
 class Trainer:

@@ -168,16 +168,21 @@ DISTORTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def load_phases(preset: str) -> tuple[Phase, ...]:
-    """The phases of a preset or of a TOML file with tables `[[phase]]` of `Phase`'s fields."""
+    """The phases of a preset or of a TOML file with tables `[[phase]]` of `Phase`'s fields; those
+    of a recipe's stage are `FILE.toml:STAGE`."""
     if preset in PRESETS:
         return PRESETS[preset]
-    path = Path(preset)
+    name, stage = preset.rsplit(":", 1) if ".toml:" in preset else (preset, None)
+    path = Path(name)
     if path.suffix != ".toml":
         raise TrainingError(
             f"no preset {preset!r}: give {', '.join(PRESETS)} or a .toml file of phases"
         )
     try:
-        rows = tomllib.loads(path.read_text())["phase"]
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        if stage is not None:
+            tables = {row["name"]: row for row in tables["stage"]}[stage]
+        rows = tables["phase"]
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TypeError("phase is no list of tables")
         phases = tuple(_phase(row) for row in rows)

@@ -1,0 +1,200 @@
+"""`python -m codecs.recipe minnen-mse --data DIR --valid DIR`: the weights of a set, from nothing.
+
+A recipe, `docs/recipes/SET.toml`, is a chain of stages, each a training of its own (`codecs.train`)
+that begins where the one before ended, or a stage of another set (`from`), which is then trained
+first. The last stage is published (`codecs.publish`). Whatever was finished is not done again, and
+whatever was interrupted goes on: the same command resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codecs import publish, train
+from codecs.base import CodecError
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "docs" / "recipes"
+
+
+class RecipeError(CodecError):
+    """A recipe cannot be read or followed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training."""
+
+    path: Path
+    """Of its recipe."""
+    network: str
+    name: str
+    steps: int
+    share: float
+    """Of the steps of its recipe."""
+    options: Mapping[str, Any]
+    """Of `codecs.train`, without the dashes."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.path.stem}/{self.name}"
+
+    @property
+    def cost(self) -> float:
+        """About the pixels that it sees; RDONet takes twice as long for each."""
+        crop, batch = self.options["crop"], self.options["batch"]
+        return float(self.steps * batch * crop**2 * (2 if self.network == "rdonet" else 1))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights of a set are made."""
+
+    path: Path
+    start: str
+    """The stage of another set that the first begins with, `SET/STAGE`; empty: from nothing."""
+    calibrate: int
+    """Validation pictures on which thresholds are chosen."""
+    stages: tuple[Stage, ...]
+
+
+def load(name: str) -> Recipe:
+    """The recipe of a set, or of the file of that path; raises `RecipeError`."""
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        total = sum(row["steps"] for row in table["stage"])
+        stages = []
+        for row in table["stage"]:
+            options = {**table.get("options", {}), **row}
+            name, steps, _ = (options.pop(key) for key in ("name", "steps", "phase"))
+            stages.append(Stage(path, table["network"], name, steps, steps / total, options))
+        if not sum(stage.cost for stage in stages) > 0:
+            raise ValueError("no stage has any steps")
+        return Recipe(path, table.get("from", ""), table.get("calibrate", 0), tuple(stages))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe {name}: there are {known}, or give a .toml file") from error
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise RecipeError(
+            f"{path} is no recipe ({error!r}): it needs network and [[stage]] tables with name, "
+            "steps and [[stage.phase]] tables, and batch and crop there or in [options]"
+        ) from error
+
+
+def chain(recipe: Recipe) -> Iterator[tuple[Stage, Stage | None]]:
+    """Each stage that leads to the recipe's last, with the one that it begins with."""
+    before: Stage | None = None
+    if recipe.start:
+        other, _, last = recipe.start.partition("/")
+        for stage, earlier in chain(load(other)):
+            yield stage, earlier
+            if stage.label == recipe.start:
+                before = stage
+                break
+        if before is None:
+            raise RecipeError(f"{recipe.path}: there is no stage {last} of {other}")
+    for stage in recipe.stages:
+        yield stage, before
+        before = stage
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m codecs.recipe",
+        description="Train, calibrate, validate and publish the weights of one or more sets. "
+        "Further options are those of codecs.train (--threads 1, --device cuda, --batch 32 ...).",
+    )
+    p.add_argument("sets", nargs="+", metavar="SET", help="a recipe of docs/recipes, or a .toml")
+    p.add_argument("--data", type=Path, nargs="+", required=True, help="see codecs.train")
+    p.add_argument("--valid", type=Path, nargs="+", required=True, help="see codecs.train")
+    p.add_argument("--steps", type=int, help="so many for each set, to try the chain out")
+    p.add_argument("--minutes", type=float, help="as many steps as fit into these, for all sets")
+    p.add_argument("--out", type=Path, default=Path("checkpoints/recipes"), help="for the stages")
+    p.add_argument(
+        "--into",
+        type=Path,
+        help="for the weights, a folder for each set; default: codecs/weights, but published/ in "
+        "--out with --steps or --minutes",
+    )
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: published; 3: stopped early, resumable; 2: cannot go on."""
+    options, more = parser().parse_known_args(arguments)
+    try:
+        recipes = [load(name) for name in options.sets]
+        chains = [list(chain(recipe)) for recipe in recipes]
+        every = {stage.label: stage for each in chains for stage, _ in each}
+        total = sum(stage.cost for stage in every.values())
+        for recipe, each in zip(recipes, chains, strict=True):
+            for stage, before in each:
+                code = train.main(_training(stage, before, options, total, more))
+                # Minutes that were too few for a stage are no reason to leave out the next.
+                if code and not (code == 3 and options.minutes is not None):
+                    return code
+            _publish(recipe, options)
+    except CodecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _training(
+    stage: Stage, before: Stage | None, options: argparse.Namespace, total: float, more: list[str]
+) -> list[str]:
+    """The command line of a stage; `total` is the cost of all."""
+    out = options.out / stage.label
+    given = [stage.network, "--preset", f"{stage.path}:{stage.name}", "--out", str(out)]
+    given += ["--data", *map(str, options.data), "--valid", *map(str, options.valid)]
+    if before is not None:
+        given += ["--from", str(options.out / before.label / "checkpoint.safetensors")]
+    if options.minutes is not None:
+        given += ["--minutes", f"{options.minutes * stage.cost / total:g}"]
+    else:
+        steps = stage.steps
+        if options.steps is not None:
+            steps = max(10, round(options.steps * stage.share))
+            given += ["--valid-every", str(steps + 1)]
+        given += ["--steps", str(steps)]
+    for name, value in stage.options.items():
+        given += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    print(f"{stage.label} in {out}", flush=True)
+    return [*given, *more]
+
+
+def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
+    """The last stage's model, alone in the folder of the set."""
+    trial = options.steps is not None or options.minutes is not None
+    into: Path = options.into or (options.out / "published" if trial else ROOT / "codecs/weights")
+    folder = into / recipe.path.stem
+    run = options.out / recipe.stages[-1].label
+    given = [
+        str(run),
+        "--into",
+        str(folder),
+        "--logs",
+        str(options.out / recipe.path.stem / "logs"),
+    ]
+    given += ["--valid", *map(str, options.valid)]
+    if options.minutes is not None:
+        given += ["--unfinished"]
+    if recipe.calibrate:
+        given += ["--calibrate", str(recipe.calibrate)]
+    if publish.main(given):
+        raise RecipeError(f"{run} could not be published")
+    made = {path.stem for path in run.glob("*.safetensors")}
+    for old in [*folder.glob("*.safetensors"), *folder.glob("*.json")]:
+        if old.stem not in made:
+            old.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

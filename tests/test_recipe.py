@@ -1,0 +1,150 @@
+"""Weights by recipes: the whole chain with a few steps, resuming, packed data, mistakes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from codecs import recipe
+from codecs.base import Image
+from codecs.learned import weights
+from codecs.learned.codec import LearnedCodec
+from codecs.learned.training.data import load_pictures, pack
+from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.schedule import load_phases
+from codecs.rdonet.codec import RDONetModel
+from codecs.rdonet.network import RDONet
+from tests.conftest import ROOT
+from tests.test_makefile import make
+
+SMALL = ("--width", "8", "--latents", "", "--crop", "64", "--batch", "1", "--threads", "1")
+"""A network that is trained in seconds; what comes last on a command line counts."""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, photo: Image) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    PillowImage.fromarray(photo[:128, :192]).save(folder / "a.png")
+    PillowImage.fromarray(255 - photo[:128, :192]).save(folder / "b.png")
+    return folder
+
+
+def arguments(sets: Sequence[str], pictures: Path, out: Path, *more: str) -> list[str]:
+    folders = ["--data", str(pictures), "--valid", f"{pictures}[:1]", "--out", str(out)]
+    return [*sets, *folders, "--device", "cpu", "--cache", str(out / "cache"), *SMALL, *more]
+
+
+def test_a_set_is_made_from_nothing(pictures: Path, tmp_path: Path, photo: Image) -> None:
+    """The smoke test of the chain: trunk of another set, random and variance partitions,
+    thresholds, 8-bit kernels, and a codec that codes."""
+    assert recipe.main(arguments(["rdonet-msssim"], pictures, tmp_path, "--steps", "40")) == 0
+    folder = tmp_path / "published" / "rdonet-msssim"
+    assert sorted(p.name for p in folder.iterdir()) == ["rdonet-all.json", "rdonet-all.safetensors"]
+    card = weights.load(folder / "rdonet-all.safetensors").card
+    assert set(card["config"]["thresholds"]) == {"t64", "t32", "p64", "p32"}
+    assert card["training"]["finished"]
+    assert (
+        card["training"]["started_from"]["steps"] == 22 + 15 + 30
+    )  # not the cool-down of Minnen's
+    codec = LearnedCodec("rdonet-msssim", "", RDONet, RDONetModel, folder=folder)
+    assert len(codec.points) == 8
+    stream = codec.encode(photo, codec.points[-1])
+    assert codec.decode(stream).shape == photo.shape
+
+
+def test_the_same_seed_makes_the_same_weights_and_what_is_done_stays_done(
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one, two = (tmp_path / name for name in ("one", "two"))
+    for out in (one, two):
+        assert recipe.main(arguments(["minnen-mse"], pictures, out, "--steps", "40")) == 0
+        for path in (out / "published" / "minnen-mse").glob("*.json"):
+            path.rename(out / "card.json")  # it holds the seconds that it took
+    files = [next((out / "published" / "minnen-mse").glob("*.safetensors")) for out in (one, two)]
+    first, second = (weights.load(file).parameters for file in files)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    # A set that begins with a stage of this one does not make it again.
+    capsys.readouterr()
+    assert recipe.main(arguments(["minnen"], pictures, one, "--steps", "40")) == 0
+    assert "minnen-mse/trunk" in (said := capsys.readouterr().out)
+    assert "resuming at step 15 of 15" in said
+    # The same set goes on where a stage was stopped.
+    shutil.rmtree(two / "minnen-mse" / "cool-down")
+    assert recipe.main(arguments(["minnen-mse"], pictures, two, "--steps", "40")) == 0
+    again = weights.load(files[1]).parameters
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_as_many_steps_as_fit_into_minutes(pictures: Path, tmp_path: Path) -> None:
+    assert recipe.main(arguments(["minnen-mse"], pictures, tmp_path, "--minutes", "0.1")) == 0
+    assert (tmp_path / "published" / "minnen-mse").is_dir()
+
+
+def test_other_weights_in_the_folder_are_replaced(pictures: Path, tmp_path: Path) -> None:
+    old = tmp_path / "into" / "minnen-mse" / "minnen-0.3.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"")
+    given = arguments(["minnen-mse"], pictures, tmp_path, "--steps", "40")
+    assert recipe.main([*given, "--into", str(tmp_path / "into")]) == 0
+    assert [p.name for p in old.parent.glob("*.safetensors")] == ["minnen-all.safetensors"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "recipes").glob("*.toml")), ids=str)
+def test_recipes_can_be_read_and_there_is_a_set_for_each(path: Path) -> None:
+    assert (ROOT / "codecs" / "weights" / path.stem).is_dir()
+    stages = [stage for stage, _ in recipe.chain(recipe.load(path.stem))]
+    assert len({stage.label for stage in stages}) == len(stages)
+    for stage in stages:
+        assert load_phases(f"{stage.path}:{stage.name}")
+
+
+def test_mistakes_are_named(
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.toml").write_text('network = "minnen"\n[[stage]]\nname = "a"\n')
+    (tmp_path / "lost.toml").write_text(
+        'network = "minnen"\nfrom = "minnen-mse/end"\n'
+        '[[stage]]\nname = "a"\nsteps = 1\nbatch = 1\ncrop = 64\nphase = []\n'
+    )
+    for name, message in (
+        ("minen", "there are .*minnen-mse"),
+        (str(tmp_path / "bad.toml"), "is no recipe"),
+        (str(tmp_path / "lost.toml"), "there is no stage end of minnen-mse"),
+    ):
+        assert recipe.main(arguments([name], pictures, tmp_path)) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_packed_pictures(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "crops.npy"
+    pack(load_pictures([pictures], tmp_path / "cache"), path, 5, 64)
+    packed = load_pictures([path], tmp_path / "cache")
+    assert len(packed) == 5
+    assert packed[4].shape == (64, 64, 3)
+    assert np.array_equal(packed[4], np.load(path)[4])
+    assert packed[0].std() > 0
+    np.save(path, np.zeros((2, 3), np.uint8))
+    with pytest.raises(TrainingError, match="not uint8"):
+        load_pictures([path], tmp_path / "cache")
+    path.write_bytes(b"nothing")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_pictures([path], tmp_path / "cache")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_weights_calls_the_recipe() -> None:
+    data = ("TRAIN_DATA=a b[:-2]", "VALID_DATA=c")
+    done = make(ROOT, "-n", "weights", "SET=minnen-mse", "STEPS=40", *data, "TRAIN=--threads 1")
+    wanted = "codecs.recipe minnen-mse --steps 40 --data 'a' 'b[:-2]' --valid 'c' --threads 1"
+    assert wanted in " ".join(done.stdout.replace("\\\n", " ").split())
+    assert make(ROOT, "weights", "SET=", *data).returncode != 0
