@@ -106,6 +106,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--valid-every", type=int, default=0, help="steps; default: a tenth of a model")
     p.add_argument("--valid-count", type=int, default=12, help="pictures of periodic validation")
     p.add_argument("--checkpoint-minutes", type=float, default=5.0)
+    p.add_argument(
+        "--export-minutes",
+        type=float,
+        metavar="M",
+        help="every M minutes leave the model as it is in --export-to, with 8-bit kernels: small, "
+        "and --from goes on from it where the run itself is lost with the machine",
+    )
+    p.add_argument("--export-to", type=Path, metavar="DIR", default=Path("checkpoints/exports"))
     p.add_argument("--checkpoint-steps", type=int, help="also save every so many steps")
     return p
 
@@ -223,7 +231,13 @@ def _train(options: argparse.Namespace) -> bool:
         qualities=ANCHORS if lambdas else 0,
         lambdas=lambdas,
     )
-    limits = Limits(options.minutes, options.checkpoint_minutes, options.checkpoint_steps)
+    limits = Limits(
+        options.minutes,
+        options.checkpoint_minutes,
+        options.checkpoint_steps,
+        export_minutes=options.export_minutes,
+        export_to=options.export_to / options.out.parent.name / options.out.name,
+    )
     run = Run(
         *(
             network,

@@ -462,3 +462,20 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
     for name in kernels:
         assert not torch.equal(average[name], end[name])
         assert torch.equal(checkpoint.part(tensors, "network")[name], average[name])
+
+
+def test_models_are_left_while_a_run_goes_on(data: Path, tmp_path: Path) -> None:
+    """Small ones, from which another run can begin; they change nothing in the run."""
+    straight, exporting = tmp_path / "straight", tmp_path / "exporting"
+    assert train.main(arguments(data, straight)) == 0
+    more = ("--export-minutes", "0.0001", "--export-to", str(tmp_path / "exports"))
+    assert train.main(arguments(data, exporting, *more)) == 0
+    one, two = (
+        weights.load(folder / "rdonet-0.4.safetensors").parameters
+        for folder in (straight, exporting)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    left = tmp_path / "exports" / tmp_path.name / "exporting" / "rdonet-latest.safetensors"
+    assert left.stat().st_size < (straight / "rdonet-0.4.safetensors").stat().st_size / 2
+    again = arguments(data, tmp_path / "again", "--from", str(left), "--minutes", "0.001")
+    assert train.main(again) == 3

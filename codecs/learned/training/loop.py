@@ -80,7 +80,7 @@ class Trainer:
             self._start_from(run.start)
         self._monitor = Monitor(run, self.progress)
         self._batches = Prefetcher(self._make_batch)
-        self._saved = time.monotonic()
+        self._saved = self._exported = time.monotonic()
         watch = Stopwatch(limits.minutes)
         with watch.listening():
             try:
@@ -127,6 +127,11 @@ class Trainer:
         due = elapsed >= 60 * limits.checkpoint_minutes
         if due or (limits.checkpoint_steps and step % limits.checkpoint_steps == 0):
             self._save()
+        minutes = limits.export_minutes
+        if minutes is not None and time.monotonic() - self._exported >= 60 * minutes:
+            name = f"{self.run.settings.network}-latest.safetensors"
+            self._export(segment, limits.export_to / name, finished=False, eight_bit=True)
+            self._exported = time.monotonic()
 
     def _enter(self, segment: Segment) -> None:
         """Everything that happens between two phases; repeatable from the same checkpoint."""
@@ -222,15 +227,20 @@ class Trainer:
             self._validate(segment, final=True)
             rate = self._target(segment, self.trunk_rate)
             label = "all" if self.run.settings.qualities else f"{rate:g}"
-            self._export(segment, f"{self.run.settings.network}-{label}", finished=True)
+            name = f"{self.run.settings.network}-{label}.safetensors"
+            self._export(segment, self.run.out / name, finished=True)
             self.progress.models = len(done)
             self._save()
         return self.progress.models == len(self.run.settings.rates)
 
-    def _export(self, segment: Segment, name: str, finished: bool) -> None:
-        path = self.run.out / f"{name}.safetensors"
+    def _export(
+        self, segment: Segment, path: Path, finished: bool, eight_bit: bool = False
+    ) -> None:
         self._prepare_average(segment)
-        digest = export_model(self.run, self.learner, segment, self.segments, path, finished)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = export_model(
+            self.run, self.learner, segment, self.segments, path, finished, eight_bit
+        )
         self.run.say(f"exported {path} (SHA-256 {digest[:16]}...)")
 
     def _interrupted(self, reason: str) -> None:
@@ -238,7 +248,8 @@ class Trainer:
         self._save()
         step = self.progress.step
         segment = segment_at(self.segments, max(0, step - 1))
-        self._export(segment, f"{self.run.settings.network}-latest", finished=False)
+        name = f"{self.run.settings.network}-latest.safetensors"
+        self._export(segment, self.run.out / name, finished=False)
         self.run.say(
             f"stopped at step {step:,} of {self.segments[-1].stop:,}: {reason}; "
             "the same command resumes"

@@ -59,12 +59,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long one session runs and how often it saves: no influence on the result."""
+    """How long one session runs, how often and where it saves: no influence on the result."""
 
     minutes: float | None = None
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
     log_every: int = 20
+    export_minutes: float | None = None
+    """How often the model as it is goes to `export_to`."""
+    export_to: Path = Path()
 
 
 def load_settings(path: Path) -> dict[str, Any]:
