@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from codecs import pack as packing
 from codecs import recipe
 from codecs.base import Image
 from codecs.learned import weights
@@ -148,3 +151,25 @@ def test_make_weights_calls_the_recipe() -> None:
     wanted = "codecs.recipe minnen-mse --steps 40 --data 'a' 'b[:-2]' --valid 'c' --threads 1"
     assert wanted in " ".join(done.stdout.replace("\\\n", " ").split())
     assert make(ROOT, "weights", "SET=", *data).returncode != 0
+
+
+def test_all_sets_in_the_minutes_of_a_lease(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script, on this processor, with what was packed for it."""
+    lease = tmp_path / "checkpoints" / "lease"
+    more = ["--side", "128", "--megabytes", "0.2", "--valid-count", "1"]
+    given = ["--data", str(pictures), "--valid", str(pictures), "--into", str(lease), *more]
+    assert packing.main([*given, "--cache", str(tmp_path / "cache")]) == 0
+    assert np.load(lease / "train.npy").shape == (4, 128, 128, 3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHON", sys.executable)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("SETS", "minnen-mse rdonet-msssim")
+    script = ["sh", str(ROOT / "docs/recipes/lease.sh"), "0.05", "out", "--export-minutes", "0.001"]
+    done = subprocess.run([*script, *SMALL, "--device", "cpu"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.safetensors"))
+    assert "published/rdonet-msssim/rdonet-all.safetensors" in made or "latest" in " ".join(made)
+    assert "exports/rdonet-msssim/variance-partitions/rdonet-latest.safetensors" in made
