@@ -82,6 +82,8 @@ class Codec(ABC):
     device: str = "cpu"
     warm_up: bool = True
     """Whether the first call is slower than the next ones (not so for subprocesses)."""
+    estimates: bool = False
+    """Whether `trials` tells sizes without coding, about."""
     tuned_for: tuple[str, ...] = ()
     """Metrics (by name) that were part of the training loss: tables mark them."""
 
@@ -130,18 +132,17 @@ class Codec(ABC):
 
 
 class Trials:
-    """One picture at many points.  Codecs that can keep what no point changes, and tell sizes
-    without coding."""
-
-    exact = True
-    """Whether `size` is that of the file, and no estimate."""
+    """One picture at many points.  Codecs that can keep what no point changes."""
 
     def __init__(self, codec: Codec, image: Image) -> None:
         self.codec, self.image = codec, image
         self._streams: dict[Point, bytes] = {}
 
     def size(self, point: Point) -> float:
-        """Bytes of the file at a point.  Raises what `Codec.encode` raises."""
+        """Bytes of the file at a point, or an estimate where the codec `estimates`.
+
+        Raises what `Codec.encode` raises.
+        """
         return len(self.encode(point))
 
     def encode(self, point: Point) -> bytes:

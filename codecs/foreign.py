@@ -115,6 +115,7 @@ class _Checked(Codec):
         }
         self.device = _text(codec, "device")
         self.warm_up = bool(codec.warm_up)
+        self.estimates = bool(codec.estimates)
         self.tuned_for = tuple(declared.text(name, "tuned_for") for name in codec.tuned_for)
 
     def encode(self, image: Image, point: Point) -> bytes:
@@ -152,7 +153,6 @@ class _CheckedTrials(Trials):
     ) -> None:
         super().__init__(codec, image)
         self._trials, self._surroundings = trials, surroundings
-        self.exact = bool(trials.exact)
 
     def size(self, point: Point) -> float:
         with self._surroundings.entered():

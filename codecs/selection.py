@@ -56,6 +56,12 @@ def split(name: str) -> tuple[str, Selection | None]:
         raise UnknownCodec(f"{name[:120]!r}: {error}; what may follow a name: {HELP}") from error
 
 
+def without_rates(name: str) -> str:
+    """The name of the codec whose streams are coded to a rate; other names as they are."""
+    base, selection = split(name)
+    return base if selection and selection.are_rates else name
+
+
 def _parsed(text: str) -> Selection:
     corpus = text.endswith(f"bpp{CORPUS}")
     listed = text.removesuffix(CORPUS) if corpus else text

@@ -26,8 +26,8 @@ NEAR = 0.01
 CORPUS_NEAR = 0.005
 """The same of all files together."""
 CORRECTIONS = 2
-TRIALS = 8
-"""Of one search, about: for estimates of time."""
+TRIALS, ESTIMATE = 8, 0.2
+"""Of one search, about, and the time of one where sizes are estimated, relative to a file's."""
 _REMEMBERED = 64
 
 
@@ -121,17 +121,19 @@ def _nearest(size: Callable[[int], float], marks: Sequence[int], wanted: float, 
     if low < 0 or high == len(marks):
         return closest()
     a, b = marks[low], marks[high]
-    halve = False
+    at_a, at_b = tried[a], tried[b]
+    moved, slow = 0, 0
     while b - a > 1 and abs(tried[closest()]) > near:
-        share = 0.5 if halve else tried[a] / (tried[a] - tried[b])
+        share = at_a / (at_a - at_b) if slow < 3 else 0.5
         place = min(max(a + round(share * (b - a)), a + 1), b - 1)
-        width = b - a
-        if above(place) <= 0:
-            a = place
+        width, value = b - a, above(place)
+        # An end that stays twice counts half (the Illinois method): it might stay for ever.
+        if value <= 0:
+            a, at_a, at_b = place, value, at_b / 2 if moved < 0 else at_b
         else:
-            b = place
-        # One end may stay for ever where sizes are curved.
-        halve = not halve and b - a > width / 2
+            b, at_b, at_a = place, value, at_a / 2 if moved > 0 else at_a
+        moved = -1 if value <= 0 else 1
+        slow = slow + 1 if 2 * (b - a) > width else 0
     return closest()
 
 
@@ -153,7 +155,7 @@ class _Around(Codec):
         self.name, self.label, self.version = inner.name, inner.label, inner.version
         self.points, self.settings = inner.points, inner.settings
         self.device, self.warm_up = inner.device, inner.warm_up
-        self.tuned_for = inner.tuned_for
+        self.tuned_for, self.estimates = inner.tuned_for, inner.estimates
 
     def encode(self, image: Image, point: Point) -> bytes:
         return self.inner.encode(image, point)
@@ -252,7 +254,8 @@ class Target(_ToRates):
 
     def seconds(self, pixels: int, point: Point) -> float:
         each = [self.inner.seconds(pixels, point) for point in self.inner.points]
-        return TRIALS * sum(each) / len(each)
+        files = 1 + ESTIMATE * TRIALS if self.inner.estimates else TRIALS
+        return files * sum(each) / len(each)
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
         """The codec's own, with what was asked and reached for streams made here."""
@@ -286,6 +289,6 @@ class Corpus(_ToRates):
         estimate: Callable[[Point], float],
         coded: Callable[[Point], float],
     ) -> Found:
-        """The point for one rate; see `search`, with bytes and pixels of all pictures."""
+        """The point for one rate; see `search`, with the bytes and pixels of all pictures."""
         points = self.inner.points
         return search(estimate, coded, self.choices, points, rate, pixels, CORPUS_NEAR)

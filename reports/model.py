@@ -33,6 +33,7 @@ from reports.provenance import Caution, Provenance
 from reports.ranking import Ranking, make_ranking
 from reports.rates import PoolingRow, RateTable, pooling_rows, rate_tables
 from reports.settings import CodecFacts
+from reports.targets import TargetRow, target_rows
 from reports.text_tables import markdown_verdicts
 from reports.verdicts import Verdicts, Written, verdicts
 from reports.wins import Pairs, WinTable
@@ -99,6 +100,7 @@ class Report:
     lossless: LosslessText | None
     rate_tables: tuple[RateTable, ...]
     pooling: tuple[PoolingRow, ...]
+    targets: tuple[TargetRow, ...]
     pairs: Pairs
     wins: WinTable | None
     gallery: Gallery
@@ -149,6 +151,7 @@ def make_report(
         lossless=lossless_text(results),
         rate_tables=tuple(rate_tables(main)),
         pooling=tuple(pooling_rows(main)),
+        targets=target_rows(results),
         pairs=pairs,
         wins=wins.win_table(main, pairs, gallery),
         gallery=gallery,

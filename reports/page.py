@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import costs, palette, payload, script, wording
+from reports import costs, palette, payload, script, targets, wording
 from reports.model import Report
 from reports.provenance import Provenance
 from reports.wording import clean
@@ -29,6 +29,7 @@ SECTIONS = {
     "lossless": "Lossless codecs",
     "curves": "Curves",
     "rates": "At given rates",
+    "targets": "Coded to a rate",
     "wins": "Image by image",
     "look": "Look",
     "streams": "Inside the streams",
@@ -50,6 +51,7 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
         "changes": bool(report.provenance.before),
         "lossless": report.lossless is not None,
         "rates": bool(report.rate_tables),
+        "targets": bool(report.targets),
         "wins": report.wins is not None,
         "look": bool(report.gallery.pictures),
         "streams": bool(report.told),
@@ -75,6 +77,8 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
             )
             for picture in report.gallery.pictures
         ],
+        target_headings=targets.HEADINGS[1:],
+        target_note=targets.NOTE,
         script=Markup(script.script()),
     )
     return _without_end_tags(text)

@@ -13,6 +13,7 @@ from bench.verdict.comparison import Comparison
 from reports.lossless import lossless_text
 from reports.provenance import Provenance
 from reports.rates import RATE_HEADINGS, rate_lines
+from reports.targets import HEADINGS, NOTE, TITLE, target_rows
 from reports.verdicts import Verdicts, Written, verdicts
 from reports.wording import clean
 
@@ -38,6 +39,10 @@ def as_markdown(comparisons: Sequence[Comparison], provenance: Provenance | None
         if lines := rate_lines(comparison):
             blocks.append("Where BD-rate is undefined:")
             blocks.append(markdown_table(RATE_HEADINGS, [line.values() for line in lines]))
+    if rows := target_rows(comparisons[0].results):
+        blocks.append(f"**{TITLE}**")
+        blocks.append(markdown_table(HEADINGS, [row.cells for row in rows]))
+        blocks.append(NOTE)
     if lossless:
         blocks.append(f"**{markdown_escape(lossless.title)}**")
         blocks.append(markdown_table(lossless.headings, lossless.rows))
@@ -86,6 +91,9 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")
         for name, why in comparison.results.unavailable.items():
             blocks.append(f"{clean(name)}: unavailable: {clean(why)}")
+    if rows := target_rows(comparisons[0].results):
+        table = _columns(HEADINGS, _cells(row.cells for row in rows))
+        blocks += [f"{TITLE}\n\n{table}", "\n".join(wrap(NOTE, LEGEND_WIDTH))]
     if lossless:
         table = _columns(lossless.headings, _cells(lossless.rows))
         blocks += [f"{lossless.title}\n\n{table}", "\n".join(wrap(lossless.note, LEGEND_WIDTH))]

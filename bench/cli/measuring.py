@@ -13,10 +13,10 @@ from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import (
     DEFAULT_CODECS,
-    QUICK_CODECS,
     RunSettings,
     apply_quick,
     default_directory,
+    quick_name,
     wanted_metrics,
 )
 from bench.terminal import say, show
@@ -69,7 +69,7 @@ def compare(options: argparse.Namespace) -> int:
 
 def _in_tier(name: str, options: argparse.Namespace) -> str:
     """The codec that stands in for `name` in the quick tier."""
-    return QUICK_CODECS.get(name, name) if options.quick else name
+    return quick_name(name) if options.quick else name
 
 
 def _part_metrics_from_codecs(options: argparse.Namespace) -> None:

@@ -14,10 +14,12 @@ examples:
   python -m bench run --dataset kodak --quick     a small, labelled tier
   python -m bench compare jpeg hevc vvenc         the last one is the anchor
   python -m bench.compare mycodec.toml vvenc      your own codec, given by two command lines
+  python -m bench.compare rdonet@0.15bpp vvenc@0.15bpp   each picture at this rate
   python -m bench report runs/kodak               a report from what is stored
 """
 
 
+CODECS = "codec names (see: list), with points or a rate after an @: vvenc@32,37, rdonet@0.15bpp"
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -35,7 +37,7 @@ def bench_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="measure codecs on a data set and write the report")
-    run.add_argument("codecs", nargs="*", default=None, help="codec names (see: list)")
+    run.add_argument("codecs", nargs="*", default=None, help=CODECS)
     run.add_argument("--anchor", help="codec that the others are compared with (default: vvenc)")
     add_run_options(run)
 
@@ -139,7 +141,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m bench.compare`."""
-    parser.add_argument("codecs", nargs="*", help="codecs to judge, the anchor last")
+    parser.add_argument("codecs", nargs="*", help=f"codecs to judge, the anchor last; {CODECS}")
     parser.add_argument("--anchor", help="the anchor, if it is not the last codec")
     parser.add_argument(
         "--before", type=Path, metavar="DIR", help="compare two runs: the earlier run directory"

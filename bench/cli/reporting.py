@@ -135,14 +135,18 @@ def comparisons_of(
     main = manifest.codec_named(anchor) if anchor else _default_anchor(lossy or names)
     if main not in names:
         return []
-    others = [name for name in names if name != main and name.split(":")[0] == "vvenc"]
+    others = [name for name in names if name != main and _is_vvc(name)]
     return [compare(results, name) for name in (main, *others)]
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:
     """VVenC *slower* where it was measured, else another VVC, else the last codec of `names`."""
-    vvc = [name for name in names if name.split(":")[0] == "vvenc"]
+    vvc = [name for name in names if _is_vvc(name)]
     return "vvenc" if "vvenc" in vvc else next(iter((*vvc, *names[-1:])), None)
+
+
+def _is_vvc(name: str) -> bool:
+    return name.partition("@")[0].partition(":")[0] == "vvenc"
 
 
 def _note_unknown_metrics(directory: Path) -> None:

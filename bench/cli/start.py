@@ -70,6 +70,7 @@ def list_names(options: argparse.Namespace) -> int:
     """Print what there is to choose from."""
     import codecs.registry as registry
     from bench import metrics
+    from codecs import selection
     from datasets.registry import available
 
     if options.what in (None, "codecs"):
@@ -78,6 +79,7 @@ def list_names(options: argparse.Namespace) -> int:
             names = ", ".join((entry.name, *(f"{entry.name}:{v}" for v in entry.variants)))
             alias = f" (also {', '.join(entry.aliases)})" if entry.aliases else ""
             print(f"  {names}{alias}\n      {entry.summary}")
+        print(f"after a name: {selection.HELP}")
     if options.what in (None, "datasets"):
         print("data sets (also: any folder of images):")
         for name, description in available():

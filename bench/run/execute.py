@@ -72,6 +72,8 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
             retry=settings.retry,
             retime=settings.retime,
             jobs=settings.jobs,
+            time_limit=settings.time_limit,
+            say=progress.say,
         )
         manifest = Manifest(
             dataset=dataset.name,

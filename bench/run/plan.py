@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import codecs.registry as registry
@@ -11,8 +11,10 @@ from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import INTERRUPTED, Measurement, key_of
 from bench.record.store import Store
+from bench.run.corpus import find_points
 from codecs import declared
 from codecs.base import Codec, CodecError, Point
+from codecs.target import Corpus
 from datasets.base import Dataset, ImageRef
 
 SECONDS_PER_SCORED_PIXEL, SECONDS_PER_VGG_PIXEL = 6e-7, 9e-6
@@ -91,6 +93,8 @@ def make_plan(
     retime: bool = False,
     jobs: int = 1,
     seed: int = 0,
+    time_limit: float | None = None,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Plan:
     """Plan the measurements that are missing.
 
@@ -100,11 +104,19 @@ def make_plan(
     image are shuffled, so that slow and fast work is spread evenly and a drift of the machine
     does not follow the rate ladder.  What failed for a reason that passes is planned again, with
     `retry` all that failed; with `retime` also what was timed beside another number of
-    measurements than `jobs`, or on another device.  Unknown codec names raise
-    `registry.UnknownCodec`.
+    measurements than `jobs`, or on another device.  Points that are to meet a rate over all images
+    are looked for first, which `say` is told of, with `time_limit` seconds for one call.  Unknown
+    codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
-    asked, names, unavailable = _create(codecs, dataset)
+
+    def create(typed: str) -> Codec:
+        codec = registry.create(typed)
+        if isinstance(codec, Corpus):
+            codec.points = find_points(typed, codec, dataset, store, jobs, time_limit, say)
+        return codec
+
+    asked, names, unavailable = _create(codecs, dataset, create)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
     done = failed = crowded = 0
     for typed, answers in asked.items():
@@ -169,7 +181,7 @@ class _Answers:
 
 
 def _create(
-    codecs: Sequence[str], dataset: Dataset
+    codecs: Sequence[str], dataset: Dataset, create: Callable[[str], Codec]
 ) -> tuple[dict[str, _Answers], dict[str, str], dict[str, str]]:
     """The codecs that can run here, each once; the names of all that was typed; and why the
     others cannot run."""
@@ -179,7 +191,7 @@ def _create(
     by_name: dict[str, str] = {}
     for typed in dict.fromkeys(codecs):
         try:
-            answers = _ask(registry.create(typed), dataset)
+            answers = _ask(create(typed), dataset)
         except registry.UnknownCodec:
             raise
         except CodecError as error:
@@ -193,9 +205,9 @@ def _create(
         elif Ladder.of(codec) != Ladder.of(asked[twin].codec) or (
             registry.file_of(typed) != registry.file_of(twin)
         ):
-            raise CodecError(
-                f"{twin} and {typed} are both named {codec.name!r}: give one another name"
-            )
+            one = registry.unaliased(twin) == registry.unaliased(typed)
+            how = "name all its points at once" if one else "give one another name"
+            raise CodecError(f"{twin} and {typed} are both named {codec.name!r}: {how}")
     return asked, names, unavailable
 
 

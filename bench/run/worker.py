@@ -1,4 +1,4 @@
-"""What runs inside the processes of a lane: encoding, decoding, scoring.
+"""What runs inside the processes of a lane: encoding, decoding, scoring; and sizing, before.
 
 Each role is a process of its own.  The encoder sees the photograph and writes the stream; the
 decoder sees nothing but the stream; the scorer sees both images.  A reply is plain data.
@@ -27,7 +27,16 @@ import numpy as np
 import codecs.registry as registry
 from bench.metrics.base import MetricValue
 from bench.record.measurement import INTERRUPTED, Timing, digest, key_of
-from codecs.base import Codec, CodecError, CodecUnavailable, EncodeError, Image, Point, check_image
+from codecs.base import (
+    Codec,
+    CodecError,
+    CodecUnavailable,
+    EncodeError,
+    Image,
+    Point,
+    Trials,
+    check_image,
+)
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
 
@@ -35,6 +44,8 @@ T = TypeVar("T")
 
 PREPARED_BYTES = 1 << 30
 """Reference features that a scorer keeps (always those of the newest image)."""
+KEPT_PIXELS = 1 << 25
+"""Of pictures that a sizer keeps with what was found out about them, about 1 GiB at most."""
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 DIAGNOSTICS_LIMIT = 1 << 20
 """Characters of JSON that a codec may tell about one stream."""
@@ -58,6 +69,7 @@ def serve(
     roles: dict[str, Callable[..., Callable[..., Any]]] = {
         "encode": Encoder,
         "decode": Decoder,
+        "size": Sizer,
         "score": Scorer,
     }
     handle = roles[role](*arguments)
@@ -144,6 +156,30 @@ class Encoder:
         # A stream that a power cut has damaged is found by its digest and coded again.
         write_atomically(stream_path, data, sync=False)
         return len(data), digest(data), timing, _diagnostics(codec, image.copy(), data)
+
+
+class Sizer:
+    """Photograph -> bytes of its file, at one point after another."""
+
+    def __init__(self) -> None:
+        self.codecs = _CodecCache()
+        self.trials: dict[tuple[str, ImageRef], Trials] = {}
+        self.pixels = 0
+
+    def __call__(self, name: str, point: Point, original: ImageRef, coded: bool) -> float:
+        """Bytes, of the file where `coded`, otherwise as a codec that `estimates` tells them."""
+        trials = self.trials.get((name, original)) or self._begin(name, original)
+        return float(len(trials.encode(point)) if coded else trials.size(point))
+
+    def _begin(self, name: str, original: ImageRef) -> Trials:
+        """Kept while there is room: whoever asks goes through all pictures time and again."""
+        from datasets.loading import load_ref
+
+        trials = self.codecs[name].trials(load_ref(original))
+        self.pixels += original.width * original.height
+        if self.pixels <= KEPT_PIXELS:
+            self.trials[name, original] = trials
+        return trials
 
 
 class Decoder:

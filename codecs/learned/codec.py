@@ -149,6 +149,8 @@ def _ready(
 class LearnedCodec(Codec):
     """See the module."""
 
+    estimates = True
+
     def __init__(
         self,
         name: str,
@@ -270,8 +272,6 @@ class LearnedCodec(Codec):
 
 class LearnedTrials(Trials):
     """A picture is analysed once; sizes are those that the entropy model estimates."""
-
-    exact = False
 
     def __init__(self, codec: LearnedCodec, image: Image) -> None:
         super().__init__(codec, image)
