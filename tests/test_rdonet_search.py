@@ -5,11 +5,11 @@ import itertools
 import pytest
 import torch
 
+from codecs.learned.objective import Objective
 from codecs.rdonet import search
 from codecs.rdonet.cost import CostModel
 from codecs.rdonet.maskcoding import encode_masks
 from codecs.rdonet.masks import Masks, random_masks, up2, variance_masks
-from codecs.rdonet.network import Objective
 from codecs.rdonet.stream import pad
 from tests.rdonet_toys import as_tensor, crop, toy
 

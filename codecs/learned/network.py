@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.gains import lambda_of
 from codecs.learned.layers import MaskedConv2d
+from codecs.learned.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,24 @@ class CodecNetwork(nn.Module, ABC):
     def lambda_of(self, quality: Tensor) -> Tensor:
         """Λ that a network of many qualities is trained for at each `quality`."""
         return lambda_of(quality, self.qualities, self.config["lambdas"])
+
+    def relative_lambda(self, quality: Tensor | None) -> float | Tensor:
+        """Λ of each quality, [B, 1, 1, 1], relative to that in the middle."""
+        if quality is None:
+            return 1.0
+        middle = torch.tensor((self.qualities - 1) / 2)  # whatever numbers `quality` holds
+        return (self.lambda_of(quality) / self.lambda_of(middle)).view(-1, 1, 1, 1)
+
+    def objective(self, quality: Tensor | None = None) -> Objective:
+        """What an encoder minimises at one quality; raises `ValueError` where `config`, which has
+        it for the middle of a range, does not say."""
+        if "objective" not in self.config:
+            raise ValueError(
+                "its config has no `objective` to say what it was trained for, such as "
+                "{'lambda_eff': 400, 'mse': 1, 'ms_ssim': 0}"
+            )
+        kept = Objective(**self.config["objective"])
+        return replace(kept, lambda_eff=kept.lambda_eff * float(self.relative_lambda(quality)))
 
     @abstractmethod
     def tables(self) -> dict[str, Any]:

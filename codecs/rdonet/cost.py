@@ -17,17 +17,16 @@ from torch.nn.functional import avg_pool2d
 
 from codecs.learned.bands import in_bands
 from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
+from codecs.learned.objective import SMALLEST_MS_SSIM, Objective
 from codecs.rdonet import backbone
 from codecs.rdonet.maskcoding import encode_masks
 from codecs.rdonet.masks import BLOCK, Masks
 from codecs.rdonet.unit import UnitOutput
 
 if TYPE_CHECKING:
-    from codecs.rdonet.network import Objective, RDONet
+    from codecs.rdonet.network import RDONet
 
 _CELL = BLOCK[1]
-SMALLEST_MS_SSIM = 11
-"""Smaller pictures have no MS-SSIM: D is then without it."""
 SYNTHESIS_HALO = 13
 """How many positions of d₁ the synthesis looks to each side, at most (see the tests)."""
 

@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from codecs.base import Image
 from codecs.learned.exact.arithmetic import from_grid
-from codecs.learned.ms_ssim import ms_ssim, ms_ssim_scales
-from codecs.learned.pixels import to_tensor
-from codecs.rdonet.cost import SMALLEST_MS_SSIM, bit_density
+from codecs.rdonet.cost import bit_density
 from codecs.rdonet.masks import CTU
-from codecs.rdonet.network import Objective
 from codecs.rdonet.search import window_sums
 from codecs.rdonet.stream import Coded, StreamCoder
 from codecs.rdonet.unit import UnitOutput
@@ -48,7 +44,7 @@ def describe(coder: StreamCoder, image: Image, data: bytes) -> dict[str, Any]:
     facts = {
         "bytes": dict(coded.section_bytes),
         "bits": bits,
-        "cost": _cost(coder.network.objective(quality), image, decoded, len(data)),
+        "cost": coder.network.objective(quality).cost(image, decoded, len(data)),
         "maps": [
             {
                 "name": "levels",
@@ -82,18 +78,6 @@ def likelihoods(coder: StreamCoder, coded: Coded) -> dict[int, UnitOutput]:
         unit = coder.network.unit(level)
         outputs[level] = unit.assess(latent, symbols, d, sent, cells, quality)
     return outputs
-
-
-def _cost(objective: Objective, image: Image, decoded: Image, size: int) -> dict[str, float]:
-    x, y = (to_tensor(picture, "cpu") for picture in (image, decoded))
-    rate = 8 * size / (x.shape[2] * x.shape[3])
-    mse = float((x - y).square().mean())
-    d: float | Tensor = objective.mse * mse
-    smallest = min(x.shape[2:])
-    if objective.ms_ssim and smallest >= SMALLEST_MS_SSIM:
-        d = d + objective.ms_ssim * (1 - float(ms_ssim(x, y, ms_ssim_scales(smallest))))
-    j = objective.lambda_eff * float(d) + rate
-    return {"J": j, "lambda": objective.lambda_eff, "D": float(d), "R": rate}
 
 
 def _border_error(image: Image, decoded: Image) -> dict[str, float]:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from codecs.learned.coders.factorised import FactorisedCoder
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import ForwardOutput, PartitionedNetwork
+from codecs.learned.objective import Objective
 from codecs.rdonet import backbone
 from codecs.rdonet.calibration import calibrate_range, calibrate_thresholds
 from codecs.rdonet.cost import CostModel
@@ -50,19 +51,6 @@ from codecs.rdonet.masks import (
 )
 from codecs.rdonet.search import worth
 from codecs.rdonet.unit import ConditionalHyperprior, LatentSpaceUnit, UnitOutput
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The cost that a search minimises, J = Λ·D + R, R in bits per pixel.
-
-    D = `mse`·MSE + `ms_ssim`·(1 - MS-SSIM) on pictures in 0...1: what training minimised, unless
-    that had terms which a search cannot afford (`codecs.learned.training.ratecontrol`).
-    """
-
-    lambda_eff: float = 45.0
-    mse: float = 1.0
-    ms_ssim: float = 0.0
 
 
 class RDONet(PartitionedNetwork):
@@ -226,7 +214,7 @@ class RDONet(PartitionedNetwork):
             return random_masks(len(x), *grid, generator)
         factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
         found = VarianceThresholds(**thresholds).scaled(scale * factor)
-        return variance_masks(x, found.at(self._relative(quality)))
+        return variance_masks(x, found.at(self.relative_lambda(quality)))
 
     def calibrate(
         self,
@@ -248,19 +236,7 @@ class RDONet(PartitionedNetwork):
 
     def thresholds(self, quality: Tensor | None = None) -> VarianceThresholds:
         """Of the variance partition; they are kept for the middle quality."""
-        return VarianceThresholds(**self.config["thresholds"]).at(self._relative(quality))
-
-    def objective(self, quality: Tensor | None = None) -> Objective:
-        """What a search minimises."""
-        kept = Objective(**self.config["objective"])
-        return replace(kept, lambda_eff=kept.lambda_eff * float(self._relative(quality)))
-
-    def _relative(self, quality: Tensor | None) -> float | Tensor:
-        """Λ of a quality, [B, 1, 1, 1], relative to that in the middle."""
-        if quality is None:
-            return 1.0
-        middle = torch.tensor((self.qualities - 1) / 2)  # whatever numbers `quality` holds
-        return (self.lambda_of(quality) / self.lambda_of(middle)).view(-1, 1, 1, 1)
+        return VarianceThresholds(**self.config["thresholds"]).at(self.relative_lambda(quality))
 
     @torch.no_grad()
     def clear_unused(self) -> None:
