@@ -76,7 +76,7 @@ BUILT_IN = (
     ),
     Entry(
         "rdonet",
-        ("zero-pass", "one-pass", "full"),
+        ("zero-pass", "one-pass", "full", "latents"),
         (),
         "RDONet, learned with LPIPS; block sizes by variance (zero-pass)",
         "codecs.rdonet.codec:create",
@@ -85,7 +85,7 @@ BUILT_IN = (
     ),
     Entry(
         "rdonet-msssim",
-        ("zero-pass", "one-pass", "full"),
+        ("zero-pass", "one-pass", "full", "latents"),
         (),
         "RDONet, learned for MSE and MS-SSIM; block sizes by variance (zero-pass)",
         "codecs.rdonet.codec:create_msssim",
@@ -93,7 +93,7 @@ BUILT_IN = (
     ),
     Entry(
         "factorised",
-        ("bfloat16",),
+        ("bfloat16", "latents"),
         (),
         "Fully factorised prior, Ballé et al. 2017, learned for MSE",
         "codecs.factorised:create",
@@ -101,7 +101,7 @@ BUILT_IN = (
     ),
     Entry(
         "hyperprior",
-        ("bfloat16",),
+        ("bfloat16", "latents"),
         (),
         "Scale hyperprior, Ballé et al. 2018, learned for MSE",
         "codecs.hyperprior:create",
@@ -109,7 +109,7 @@ BUILT_IN = (
     ),
     Entry(
         "minnen",
-        ("bfloat16",),
+        ("bfloat16", "latents"),
         (),
         "Minnen et al. 2018, learned for MSE and MS-SSIM; joint autoregressive and "
         "hierarchical priors",
@@ -118,7 +118,7 @@ BUILT_IN = (
     ),
     Entry(
         "minnen-mse",
-        ("bfloat16",),
+        ("bfloat16", "latents"),
         (),
         "Minnen et al. 2018, learned for MSE",
         "codecs.minnen:create_mse",

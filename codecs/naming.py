@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from codecs.base import CodecError
 
@@ -49,3 +49,20 @@ def variants_of(codec: str, variant: str | None, known: Collection[str]) -> froz
     if len(set(parts)) != len(parts):
         raise UnknownCodec(f"{codec}:{variant} names a variant twice")
     return frozenset(parts)
+
+
+def choice_of(
+    codec: str, variant: str | None, settings: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """For each setting the word that the parts of `a:b` choose, else its first one; "" is no word.
+
+    Raises `UnknownCodec` for parts that are no words, or of one setting.
+    """
+    parts = variants_of(codec, variant, [w for words in settings.values() for w in words if w])
+    choice = {}
+    for setting, words in settings.items():
+        chosen = [word for word in words if word in parts]
+        if len(chosen) > 1:
+            raise UnknownCodec(f"{codec}:{variant}: {' and '.join(chosen)} exclude each other")
+        choice[setting] = chosen[0] if chosen else words[0]
+    return choice

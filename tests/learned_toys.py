@@ -21,6 +21,7 @@ from tests.rdonet_toys import as_tensor, crop
 
 TOYS = Path(__file__).parent / "data" / "toys"
 """A folder of weights for each codec that can be trained, laid out as those that ship."""
+LAMBDA = 3000.0
 TRAINED_HERE = ("factorised", "hyperprior", "minnen")
 
 
@@ -38,7 +39,7 @@ def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Ten
     return torch.sigmoid(x)
 
 
-def train(network: CodecNetwork, steps: int, lambda_eff: float = 3000.0) -> None:
+def train(network: CodecNetwork, steps: int, lambda_eff: float = LAMBDA) -> None:
     """A short training for rate + lambda_eff·MSE on parts of a photograph."""
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     for step in range(steps):
@@ -75,8 +76,10 @@ def store_toys() -> None:
     torch.set_num_threads(1)
     for name in TRAINED_HERE:
         torch.manual_seed(0)
-        network = registry.network(name).from_config({"N": 8, "M": 12})
-        train(network, 300)
+        objective = {"lambda_eff": LAMBDA, "mse": 1.0, "ms_ssim": 0.0}
+        config = {"N": 8, "M": 12, "objective": objective}
+        network = registry.network(name).from_config(config)
+        train(network, 300, LAMBDA)
         network.set_medians()
         card = {"point": {"parameter": "lambda", "value": 0.01}}
         weights.export(network, TOYS / name / "toy.safetensors", card, half=True)

@@ -16,7 +16,7 @@ from codecs.rdonet.network import RDONet
 from codecs.rdonet.stream import pad
 from tests.rdonet_toys import TOY, as_tensor, crop, load_rdonet, rdonet_codec, toy
 
-MODES = RDONetModel.variants
+MODES = RDONetModel.variants["search"]
 
 DECODE = """
 import sys, zlib, bench, torch

@@ -6,14 +6,18 @@ goes into the header of the stream.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from torch import Tensor
 
 from codecs.base import (
     Codec,
@@ -26,14 +30,20 @@ from codecs.base import (
     check_image,
 )
 from codecs.device import chosen
-from codecs.learned import bitstream, weights
+from codecs.learned import bitstream, refine, weights
 from codecs.learned.bitstream import Header, Stream
 from codecs.learned.network import CodecNetwork, kmac_per_pixel
-from codecs.naming import UnknownCodec, variants_of
+from codecs.naming import choice_of
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Of the codecs that ship: a folder for each, of its name."""
 
+
+Variant = Mapping[str, str]
+"""The word chosen for each setting in `Model.variants`."""
+REFINED = {"refined": ("", "latents")}
+"""The setting of models whose latents can be refined, see `codecs.learned.refine`."""
+_REMEMBERED = 16
 
 M = TypeVar("M", bound="Model")
 
@@ -41,17 +51,16 @@ M = TypeVar("M", bound="Model")
 class Model(ABC):
     """One weights file, ready to code."""
 
-    variants: ClassVar[tuple[str, ...]] = ()
-    """Ways to run it that exclude each other; the first is the codec without a variant."""
-    setting: ClassVar[str] = "variant"
-    """What settings call the variant."""
+    variants: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Ways to run it, by setting: the words that exclude each other, that of the codec without a
+    variant first; it is empty where there is nothing to say of it."""
 
     def __init__(
         self,
         network: CodecNetwork,
         loaded: weights.Weights,
         device: torch.device,
-        variant: str,
+        variant: Variant,
     ) -> None:
         """Raises `KeyError`, `ValueError` and the like for weights that do not fit."""
         self.network = network
@@ -59,6 +68,10 @@ class Model(ABC):
         self.digest = loaded.digest
         self.bytes = loaded.path.stat().st_size
         self.device, self.variant = device, variant
+        self.refines = variant.get("refined") == "latents"
+        if self.refines:
+            network.objective()
+        self._told: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
         if ("points" in loaded.card) != (network.qualities > 0):
             raise ValueError("the card lists `points` if the network serves many, and else not")
         listed = weights.points(loaded) if network.qualities else []
@@ -91,13 +104,47 @@ class Model(ABC):
 
     @classmethod
     @abstractmethod
-    def labelled(cls, label: str, variant: str) -> str:
+    def labelled(cls, label: str, variant: Variant) -> str:
         """The codec's label with its variant."""
 
     @classmethod
     @abstractmethod
-    def seconds(cls, pixels: int, variant: str) -> float:
+    def seconds(cls, pixels: int, variant: Variant) -> float:
         """See `Codec.seconds`."""
+
+    @classmethod
+    def named(cls, variant: Variant) -> list[str]:
+        """The words that a name needs: those that are not so anyway."""
+        return [word for setting, word in variant.items() if word != cls.variants[setting][0]]
+
+    def best(
+        self, image: Image, quality: Tensor | None, files: Iterable[bytes]
+    ) -> tuple[bytes, dict[str, float]]:
+        """The file of least J by what decoders make of it, and facts of how it was made; the first
+        file is that without refining, and the others are made when they are asked for."""
+        start = time.process_time()
+        objective = self.network.objective(quality)
+        costs = {
+            data: objective.cost(image, self.decode(data), len(data))["J"]
+            for data in dict.fromkeys(files)
+        }
+        best = min(costs, key=costs.__getitem__)
+        return best, {
+            "J_before": next(iter(costs.values())),
+            "J_after": costs[best],
+            "steps": refine.steps_for(image.shape[0] * image.shape[1]),
+            "cpu_seconds": time.process_time() - start,
+        }
+
+    def remember(self, data: bytes, facts: Mapping[str, Any]) -> None:
+        """Facts of how a stream was made, which it does not tell itself."""
+        self._told[hashlib.sha256(data).digest()] = facts
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+
+    def remembered(self, data: bytes) -> Mapping[str, Any]:
+        """What `remember` was given; nothing for other streams."""
+        return self._told.get(hashlib.sha256(data).digest(), {})
 
     def header(self, image: Image, quality: float | None, flags: int = 0) -> Header:
         """Of a stream of `image`."""
@@ -120,18 +167,20 @@ def load_model(
     variant: str = "",
     device: torch.device | str = "cpu",
 ) -> M:
-    """The weights of a file, ready to code.
+    """The weights of a file, ready to code; `variant` as in a codec's name.
 
     Raises `CodecUnavailable` that names what is wrong with them.
     """
-    return _ready(weights.load(path, network.architecture), network, model, variant, device)
+    loaded = weights.load(path, network.architecture)
+    choice = choice_of(path.name, variant or None, model.variants)
+    return _ready(loaded, network, model, choice, device)
 
 
 def _ready(
     loaded: weights.Weights,
     network: type[CodecNetwork],
     model: type[M],
-    variant: str,
+    variant: Variant,
     device: torch.device | str,
 ) -> M:
     device = torch.device(device)
@@ -139,7 +188,7 @@ def _ready(
         made = network.from_config(loaded.card["config"])
         made.load_state_dict(loaded.parameters)
         made = made.eval().requires_grad_(False).to(device)
-        return model(made, loaded, device, variant or model.variants[0])
+        return model(made, loaded, device, variant)
     except CodecUnavailable:
         raise
     except (CodecError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -166,10 +215,7 @@ class LearnedCodec(Codec):
 
         Raises `UnknownCodec`, and `CodecUnavailable` where weights are missing or do not fit.
         """
-        parts = variants_of(name, variant, model.variants)
-        if len(parts) > 1:
-            raise UnknownCodec(f"{name}:{variant}: these exclude each other, choose one")
-        variant = next(iter(parts), model.variants[0])
+        choice = choice_of(name, variant, model.variants)
         folder = folder or WEIGHTS / name
         files = sorted(folder.glob("*.safetensors"))
         if not files:
@@ -182,7 +228,7 @@ class LearnedCodec(Codec):
             )
         self.device = device or chosen()
         loaded = [weights.load(file, network.architecture) for file in files]
-        models = [_ready(w, network, model, variant, self.device) for w in loaded]
+        models = [_ready(w, network, model, choice, self.device) for w in loaded]
         places = [
             (point, m, quality)
             for w, m in zip(loaded, models, strict=True)
@@ -195,12 +241,12 @@ class LearnedCodec(Codec):
         ordered = list(dict.fromkeys(m for _, m, _ in places))
         self._by_digest = {m.digest[: bitstream.MODEL_BYTES]: m for m in ordered}
         self._model, self._network = model, network
-        self._variant = variant
+        self._variant = choice
         self.base = name
-        self.name = name if variant == model.variants[0] else f"{name}:{variant}"
+        self.name = ":".join([name, *model.named(choice)])
         by_digest = {w.digest: w for w in loaded}
         remark, noted = weights.remarks([by_digest[m.digest] for m in ordered])
-        self.label = model.labelled(label, variant) + remark
+        self.label = model.labelled(label, choice) + remark
         digests = " ".join(m.digest[:4].hex() for m in ordered)
         self.version = f"stream {network.version}, weights {digests}, torch {torch.__version__}"
         self.points = tuple(self._places)
@@ -211,7 +257,7 @@ class LearnedCodec(Codec):
                 fact: weights.setting({point: facts[point][fact] for point in facts})
                 for fact in facts[self.points[0]]
             },
-            model.setting: variant,
+            **{setting: word for setting, word in choice.items() if word},
             "entropy path": "exact integers",
             **noted,
         }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from codecs.base import BitstreamError, Image
-from codecs.learned import bitstream
+from codecs.learned import bitstream, refine
 from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import Header
-from codecs.learned.codec import Model
+from codecs.learned.codec import REFINED, Model, Variant
 from codecs.learned.coders.latents import LatentModel, Symbols
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import CodecNetwork, ForwardOutput
@@ -98,29 +98,31 @@ class Analysis:
 
 
 class TransformModel(Model):
-    """A transform network that codes.  Variants are the precision of the transforms; the entropy
-    path does not depend on it."""
+    """A transform network that codes.  Variants are the precision of the transforms, which the
+    entropy path does not depend on, and whether an encoder refines latents."""
 
-    variants: ClassVar[tuple[str, ...]] = tuple(PRECISIONS)
-    setting: ClassVar[str] = "transforms"
+    variants: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "transforms": tuple(PRECISIONS),
+        **REFINED,
+    }
     network: TransformNetwork
 
     def __init__(
-        self, network: CodecNetwork, loaded: Weights, device: torch.device, variant: str
+        self, network: CodecNetwork, loaded: Weights, device: torch.device, variant: Variant
     ) -> None:
         super().__init__(network, loaded, device, variant)
-        self.precision = PRECISIONS[variant]
+        self.precision = PRECISIONS[variant["transforms"]]
         latents = self.network.latent_model()
         self.sections = latents.sections
         self.coder = latents.coder(loaded.tables, device)
 
     @classmethod
-    def labelled(cls, label: str, variant: str) -> str:
-        return label if variant == cls.variants[0] else f"{label}, {variant}"
+    def labelled(cls, label: str, variant: Variant) -> str:
+        return ", ".join([label, *cls.named(variant)])
 
     @classmethod
-    def seconds(cls, pixels: int, variant: str) -> float:
-        return 0.2 + pixels * 8e-6
+    def seconds(cls, pixels: int, variant: Variant) -> float:
+        return 0.2 + pixels * 8e-6 + (refine.seconds(pixels) if variant["refined"] else 0.0)
 
     def _quality(self, quality: float | None) -> Tensor | None:
         """[1], as the network takes it."""
@@ -148,14 +150,50 @@ class TransformModel(Model):
 
     @torch.inference_mode()
     def symbols(self, analysis: Analysis, quality: float | None = None) -> Symbols:
-        """What is sent of a picture."""
+        """What is sent of a picture, as long as nothing is refined."""
         return self.coder.symbols(self.network.scale(analysis.y, self._quality(quality)))
 
-    @torch.inference_mode()
     def code(self, analysis: Analysis, quality: float | None) -> bytes:
-        symbols = self.symbols(analysis, quality)
-        header = self.header(analysis.image, quality)
-        return bitstream.pack(header, self.coder.encode(symbols), symbols)
+        files = self._files(analysis, quality)
+        if not self.refines:
+            return next(files)
+        data, facts = self.best(analysis.image, self._quality(quality), files)
+        self.remember(data, {"refined": facts})
+        return data
+
+    def _files(self, analysis: Analysis, quality: float | None) -> Iterator[bytes]:
+        """The file, then those of the refined latent: with the side information of the one that
+        was not, and with its own."""
+        image = analysis.image
+        yield self._pack(image, quality, self.symbols(analysis, quality))
+        if steps := refine.steps_for(image.shape[0] * image.shape[1]):
+            y = self.network.scale(analysis.y, self._quality(quality))
+            refined = self._refined(image, y, self._quality(quality), steps)
+            yield self._pack(image, quality, self.coder.symbols(refined, y))
+            yield self._pack(image, quality, self.coder.symbols(refined))
+
+    @torch.inference_mode()
+    def _pack(self, image: Image, quality: float | None, symbols: Symbols) -> bytes:
+        return bitstream.pack(self.header(image, quality), self.coder.encode(symbols), symbols)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _refined(self, image: Image, y: Tensor, quality: Tensor | None, steps: int) -> Tensor:
+        """ŷ near y of which this picture has a low J."""
+        network, latents = self.network, self.network.latent_model()
+        objective = network.objective(quality)
+        x, y = to_tensor(image, self.device), y.clone()
+        rate = latents.rate(y)
+
+        def cost(values: Sequence[Tensor]) -> Tensor:
+            y = values[0] + latents.grid
+            with refine.quick(self.device):
+                y_last = y.contiguous(memory_format=torch.channels_last)
+                decoded = network.synthesise(y_last, quality).float()
+            shown = decoded[:, :, : image.shape[0], : image.shape[1]]
+            return objective.loss(x, shown, rate(y)[0])
+
+        return refine.refine([y - latents.grid], cost, steps)[0] + latents.grid
 
     @torch.inference_mode()
     def decode_symbols(self, data: bytes) -> tuple[Header, Symbols]:
@@ -183,6 +221,7 @@ class TransformModel(Model):
         return self.synthesise(*self.decode_symbols(data))
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        """Bytes of the sections."""
+        """Bytes of the sections, and for streams made here what refining has changed."""
         stream = self.unpack(data, len(self.sections))
-        return {"bytes": dict(zip(self.sections, map(len, stream.sections), strict=True))}
+        sizes = dict(zip(self.sections, map(len, stream.sections), strict=True))
+        return {"bytes": sizes, **self.remembered(data)}

@@ -8,7 +8,7 @@ partition, whose level stands in bits 1 and 2 and whose partition section is emp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from codecs.base import BitstreamError, EncodeError, Image
 from codecs.learned import bitstream, pixels
 from codecs.learned.bands import in_bands
 from codecs.learned.bitstream import Header
+from codecs.learned.coders.rangecoding import Int32s
 from codecs.learned.exact.arithmetic import from_grid
 from codecs.rdonet import backbone
 from codecs.rdonet.cost import synthesise
@@ -87,6 +88,26 @@ class StreamCoder:
         quality: float | None = None,
     ) -> bytes:
         """The file of a picture of `size` (height, width) with the given features (batch of 1)."""
+
+        def propose(level: int, d: Tensor, sent: Bools) -> Level:
+            latent = self.latent(level, features[level - 1], d, sent, quality)
+            return self.level(level, latent, d, sent)
+
+        return self.write(propose, masks, size, quality)
+
+    @torch.no_grad()
+    def write(
+        self,
+        propose: Callable[[int, Tensor, Bools], Level],
+        masks: Masks,
+        size: tuple[int, int],
+        quality: float | None,
+    ) -> bytes:
+        """The file of a picture of `size` (height, width).
+
+        `propose` gives what is sent at a level, of its number, d_{i+1} and where it sends anything.
+        Any integers would be decodable.
+        """
         if not self._fits(size):
             raise EncodeError(
                 f"{size[1]}x{size[0]} pixels are too many for {self.name} with "
@@ -97,7 +118,7 @@ class StreamCoder:
         d = self._no_features(masks.shape)
         for level in DEEPEST_FIRST:
             sent = _sent(masks, level)
-            levels[level] = self._propose(level, features[level - 1], d, sent, quality)
+            levels[level] = propose(level, d, sent)
             sections.append(self._units[level].encode(levels[level], d))
             if level > 1:
                 d = self._units[level].decoded(d, levels[level].latents, quality)
@@ -115,20 +136,30 @@ class StreamCoder:
         network = self.network
         return Header(network.magic, network.version, model, flags, *size, quality)
 
-    def _propose(
+    def latent(
         self, level: int, f: Tensor, d: Tensor, sent: Bools, quality: float | None
-    ) -> Level:
-        """Latents of `level`: any integers would be decodable, these are the network's."""
-        unit, exact = self.network.unit(level), self._units[level]
-        cells = exact.cells(sent)
-        deeper = _channels_first(from_grid(d))
+    ) -> Tensor:
+        """The network's t [1, N, h, w] of `level`, not yet rounded, 0 where nothing is sent.  d is
+        d_{i+1}, activation integers."""
         mask = torch.from_numpy(sent).to(f)[None, None]
-        t = unit.latent(f, deeper, self.tensor(quality)) * mask
+        unit = self.network.unit(level)
+        return unit.latent(f, channels_first(from_grid(d)), self.tensor(quality)) * mask
+
+    def level(
+        self, level: int, t: Tensor, d: Tensor, sent: Bools, hyper_latents: Int32s | None = None
+    ) -> Level:
+        """What is sent of t, by default with its own hyper-latents."""
         if not bool(torch.isfinite(t).all()):
             raise EncodeError("a latent is not finite: the weights are damaged")
-        z = exact.hyper_latents.symbols(unit.prior.hyper_latent(t, deeper, mask)[0])
+        exact = self._units[level]
+        cells = exact.cells(sent)
+        if hyper_latents is None:
+            mask = torch.from_numpy(sent).to(t)[None, None]
+            prior = self.network.unit(level).prior
+            z = prior.hyper_latent(t, channels_first(from_grid(d)), mask)
+            hyper_latents = exact.hyper_latents.symbols(z[0]) * cells
         latents = round_latent(t)[0].permute(1, 2, 0).to("cpu", torch.int32).contiguous().numpy()
-        return Level(latents, z * cells, sent, cells)
+        return Level(latents, hyper_latents, sent, cells)
 
     @torch.no_grad()
     def decode(self, data: bytes) -> Coded:
@@ -163,10 +194,10 @@ class StreamCoder:
     def reconstruct(self, coded: Coded) -> Image:
         """The picture uint8[height, width, 3] of decoded latents."""
         height, width = coded.size
-        d2 = _channels_first(from_grid(coded.features[1]))
+        d2 = channels_first(from_grid(coded.features[1]))
         latents = torch.from_numpy(coded.levels[1].latents).to(d2)
         quality = self.tensor(coded.quality)
-        d1 = self.network.unit(1).decoded(d2, _channels_first(latents), quality)
+        d1 = self.network.unit(1).decoded(d2, channels_first(latents), quality)
         x = synthesise(self.network, d1)
         return pixels.to_image(x, height, width)
 
@@ -184,7 +215,8 @@ def pad(x: Tensor) -> Tensor:
     return pixels.pad(x, CTU)
 
 
-def _channels_first(x: Tensor) -> Tensor:
+def channels_first(x: Tensor) -> Tensor:
+    """[h, w, C] to [1, C, h, w]."""
     return x.permute(2, 0, 1)[None]
 
 

@@ -6,7 +6,7 @@ For hyper-latents, and for the latents of codecs without side information.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -220,6 +220,13 @@ class Factorised(LatentModel):
         y = add_noise(y) if noisy else self.prior.round(y)
         return y, {"y": -torch.log2(self.prior.likelihood(y)).flatten(1).sum(1)}
 
+    def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda y: -torch.log2(self.prior.likelihood(y)).flatten(1).sum(1)
+
+    @property
+    def grid(self) -> Tensor:
+        return self.prior.medians[:, None, None]
+
     def tables(self) -> dict[str, NDArray[Any]]:
         return {f"y.{name}": table for name, table in FactorisedCoder.export(self.prior).items()}
 
@@ -233,7 +240,7 @@ class _WholeLatentCoder(LatentCoder):
     def __init__(self, coder: FactorisedCoder, device: torch.device) -> None:
         self.y, self.device = coder, device
 
-    def symbols(self, y: Tensor) -> Symbols:
+    def symbols(self, y: Tensor, proposed: Tensor | None = None) -> Symbols:
         return (self.y.symbols(y[0]),)
 
     def latent(self, symbols: Symbols) -> Tensor:

@@ -12,7 +12,7 @@ autoregressive and hierarchical prior; with a `Mixture`, the entropy model of Ch
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -127,14 +127,21 @@ class Hyperprior(LatentModel):
         z = self.hyper_latent(y)
         z = add_noise(z) if noisy else self.prior.round(z)
         y = add_noise(y) if noisy else torch.round(y)
-        psi = z
-        for layer in self.synthesis:
-            psi = layer(psi)
         likelihoods = {
             "z": self.prior.likelihood(z),
-            "y": self.density.likelihood(y, self.theta(psi, y)),
+            "y": self.density.likelihood(y, self.theta(self._psi(z), y)),
         }
-        return y, {name: -torch.log2(p).flatten(1).sum(1) for name, p in likelihoods.items()}
+        return y, {name: _bits(p) for name, p in likelihoods.items()}
+
+    def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        z = self.prior.round(self.hyper_latent(y))
+        side, psi = _bits(self.prior.likelihood(z)), self._psi(z)
+        return lambda y: side + _bits(self.density.likelihood(y, self.theta(psi, y)))
+
+    def _psi(self, z: Tensor) -> Tensor:
+        for layer in self.synthesis:
+            z = layer(z)
+        return z
 
     def tables(self) -> dict[str, NDArray[Any]]:
         scales = self.density.scale_table()
@@ -146,6 +153,11 @@ class Hyperprior(LatentModel):
 
     def coder(self, tables: Tables, device: torch.device) -> HyperpriorCoder:
         return HyperpriorCoder(self, tables, device)
+
+
+def _bits(likelihood: Tensor) -> Tensor:
+    """[B] of [B, M, h, w]."""
+    return -torch.log2(likelihood).flatten(1).sum(1)
 
 
 class HyperpriorCoder(LatentCoder):
@@ -163,10 +175,10 @@ class HyperpriorCoder(LatentCoder):
             self.synthesis.channels,
         ).to(device)
 
-    def symbols(self, y: Tensor) -> Symbols:
+    def symbols(self, y: Tensor, proposed: Tensor | None = None) -> Symbols:
         if not bool(torch.isfinite(y).all()):
             raise EncodeError("a latent is not finite: the weights are damaged")
-        z = self.z.symbols(self.model.hyper_latent(y)[0])
+        z = self.z.symbols(self.model.hyper_latent(y if proposed is None else proposed)[0])
         rounded = torch.round(y[0]).clamp(-LATENT_LIMIT, LATENT_LIMIT)
         return z, rounded.permute(1, 2, 0).cpu().numpy().astype(np.int32)
 

@@ -12,7 +12,7 @@ file.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,8 +31,9 @@ class LatentCoder(ABC):
     """Codes the latent of one picture in exact integers, with the weights of one file."""
 
     @abstractmethod
-    def symbols(self, y: Tensor) -> Symbols:
-        """What is sent of y [1, M, h, w].  Raises `EncodeError` if it is not finite."""
+    def symbols(self, y: Tensor, proposed: Tensor | None = None) -> Symbols:
+        """What is sent of y [1, M, h, w], with the side information that the latent `proposed` has,
+        by default y itself.  Raises `EncodeError` if it is not finite."""
 
     @abstractmethod
     def latent(self, symbols: Symbols) -> Tensor:
@@ -57,6 +58,16 @@ class LatentModel(ABC):
     def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """(ŷ, estimated bits [B] of each section) of y [B, M, h, w]; with uniform noise in the
         place of rounding where `noisy`.  Differentiable."""
+
+    @abstractmethod
+    def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """Estimated bits [B] of any ŷ near y [B, M, h, w], relaxed ones too, sent with the side
+        information that y has.  Differentiable."""
+
+    @property
+    def grid(self) -> Tensor | float:
+        """What ŷ has in common beside integers, for each channel [M, 1, 1] or for all."""
+        return 0.0
 
     @abstractmethod
     def tables(self) -> dict[str, NDArray[Any]]:
