@@ -66,6 +66,11 @@ def test_random_masks_use_all_levels_equally_and_include_uniform_ones():
         assert (levels == level).flatten(1).all(1).float().mean() > 0.03
     again = random_masks(3000, 2, 2, torch.Generator().manual_seed(3))
     assert masks.same(again)
+    finest = torch.tensor([0.0, 0.5, 1.0]).repeat(1000)
+    some = random_masks(3000, 2, 2, torch.Generator().manual_seed(3), finest).levels()
+    assert torch.equal(some[::3], levels[::3])
+    assert 0.5 < (some[1::3] == 1).flatten(1).all(1).float().mean() < 0.6
+    assert bool((some[2::3] == 1).all())
 
 
 def test_variances_equal_numpy_and_leave_padding_out():

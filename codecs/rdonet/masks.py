@@ -103,13 +103,18 @@ def ctu_grid(height: int, width: int) -> tuple[int, int]:
 
 
 def random_masks(
-    batch: int, rows: int, columns: int, generator: torch.Generator | None = None
+    batch: int,
+    rows: int,
+    columns: int,
+    generator: torch.Generator | None = None,
+    finest: Tensor | None = None,
 ) -> Masks:
     """Partitions that do not depend on the content, for the first phases of training.
 
     Per picture, area shares of the levels are drawn from Dirichlet(1, 1, 1), in one of ten cases
     all at one level; then all flags independently so that the shares hold on average.  Each level
-    thus sees all kinds of content, and uniform partitions occur.
+    thus sees all kinds of content, and uniform partitions occur.  `finest` [B] has the
+    probabilities that a picture is all at the finest level instead.
     """
     exponential = -torch.log1p(-torch.rand(batch, 3, generator=generator, dtype=torch.float64))
     # Normalised exponentials are Dirichlet(1, 1, 1); a tiny floor avoids 0/0.
@@ -123,6 +128,9 @@ def random_masks(
     p32 = shares[:, 0] / (shares[:, 0] + shares[:, 1]).clamp_min(1e-12)
     s64 = torch.rand(batch, 1, rows, columns, generator=generator) < p64
     s32 = torch.rand(batch, 1, 2 * rows, 2 * columns, generator=generator) < p32
+    if finest is not None:
+        whole = (torch.rand(batch, generator=generator) < finest.cpu()).view(-1, 1, 1, 1)
+        s64, s32 = s64 | whole, s32 | whole
     return Masks(s64, s32)
 
 

@@ -211,7 +211,10 @@ class RDONet(PartitionedNetwork):
         if kind == "finest":
             return Masks.uniform(1, len(x), *grid)
         if kind == "random":
-            return random_masks(len(x), *grid, generator)
+            # The higher the rate, the less a deep level is of use: there its samples, with many
+            # times the loss of others, would own the gradient.
+            finest = None if quality is None else quality / (self.qualities - 1)
+            return random_masks(len(x), *grid, generator, finest)
         factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
         found = VarianceThresholds(**thresholds).scaled(scale * factor)
         return variance_masks(x, found.at(self.relative_lambda(quality)))
