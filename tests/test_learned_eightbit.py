@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -20,7 +22,7 @@ def test_kernels_keep_their_values_to_half_a_step(shape: tuple[int, ...]) -> Non
     torch.manual_seed(0)
     kernel = torch.randn(shape) * 10.0 ** torch.arange(-3, shape[0] - 3).view(-1, 1, 1, 1)
     encoded = eightbit.encode({"k": kernel})
-    assert encoded["k"].dtype == torch.int8
+    assert encoded["shape.k"].tolist() == list(shape)
     assert encoded["steps.k"].shape == (shape[0], 1)
     steps = kernel.abs().amax((1, 2, 3), keepdim=True) / 127
     assert bool(((eightbit.expand(encoded)["k"] - kernel).abs() <= 0.51 * steps + 1e-6).all())
@@ -44,7 +46,7 @@ def test_taps_that_are_always_0_are_left_out() -> None:
     kernel[:, 2] = 0
     kernel[:3, 0] = 0
     encoded = eightbit.encode({"k": kernel, "n": torch.tensor([3])})
-    assert encoded["k"].shape == (8, 24)
+    assert encoded["shape.k"].tolist() == [8, 24]
     values = eightbit.expand(encoded)
     assert values.keys() == {"k", "n"}
     assert not values["k"][kernel == 0].any()
@@ -105,3 +107,48 @@ def test_taps_beyond_any_kernel_are_refused(tmp_path: Path) -> None:
     taps[:3] = True
     levels = torch.ones(2, 3, dtype=torch.int8)
     refused(tmp_path, {"k": levels, "steps.k": torch.ones(2, 1), "taps.k": taps})
+
+
+def test_integers_are_deflated_and_files_of_before_are_read() -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(64, 64, 3, 3)
+    encoded = eightbit.encode({"k": kernel})
+    assert encoded["k"].dtype == torch.uint8
+    assert encoded["k"].numel() < 0.95 * kernel.numel()  # of a Gaussian, 7.3 bits each
+    plain = torch.from_numpy(
+        np.frombuffer(zlib.decompress(encoded["k"].numpy().tobytes()), np.int8).reshape(
+            16, 16, 3, 3
+        )
+    )
+    before = eightbit.expand({"k": plain.clone(), "steps.k": encoded["steps.k"]})
+    assert torch.equal(before["k"], eightbit.expand(encoded)["k"])
+
+
+@pytest.mark.parametrize(
+    ("levels", "shape"),
+    [
+        (b"\1" * 6, [2, 4, 1, 1]),
+        (b"\1" * 9, [2, 4, 1, 1]),
+        (b"\1" * 8, [-2, -4, 1, 1]),
+        (b"\0" * (1 << 20), [1 << 15, 1 << 14]),
+        (None, [2, 4, 1, 1]),
+    ],
+    ids=["too few", "too many", "negative", "beyond all networks", "no deflate"],
+)
+def test_deflated_integers_that_do_not_fit_are_refused(
+    tmp_path: Path, levels: bytes | None, shape: list[int]
+) -> None:
+    data = bytes(20) if levels is None else zlib.compress(levels)
+    deflated = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    sides = torch.tensor(shape, dtype=torch.int32)
+    refused(tmp_path, {"k": deflated, "shape.k": sides, "steps.k": torch.ones(2, 1)})
+
+
+def test_a_file_may_not_inflate_beyond_all_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eightbit, "_LARGEST", 20_000)
+    torch.manual_seed(0)
+    kernels = {name: torch.randn(10, 10, 9, 9) for name in "abc"}
+    encoded = eightbit.encode(kernels)
+    eightbit.expand({k: v for k, v in encoded.items() if not k.endswith("c")})
+    with pytest.raises(ValueError, match="c of the shape"):
+        eightbit.expand(encoded)
