@@ -4,7 +4,7 @@ A kernel [n, m, k, k] is stored as integers and as float16 steps [n, 1], or [n, 
 for each output would drown many small kernels beside few large ones, as in layers that begin as an
 identity.  Taps that are 0 for all outputs (masked ones, and inputs that are always 0) are left out:
 the integers are then [n, count], and `taps.*` [m, k, k] tells which are there.  The integers are
-compressed by zlib, to some 83 %, beside their shape, `shape.*`; in older files they are as they are.
+compressed by zlib, to some 83 %, beside their `shape.*`; in older files they are as they are.
 """
 
 from __future__ import annotations
