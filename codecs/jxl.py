@@ -44,7 +44,7 @@ class Jxl(Codec):
 
     warm_up = False
     points = ladder("distance", (9.5, 7.0, 5.0, 3.5, 2.2, 1.4, 0.9))
-    choices = ladder("distance", (step / 100 for step in range(990, 4, -1)))
+    choices = ladder("distance", (step / 100 for step in range(1500, 4, -1)))
 
     def __init__(self, effort: int, *, lossless: bool = False) -> None:
         ffmpeg.require_encoder("libjxl")

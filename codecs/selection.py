@@ -52,7 +52,7 @@ def split(name: str) -> tuple[str, Selection | None]:
         return name, None
     try:
         return found["name"], _parsed(found["selection"])
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise UnknownCodec(f"{name[:120]!r}: {error}; what may follow a name: {HELP}") from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from codecs import registry, target
-from codecs.base import CodecError, EncodeError, Image, Point
+from codecs.base import CodecError, CodecUnavailable, EncodeError, Image, Point
 from codecs.ladder import filled, ladder
 from codecs.learned import bitstream, weights
 from codecs.learned.codec import LearnedCodec
@@ -52,7 +52,14 @@ def test_what_follows_a_name(name: str, base: str, selection: Selection | None) 
     [
         *("jpeg@", "jpeg@1,,2", "jpeg@1,1.0", "jpeg@1:5:0", "jpeg@5:1:1", "jpeg@1:5", "jpeg@x:1"),
         *("jpeg@bpp", "jpeg@0bpp", "jpeg@-1bpp", "jpeg@nanbpp", "jpeg@infbpp", "jpeg@abpp"),
-        *("jpeg@1:1e9:1e-9", "jpeg@5:corpus", "jpeg@1bpp:all", "jpeg@" + "1," * 999 + "2"),
+        *(
+            "jpeg@1:1e9:1e-9",
+            "jpeg@1:2:1e-999999",
+            "jpeg@sNaN",
+            "jpeg@5:corpus",
+            "jpeg@1bpp:all",
+            "jpeg@" + "1," * 999 + "2",
+        ),
         "jpeg@" + ",".join(f"0.{i}123456bpp" for i in range(9)),
     ],
 )
@@ -175,7 +182,7 @@ def test_files_that_differ_from_their_estimates_correct_the_search() -> None:
     assert 2 <= len(coded) <= 3
 
 
-@pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000", "jxl"])
+@pytest.mark.parametrize("name", ["jpeg", "webp", "jpeg2000", "jxl", "vvenc:faster"])
 def test_codecs_meet_a_rate_by_their_own_parameter(name: str, photo: Image) -> None:
     codec = registry.create(f"{name}@0.4,0.9bpp")
     plain = registry.create(name)
@@ -203,6 +210,28 @@ def test_a_rate_out_of_reach_names_what_is_in_reach(photo: Image) -> None:
     codec = registry.create("jpeg@0.001bpp")
     with pytest.raises(EncodeError, match="out of reach"):
         codec.encode(photo, codec.points[0])
+
+
+def test_choices_of_somebodys_codec_are_checked(tmp_path: Path, photo: Image) -> None:
+    """They are what a rate is looked for in."""
+    text = """
+from codecs.base import Point
+from codecs.pillow import webp
+
+def codec(variant=None):
+    made = webp()
+    made.name, made.choices = "mine", CHOICES
+    return made
+"""
+    mine = tmp_path / "mine.py"
+    mine.write_text(text.replace("CHOICES", "[Point('quality', q) for q in (10, 90)]"))
+    codec = registry.create(f"{mine}@0.5bpp")
+    data = codec.encode(photo, codec.points[0])
+    assert codec.diagnostics(photo, data)["target"]["quality"] in (10, 90)
+    for wrong in ("[3]", "[Point('quality', float('nan'))]"):
+        mine.write_text(text.replace("CHOICES", wrong))
+        with pytest.raises(CodecUnavailable, match="point"):
+            registry.create(str(mine))
 
 
 @pytest.fixture
