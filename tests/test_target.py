@@ -157,6 +157,22 @@ def test_a_search_ends_near_the_rate_in_few_trials(
     assert len(set(calls)) <= 10
 
 
+@pytest.mark.parametrize(
+    "curve",
+    [
+        lambda v: 100 * math.exp(12 * (v / 1792) ** 12),
+        lambda v: 100.0 if v < 1001 else 1e6,
+    ],
+)
+def test_curved_and_broken_sizes_take_few_trials_more(curve: Callable[[float], float]) -> None:
+    """Where only the ends of the range are known; plain interpolation would take hundreds."""
+    choices = ladder("q", range(1793))
+    calls: list[int] = []
+    size = sizes(curve, calls)
+    target.search(size, size, choices, choices[:1], 101.5, 8, 0.01)
+    assert len(set(calls)) <= 30
+
+
 def test_the_nearest_of_few_points_is_found() -> None:
     choices = ladder("q", range(50, -1, -1))
     calls: list[int] = []
