@@ -116,7 +116,7 @@ def test_integers_are_deflated_and_files_of_before_are_read() -> None:
     assert encoded["k"].dtype == torch.uint8
     assert encoded["k"].numel() < 0.95 * kernel.numel()  # of a Gaussian, 7.3 bits each
     plain = torch.from_numpy(
-        np.frombuffer(zlib.decompress(encoded["k"].numpy().tobytes()), np.int8).reshape(
+        np.frombuffer(bytearray(zlib.decompress(encoded["k"].numpy().tobytes())), np.int8).reshape(
             64, 64, 3, 3
         )
     )
