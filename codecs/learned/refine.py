@@ -56,8 +56,9 @@ def seconds(pixels: int) -> float:
 
 
 def quick(device: torch.device) -> torch.autocast:
-    """What the synthesis may be run in: bfloat16 where there is hardware for it, which halves the
-    time of a step and changes what is gained by some 0.1 % of J.  Files are judged by what decoders make of them."""
+    """What the synthesis may be run in: bfloat16 where there is hardware for it, which takes a
+    third off the time of a step and 0.1 % of J off what is gained.  Files are judged by what
+    decoders make of them."""
     able = device.type != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return torch.autocast(device.type, torch.bfloat16, enabled=able)
 
