@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--valid", type=Path, nargs="+", required=True, help="see codecs.train")
     p.add_argument("--into", type=Path, default=Path("checkpoints/lease"))
     p.add_argument("--side", type=int, default=256, help="of the crops, in pixels")
-    p.add_argument("--megabytes", type=float, default=48, help="of training crops")
+    p.add_argument("--megabytes", type=int, default=48, help="of training crops")
     p.add_argument("--valid-count", type=int, default=24, help="crops to validate on")
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     return p
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _pack(options: argparse.Namespace) -> None:
     from codecs.learned.training.data import load_pictures, pack
     from codecs.learned.training.errors import TrainingError
-    from codecs.learned.training.losses import lpips_folders
+    from codecs.learned.training.losses import backbone_file
 
     side = options.side
     count = int(options.megabytes * 1e6 / (3 * side**2)) if side > 0 else 0
@@ -54,10 +54,15 @@ def _pack(options: argparse.Namespace) -> None:
         path = options.into / f"{name}.npy"
         pack(pictures, path, number, side)
         print(f"{path}: {number} crops of {len(pictures)} pictures, {path.stat().st_size:,} bytes")
-    for folder in lpips_folders():
-        for file in folder.glob("squeezenet*.safetensors"):
-            (options.into / "lpips").mkdir(exist_ok=True)
-            print(shutil.copy(file, options.into / "lpips"))
+    try:
+        file = backbone_file("squeeze")
+    except TrainingError as error:
+        print(f"no stage with LPIPS can be trained there: {error}", file=sys.stderr)
+        return
+    lpips = options.into / "lpips"
+    lpips.mkdir(exist_ok=True)
+    if not (lpips / file.name).exists():
+        print(shutil.copy(file, lpips))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ whatever was interrupted goes on: the same command resumes.
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,8 @@ from typing import Any
 
 from codecs import publish, train
 from codecs.base import CodecError
+from codecs.learned.training.errors import TrainingError
+from codecs.learned.training.stopping import Ending
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "docs" / "recipes"
@@ -66,34 +70,57 @@ class Recipe:
 
 def load(name: str) -> Recipe:
     """The recipe of a set, or of the file of that path; raises `RecipeError`."""
+    from codecs.learned.training.schedule import load_phases
+
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        total = sum(row["steps"] for row in table["stage"])
+        rows = [{**table.get("options", {}), **row} for row in table["stage"]]
+        _check(table, rows)
+        total = sum(row["steps"] for row in rows)
         stages = []
-        for row in table["stage"]:
-            options = {**table.get("options", {}), **row}
-            name, steps, _ = (options.pop(key) for key in ("name", "steps", "phase"))
-            stages.append(Stage(path, table["network"], name, steps, steps / total, options))
-        if not sum(stage.cost for stage in stages) > 0:
-            raise ValueError("no stage has any steps")
+        for row in rows:
+            name, steps, _ = (row.pop(key) for key in ("name", "steps", "phase"))
+            load_phases(f"{path}:{name}")
+            stages.append(Stage(path, table["network"], name, steps, steps / total, row))
         return Recipe(path, table.get("from", ""), table.get("calibrate", 0), tuple(stages))
+    except TrainingError as error:
+        raise RecipeError(f"{path}, stage {name}: {error}") from error
     except FileNotFoundError as error:
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {name}: there are {known}, or give a .toml file") from error
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecipeError(
             f"{path} is no recipe ({error!r}): it needs network and [[stage]] tables with name, "
             "steps and [[stage.phase]] tables, and batch and crop there or in [options]"
         ) from error
 
 
-def chain(recipe: Recipe) -> Iterator[tuple[Stage, Stage | None]]:
-    """Each stage that leads to the recipe's last, with the one that it begins with."""
+def _check(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError`, or `KeyError` or `TypeError`, for what a recipe must not hold."""
+    names = [row["name"] for row in rows]
+    if not all(re.fullmatch(r"\w[\w-]*", name) for name in names) or len(set(names)) < len(names):
+        raise ValueError("a stage's name has letters, digits and hyphens, and no two have the same")
+    numbers = [row[key] for row in rows for key in ("steps", "batch", "crop")]
+    if not numbers or not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError("steps, batch and crop are whole numbers above 0")
+    if not re.fullmatch(r"|[^/]+/[^/]+", table.get("from", "")):
+        raise ValueError("from is SET/STAGE")
+    if type(count := table.get("calibrate", 0)) is not int or count < 0:
+        raise ValueError("calibrate is a count of pictures")
+
+
+def chain(recipe: Recipe, behind: Sequence[Path] = ()) -> Iterator[tuple[Stage, Stage | None]]:
+    """Each stage that leads to the recipe's last, with the one that it begins with.
+
+    `behind` are the recipes that begin with this one.  Raises `RecipeError`.
+    """
     before: Stage | None = None
+    if recipe.path in behind:
+        raise RecipeError(f"{recipe.path} begins with itself: change `from`, or that of its set")
     if recipe.start:
         other, _, last = recipe.start.partition("/")
-        for stage, earlier in chain(load(other)):
+        for stage, earlier in chain(load(other), [*behind, recipe.path]):
             yield stage, earlier
             if stage.label == recipe.start:
                 before = stage
@@ -114,8 +141,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("sets", nargs="+", metavar="SET", help="a recipe of docs/recipes, or a .toml")
     p.add_argument("--data", type=Path, nargs="+", required=True, help="see codecs.train")
     p.add_argument("--valid", type=Path, nargs="+", required=True, help="see codecs.train")
-    p.add_argument("--steps", type=int, help="so many for each set, to try the chain out")
-    p.add_argument("--minutes", type=float, help="as many steps as fit into these, for all sets")
+    instead = p.add_mutually_exclusive_group()
+    instead.add_argument("--steps", type=int, help="so many for each set, to try the chain out")
+    instead.add_argument("--minutes", type=float, help="as many as fit into these, for all sets")
+    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--out", type=Path, default=Path("checkpoints/recipes"), help="for the stages")
     p.add_argument(
         "--into",
@@ -127,18 +156,27 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: published; 3: stopped early, resumable; 2: cannot go on."""
+    """0: published; 3: out of time, 4: told to stop, both resumable; 2: cannot go on."""
     options, more = parser().parse_known_args(arguments)
     try:
+        if not all(given is None or given > 0 for given in (options.steps, options.minutes)):
+            raise RecipeError("--steps and --minutes must be more than 0")
         recipes = [load(name) for name in options.sets]
         chains = [list(chain(recipe)) for recipe in recipes]
         every = {stage.label: stage for each in chains for stage, _ in each}
         total = sum(stage.cost for stage in every.values())
-        for recipe, each in zip(recipes, chains, strict=True):
-            for stage, before in each:
-                code = train.main(_training(stage, before, options, total, more))
+        trainings = [[(s, [*_training(s, b, options, total), *more]) for s, b in c] for c in chains]
+        for stage, given in itertools.chain(*trainings):
+            # A mistake is told now, not when the stages before have taken a day.
+            checking = train.parser()
+            checking.prog = stage.label
+            checking.parse_args(given)
+        for recipe, each in zip(recipes, trainings, strict=True):
+            for stage, given in each:
+                print(f"{stage.label} in {options.out / stage.label}", flush=True)
+                code = train.main(given)
                 # Minutes that were too few for a stage are no reason to leave out the next.
-                if code and not (code == 3 and options.minutes is not None):
+                if code and not (code == Ending.OUT_OF_TIME and options.minutes is not None):
                     return code
             _publish(recipe, options)
     except CodecError as error:
@@ -148,12 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _training(
-    stage: Stage, before: Stage | None, options: argparse.Namespace, total: float, more: list[str]
+    stage: Stage, before: Stage | None, options: argparse.Namespace, total: float
 ) -> list[str]:
     """The command line of a stage; `total` is the cost of all."""
     out = options.out / stage.label
     given = [stage.network, "--preset", f"{stage.path}:{stage.name}", "--out", str(out)]
     given += ["--data", *map(str, options.data), "--valid", *map(str, options.valid)]
+    given += ["--cache", str(options.cache)]
     if before is not None:
         given += ["--from", str(options.out / before.label / "checkpoint.safetensors")]
     if options.minutes is not None:
@@ -165,9 +204,9 @@ def _training(
             given += ["--valid-every", str(steps + 1)]
         given += ["--steps", str(steps)]
     for name, value in stage.options.items():
-        given += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    print(f"{stage.label} in {out}", flush=True)
-    return [*given, *more]
+        if value is not False:
+            given += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return given
 
 
 def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
@@ -176,13 +215,8 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     into: Path = options.into or (options.out / "published" if trial else ROOT / "codecs/weights")
     folder = into / recipe.path.stem
     run = options.out / recipe.stages[-1].label
-    given = [
-        str(run),
-        "--into",
-        str(folder),
-        "--logs",
-        str(options.out / recipe.path.stem / "logs"),
-    ]
+    logs = options.out / recipe.path.stem / "logs"
+    given = [str(run), "--into", str(folder), "--logs", str(logs), "--cache", str(options.cache)]
     given += ["--valid", *map(str, options.valid)]
     if options.minutes is not None:
         given += ["--unfinished"]

@@ -119,16 +119,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: all models finished; 3: stopped early, resumable; 2: cannot train."""
+    """0: all models finished; 3: out of time, 4: told to stop, both resumable; 2: cannot train."""
     options = parser().parse_args(arguments)
     try:
-        return 0 if _train(options) else 3
+        return _train(options)
     except CodecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _train(options: argparse.Namespace) -> bool:
+def _train(options: argparse.Namespace) -> int:
     import torch
 
     from codecs.learned.ms_ssim import ms_ssim_scales

@@ -25,6 +25,7 @@ from codecs.base import Image
 from codecs.learned import weights
 from codecs.learned.training import checkpoint, logs
 from codecs.learned.training.data import STREAM_INITIAL, Pictures, crops, torch_seed
+from codecs.learned.training.stopping import Ending
 from tests.conftest import ROOT
 from tests.learned_toys import load_minnen
 
@@ -176,7 +177,7 @@ def test_stopped_run_leaves_weights_and_resumes(
 
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
-    assert train.main(arguments(data, out)) == 3
+    assert train.main(arguments(data, out)) == Ending.SIGNALLED == 4
     thread.join()
     assert "SIGTERM received; the same command resumes" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -185,6 +186,7 @@ def test_stopped_run_leaves_weights_and_resumes(
     assert 5 <= card["training"]["steps"] < STEPS
     assert (out / "rdonet-latest.safetensors").stat().st_size > 10_000
     assert train.main(arguments(data, out)) == 0
+    assert not list(out.glob("*-latest.*"))  # nobody shall publish it beside the finished one
     assert_same_run(out, straight)
 
 
@@ -194,6 +196,23 @@ def test_time_limit_stops_a_run(data: Path, tmp_path: Path) -> None:
     assert checkpoint.load(out / "checkpoint.safetensors")[1]["step"] == 1
     assert train.main(arguments(data, out, "--minutes", "1e-6")) == 3
     assert checkpoint.load(out / "checkpoint.safetensors")[1]["step"] == 2
+
+
+def test_validation_on_fewer_pictures_than_folders(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    more = ("--valid", str(data), str(other), "--valid-every", "1", "--minutes", "1e-6")
+    assert train.main(arguments(data, tmp_path / "run", *more)) == Ending.OUT_OF_TIME
+    (row,) = logs.read(tmp_path / "run" / "valid.csv")
+    assert (row["set"], row["pictures"]) == (data.name, "1")
+
+
+def test_no_rate_is_controlled_where_there_are_many(data: Path, tmp_path: Path) -> None:
+    """What thresholds and objective are kept for is the middle of the range, whatever the phase."""
+    more = ("--rates", "0.2", "--all-rates", "20,8000", "--distortion", "mse", "--minutes", "1e-6")
+    assert train.main(arguments(data, tmp_path / "run", *more, network="minnen")) == 3
+    state = checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")[1]
+    assert math.exp(state["controller"]["log_lambda"]) == pytest.approx(400)
 
 
 def test_logs_and_models_of_a_run(straight: Path) -> None:

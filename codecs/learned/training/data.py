@@ -128,6 +128,8 @@ def load_pictures(folders: Sequence[Path], cache: Path) -> Pictures:
     sources = [""] if len(folders) == 1 else [f"{folder.name}/" for folder in folders]
     if len(set(sources)) < len(sources):
         raise TrainingError("two folders of pictures have the same name: rename one")
+    if any(folder.suffix == ".npy" for folder in folders):
+        raise TrainingError("a packed file cannot be joined with others: pack all folders into one")
     each = [_named(folder, source) for folder, source in zip(folders, sources, strict=True)]
     turns = [pair for pair in chain.from_iterable(zip_longest(*each)) if pair is not None]
     names, files = [name for name, _ in turns], [path for _, path in turns]
@@ -170,10 +172,13 @@ def _packed(path: Path) -> Pictures:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read ({error})") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(f"{path} cannot be read ({error}): pack it again") from error
+    if not isinstance(array, np.ndarray):  # of an archive
+        raise TrainingError(f"{path} holds several arrays: pack it again")
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or 0 in array.shape:
-        raise TrainingError(f"{path} holds {array.dtype}{list(array.shape)}, not uint8[N, H, W, 3]")
+        found = f"{array.dtype}{list(array.shape)}"
+        raise TrainingError(f"{path} holds {found}, not uint8[N, H, W, 3]: pack it again")
     count, height, width, _ = array.shape
     return Pictures(
         tuple(map(str, range(count))),

@@ -26,7 +26,7 @@ from codecs.learned.training.schedule import Segment, plan, segment_at
 from codecs.learned.training.settings import CHECKPOINT
 from codecs.learned.training.start import start_from
 from codecs.learned.training.state import Learner, TrainingProgress
-from codecs.learned.training.stopping import Stopwatch
+from codecs.learned.training.stopping import Ending, Stopwatch
 
 _CALIBRATION_CROPS = 8
 
@@ -70,8 +70,8 @@ class Trainer:
     def progress(self) -> TrainingProgress:
         return self.learner.progress
 
-    def train(self) -> bool:
-        """Train until the plan is done (`True`) or the session has to stop (`False`)."""
+    def train(self) -> Ending:
+        """Train until the plan is done or the session has to stop."""
         run, limits = self.run, self.run.limits
         if self.checkpoint_path.exists():
             self.learner.progress = self.learner.load(self.checkpoint_path)
@@ -88,14 +88,15 @@ class Trainer:
                     self._one_step()
                     if reason := watch.reason():
                         self._interrupted(reason)
-                        return False
+                        return watch.ending
             finally:
                 self._batches.close()
                 self._monitor.close()
-        return True
+        return Ending.FINISHED
 
     def _start_from(self, path: Path) -> None:
-        """Networks, Λ and thresholds from another run; steps and optimisers begin anew."""
+        """Networks from another run, with Λ and thresholds where they are of one operating point;
+        steps and optimisers begin anew."""
         stored = start_from(self.learner, path)
         progress = self.progress
         if not self.run.settings.qualities:
@@ -229,6 +230,8 @@ class Trainer:
             label = "all" if self.run.settings.qualities else f"{rate:g}"
             name = f"{self.run.settings.network}-{label}.safetensors"
             self._export(segment, self.run.out / name, finished=True)
+            for interrupted in self.run.out.glob(f"{self.run.settings.network}-latest.*"):
+                interrupted.unlink()
             self.progress.models = len(done)
             self._save()
         return self.progress.models == len(self.run.settings.rates)

@@ -72,6 +72,22 @@ def lpips_folders() -> list[Path]:
     return folders
 
 
+def backbone_file(net: str) -> Path:
+    """The file of a backbone; raises `TrainingError` when there is none."""
+    if net not in BACKBONES:
+        raise TrainingError(f"no LPIPS backbone {net!r}; there are {', '.join(BACKBONES)}")
+    name = BACKBONES[net].file
+    paths = [folder / name for folder in lpips_folders()]
+    path = next((p for p in paths if p.is_file()), None)
+    if path is None:
+        raise TrainingError(
+            f"LPIPS ({net}) needs the backbone file {name}, looked for as "
+            f"{', '.join(str(p) for p in paths)}: put it into BENCH_DATA/lpips, choose another "
+            "--lpips backbone, or train without LPIPS (--distortion ms-ssim)"
+        )
+    return path
+
+
 class LPIPS(nn.Module):
     """Learned perceptual distance v0.1 (Zhang et al., CVPR 2018) with frozen weights.
 
@@ -84,20 +100,10 @@ class LPIPS(nn.Module):
         import lpips
         from safetensors.torch import load
 
-        if net not in BACKBONES:
-            raise TrainingError(f"no LPIPS backbone {net!r}; there are {', '.join(BACKBONES)}")
-        backbone = BACKBONES[net]
-        paths = [folder / backbone.file for folder in lpips_folders()]
-        path = next((p for p in paths if p.is_file()), None)
-        if path is None:
-            raise TrainingError(
-                f"LPIPS ({net}) needs the backbone file {backbone.file}, looked for as "
-                f"{', '.join(str(p) for p in paths)}: put it into BENCH_DATA/lpips, choose another "
-                "--lpips backbone, or train without LPIPS (--distortion ms-ssim)"
-            )
+        path = backbone_file(net)
         data = path.read_bytes()
         self.digest = hashlib.sha256(data).hexdigest()
-        if backbone.sha256 not in (None, self.digest):
+        if BACKBONES[net].sha256 not in (None, self.digest):
             raise TrainingError(f"{path} is not the expected file (SHA-256 {self.digest})")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchvision's, about the way lpips calls it

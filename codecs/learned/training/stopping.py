@@ -6,9 +6,18 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Ending(IntEnum):
+    """How a session ended: the exit status of `codecs.train`."""
+
+    FINISHED = 0
+    OUT_OF_TIME = 3
+    SIGNALLED = 4
 
 
 class Stopwatch:
@@ -26,6 +35,11 @@ class Stopwatch:
         if self._minutes is not None and time.monotonic() - self._began >= 60 * self._minutes:
             return f"the {self._minutes:g} minutes are over"
         return None
+
+    @property
+    def ending(self) -> Ending:
+        """What `reason` says, in short: somebody who asks for an end goes before the time."""
+        return Ending.SIGNALLED if self._signal is not None else Ending.OUT_OF_TIME
 
     @contextmanager
     def listening(self) -> Iterator[None]:
