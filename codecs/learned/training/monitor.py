@@ -103,6 +103,8 @@ class Monitor:
                 lambda_eff = float(network.lambda_of(torch.tensor(float(quality))))
             for source, all_numbers in run.valid.of_source.items():
                 numbers = [i for i in all_numbers if i < count]
+                if not numbers:
+                    continue
                 score = validate.mean([scores[i] for i in numbers])
                 curve = validate.cached_jpeg_curve(run.valid, numbers, run.out)
                 jpeg = validate.at_rate(curve, score.bpp)

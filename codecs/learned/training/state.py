@@ -174,7 +174,7 @@ class Learner:
         self._update(lr, float(norm))
         rate = bpp.mean().item()
         controller.observe(rate)
-        if phase.control:
+        if phase.control and quality is None:  # otherwise Λ is the sample's
             controller.adjust()
         progress.step += 1
         shown = {name: value.item() for name, value in terms.items()}
