@@ -74,9 +74,7 @@ def worth(model: CostModel, start: Masks) -> dict[str, float]:
     partition `start` codes at 32 and at 64 pixels; `best32`, `best64`, the same where each block
     has the level that is cheapest if its neighbours have it too; and J of these two partitions,
     `cost_used` and `cost_best`, as parts of J of blocks of 16 alone."""
-    uniform = [
-        model.evaluate(Masks.uniform(k, 1, *start.shape).to(start.s64.device)) for k in LEVELS
-    ]
+    uniform = [model.evaluate(masks) for masks in _uniform(start)]
     best = decide_bottom_up([e.density for e in uniform], model.pixels)
     found: dict[str, float] = {}
     for name, masks in (("used", start), ("best", best)):
