@@ -16,17 +16,24 @@ def ladder(parameter: str, values: Iterable[int | float | str]) -> tuple[Point, 
     return tuple(Point(parameter, value) for value in values)
 
 
-def filled(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points and what lies between them, in their order: integers alone between two integers.
-
-    Raises `CodecError` where they are no ordered numbers of one parameter.
-    """
+def scale(points: Sequence[Point]) -> list[int | float]:
+    """The values of points; raises `CodecError` where they are no ordered numbers of one
+    parameter."""
     values = [p.value for p in points if isinstance(p.value, int | float)]
     ups = {a < b for a, b in pairwise(values)}
     if len(values) < len(points) or len(set(values)) < len(values) or len(ups) > 1:
         raise CodecError(f"its points are no ordered numbers: {_listed(points)}")
     if len({p.parameter for p in points}) > 1:
         raise CodecError(f"its points turn several parameters: {_listed(points)}")
+    return values
+
+
+def filled(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The points and what lies between them, in their order: integers alone between two integers.
+
+    Raises `CodecError` as `scale`.
+    """
+    values = scale(points)
     found = [*points[:1]]
     for (a, b), point in zip(pairwise(values), points[1:], strict=True):
         found += [*ladder(point.parameter, _between(a, b)), point]

@@ -20,6 +20,8 @@ CORPUS = ":corpus"
 HELP = "@32,37,42 (points), @50:95:5 (from, to, step), @0.15bpp (a rate), @0.15bpp:corpus"
 MOST = 256
 """Points of one selection."""
+LOWEST, HIGHEST = 1e-6, 1e6
+"""Rates, in bits per pixel."""
 _SELECTED = re.compile(r"(?P<name>.+)@(?P<selection>[^@/]*)")
 _FILE = re.compile(r".+\.(?:py|toml)(?::.+)?")
 
@@ -38,7 +40,7 @@ class Selection:
         """What it adds to a codec's own name: nothing for points, filed as the codec's own."""
         if not self.are_rates:
             return ""
-        rates = ",".join(f"{rate:.10g}" for rate in self.values)
+        rates = ",".join(map(str, self.values))
         return f"@{rates}bpp{CORPUS if self.corpus else ''}"
 
 
@@ -66,6 +68,8 @@ def _parsed(text: str) -> Selection:
     corpus = text.endswith(f"bpp{CORPUS}")
     listed = text.removesuffix(CORPUS) if corpus else text
     are_rates = listed.endswith("bpp")
+    if "bpp:" in listed:
+        raise ValueError("variants of a codec stand before the @")
     values = [value for part in listed.removesuffix("bpp").split(",") for value in _values(part)]
     if len(values) > MOST:
         raise ValueError(f"these are more than {MOST} points")
@@ -74,8 +78,8 @@ def _parsed(text: str) -> Selection:
     if not are_rates:
         return Selection(tuple(values))
     rates = [value for value in values if not isinstance(value, str)]
-    if len(rates) < len(values) or min(rates) <= 0:
-        raise ValueError("rates are numbers above 0")
+    if len(rates) < len(values) or not LOWEST <= min(rates) <= max(rates) <= HIGHEST:
+        raise ValueError(f"rates are numbers from {LOWEST:g} to {HIGHEST:g}")
     selection = Selection(tuple(sorted(rates)), True, corpus)
     if len(selection.suffix) > LONGEST_NAME:
         raise ValueError("these are too many rates for one name")

@@ -54,7 +54,7 @@ def search(
     """The point of `choices` whose file is nearest to `rate` bits per pixel.
 
     `estimate` and `coded` give bytes at a point, estimated and real; `points` are the ladder.
-    Raises `EncodeError` where `rate` is out of reach by more than `near`.
+    Raises `EncodeError` where `rate` is out of reach by more than `near`, or a size is none.
     """
     wanted = rate * pixels / 8
     guesses: dict[int, float] = {}
@@ -62,12 +62,12 @@ def search(
 
     def guess(place: int) -> float:
         if place not in guesses:
-            guesses[place] = max(estimate(choices[place]), 1.0)
+            guesses[place] = _size(estimate, choices[place])
         return guesses[place]
 
     def file(place: int) -> float:
         if place not in files:
-            files[place] = max(coded(choices[place]), 1.0)
+            files[place] = _size(coded, choices[place])
         return files[place]
 
     marks = _marks(choices, points)
@@ -82,14 +82,23 @@ def search(
     best = min(files, key=lambda place: abs(math.log(files[place] / wanted)))
     off = files[best] / wanted - 1
     if (best == 0 and off > near) or (best == len(choices) - 1 and off < -near):
-        ends = [f"{8 * file(i) / pixels:.4g} ({choices[i].label})" for i in (0, len(choices) - 1)]
-        raise EncodeError(f"{rate:g} bpp is out of reach here: from {' to '.join(ends)}")
+        end = f"{8 * files[best] / pixels:.4g} bpp ({choices[best].label})"
+        which = "least" if off > 0 else "most"
+        raise EncodeError(f"{rate:g} bpp is out of reach here: {end} is the {which}")
     return Found(choices[best], 8 * files[best] / pixels, len(guesses) + len(files))
+
+
+def _size(size: Callable[[Point], float], point: Point) -> float:
+    """Bytes at a point, at least one."""
+    found = size(point)
+    if not 0 <= found < math.inf:
+        raise EncodeError(f"the size at {point.label} is no number of bytes: {found}")
+    return max(found, 1.0)
 
 
 def _marks(choices: Sequence[Point], points: Sequence[Point]) -> list[int]:
     """The places in `choices` of the ladder's points and of both ends, in order."""
-    values = [float(point.value) for point in choices]
+    values = ladder.scale(choices)
     ends = {0, len(values) - 1}
     within = [float(p.value) for p in points if isinstance(p.value, int | float)]
     nearest = (min(range(len(values)), key=lambda i: abs(values[i] - v)) for v in within)
@@ -213,6 +222,7 @@ class _ToRates(_Around):
         super().__init__(inner)
         try:
             self.choices = tuple(inner.choices) or ladder.filled(inner.points)
+            ladder.scale(self.choices)
         except CodecError as error:
             raise CodecError(f"{inner.name} cannot be coded to a rate: {error}") from error
         self.rates = tuple(float(value) for value in selection.values)

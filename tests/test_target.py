@@ -61,11 +61,25 @@ def test_what_follows_a_name(name: str, base: str, selection: Selection | None) 
             "jpeg@" + "1," * 999 + "2",
         ),
         "jpeg@" + ",".join(f"0.{i}123456bpp" for i in range(9)),
+        *("jpeg@1e308bpp", "jpeg@5e-324bpp"),
     ],
 )
 def test_what_may_not_follow_a_name(name: str) -> None:
     with pytest.raises(UnknownCodec, match="what may follow a name: @32,37,42"):
         registry.check_name(name)
+
+
+def test_variants_stand_before_what_follows_a_name() -> None:
+    for name in ("minnen@0.1bpp:latents", "minnen@0.1bpp:corpus:latents"):
+        with pytest.raises(UnknownCodec, match="variants of a codec stand before the @"):
+            registry.check_name(name)
+
+
+def test_rates_are_named_to_the_last_digit() -> None:
+    """Reports read them from the name, and two that differ are two."""
+    _, selection = split("jpeg@0.3,0.30000000001bpp")
+    assert selection is not None
+    assert split(f"jpeg{selection.suffix}") == ("jpeg", selection)
 
 
 def test_names_with_points_and_rates(tmp_path: Path) -> None:
@@ -124,9 +138,9 @@ def test_between_fractions_and_far_integers_lie_fewer() -> None:
 )
 def test_points_that_are_no_scale_cannot_be_searched(points: tuple[Point, ...]) -> None:
     codec = registry.create("jpeg")
-    codec.points, codec.choices = points, ()
-    with pytest.raises(CodecError, match="jpeg cannot be coded to a rate: its points"):
-        target.select(codec, Selection((0.5,), True))
+    for codec.points, codec.choices in ((points, ()), (codec.points, points)):
+        with pytest.raises(CodecError, match="jpeg cannot be coded to a rate: its points"):
+            target.select(codec, Selection((0.5,), True))
 
 
 def sizes(curve: Callable[[float], float], calls: list[int]) -> Callable[[Point], float]:
@@ -221,11 +235,30 @@ def test_codecs_meet_a_rate_by_their_own_parameter(name: str, photo: Image) -> N
 
 def test_a_rate_out_of_reach_names_what_is_in_reach(photo: Image) -> None:
     codec = registry.create("jpeg@99bpp")
-    with pytest.raises(EncodeError, match=r"99 bpp .* from 0\.\d+ \(quality 1\) to .*quality 100"):
+    with pytest.raises(EncodeError, match=r"99 bpp .* \d+\.\d+ bpp \(quality 100\) is the most"):
         codec.encode(photo, codec.points[0])
     codec = registry.create("jpeg@0.001bpp")
-    with pytest.raises(EncodeError, match="out of reach"):
+    with pytest.raises(
+        EncodeError, match=r"out of reach here: 0\.\d+ bpp \(quality 1\) is the least"
+    ):
         codec.encode(photo, codec.points[0])
+
+
+def test_what_is_out_of_reach_is_not_looked_for_at_the_other_end() -> None:
+    """With all pictures at a high rate that might take hours."""
+    choices = ladder("q", range(101))
+    calls: list[int] = []
+    size = sizes(lambda v: 100 * 1.1**v, calls)
+    with pytest.raises(EncodeError, match="is the least"):
+        target.search(size, size, choices, choices[::20], 1, 8, 0.01)
+    assert 100 not in calls
+
+
+@pytest.mark.parametrize("size", [math.nan, math.inf, -1.0])
+def test_sizes_that_are_none_are_refused(size: float) -> None:
+    choices = ladder("q", range(9))
+    with pytest.raises(EncodeError, match=r"the size at q \d is no number of bytes"):
+        target.search(lambda point: size, lambda point: 9.0, choices, choices, 8, 8, 0.01)
 
 
 def test_choices_of_somebodys_codec_are_checked(tmp_path: Path, photo: Image) -> None:

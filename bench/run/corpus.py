@@ -8,6 +8,7 @@ kept in the run directory: a search that was interrupted, or is asked for again,
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -44,7 +45,9 @@ def find_points(
     """
     pixels = sum(image.width * image.height for image in dataset.images)
     found: dict[Point, float] = {}
-    with _searcher(typed, codec, dataset, store, jobs, time_limit, say) as searcher:
+    with _workers(store, min(jobs, len(dataset.images))) as workers:
+        limit = time_limit or SIZE_LIMIT
+        searcher = _Searcher(typed, codec, dataset.images, Sizes(store), workers, limit, say)
         for rate in codec.rates:
             best = codec.find(rate, pixels, searcher.estimate, searcher.coded)
             point, bits = best.point, best.bits
@@ -72,8 +75,9 @@ class Sizes:
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     key, coded, size = json.loads(line)
-                    self.known[str(key), bool(coded)] = float(size)
-                except (ValueError, TypeError, RecursionError):
+                    if 0 < float(size) < math.inf:
+                        self.known[str(key), bool(coded)] = float(size)
+                except (ValueError, TypeError, OverflowError, RecursionError):
                     continue  # cut short by the end of an earlier run
 
     def get(self, key: str, coded: bool) -> float | None:
@@ -98,13 +102,13 @@ class _Searcher:
         self,
         typed: str,
         codec: Corpus,
-        dataset: Dataset,
+        images: tuple[ImageRef, ...],
         sizes: Sizes,
         workers: list[Worker],
         time_limit: float,
         say: Callable[[str], object],
     ) -> None:
-        self.typed, self.codec, self.images, self.sizes = typed, codec, dataset.images, sizes
+        self.typed, self.codec, self.images, self.sizes = typed, codec, images, sizes
         self.workers, self.time_limit, self.say = workers, time_limit, say
         self.done = self.new = 0
         """Pictures of the current point, and those of them whose size was not known."""
@@ -169,24 +173,12 @@ class _Searcher:
 
 
 @contextmanager
-def _searcher(
-    typed: str,
-    codec: Corpus,
-    dataset: Dataset,
-    store: Store,
-    jobs: int,
-    time_limit: float | None,
-    say: Callable[[str], object],
-) -> Iterator[_Searcher]:
+def _workers(store: Store, count: int) -> Iterator[list[Worker]]:
+    """One for each lane, until the end."""
     with store.scratch() as scratch:
-        workers = [
-            Worker("size", scratch=_folder(scratch, i))
-            for i in range(min(jobs, len(dataset.images)))
-        ]
+        workers = [Worker("size", scratch=_folder(scratch, i)) for i in range(count)]
         try:
-            yield _Searcher(
-                *(typed, codec, dataset, Sizes(store), workers, time_limit or SIZE_LIMIT, say)
-            )
+            yield workers
         finally:
             for worker in workers:
                 worker.kill()

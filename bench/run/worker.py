@@ -176,8 +176,9 @@ class Sizer:
         from datasets.loading import load_ref
 
         trials = self.codecs[name].trials(load_ref(original))
-        self.pixels += original.width * original.height
-        if self.pixels <= KEPT_PIXELS:
+        pixels = original.width * original.height
+        if self.pixels + pixels <= KEPT_PIXELS:
+            self.pixels += pixels
             self.trials[name, original] = trials
         return trials
 
