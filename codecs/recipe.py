@@ -65,6 +65,8 @@ class Recipe:
     """The stage of another set that the first begins with, `SET/STAGE`; empty: from nothing."""
     calibrate: int
     """Validation pictures on which thresholds are chosen."""
+    note: str
+    """What cards and reports say of the weights."""
     stages: tuple[Stage, ...]
 
 
@@ -83,7 +85,8 @@ def load(name: str) -> Recipe:
             name, steps, _ = (row.pop(key) for key in ("name", "steps", "phase"))
             load_phases(f"{path}:{name}")
             stages.append(Stage(path, table["network"], name, steps, steps / total, row))
-        return Recipe(path, table.get("from", ""), table.get("calibrate", 0), tuple(stages))
+        start, calibrate = table.get("from", ""), table.get("calibrate", 0)
+        return Recipe(path, start, calibrate, table.get("note", ""), tuple(stages))
     except TrainingError as error:
         raise RecipeError(f"{path}, stage {name}: {error}") from error
     except FileNotFoundError as error:
@@ -218,6 +221,8 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     logs = options.out / recipe.path.stem / "logs"
     given = [str(run), "--into", str(folder), "--logs", str(logs), "--cache", str(options.cache)]
     given += ["--valid", *map(str, options.valid)]
+    if recipe.note:
+        given += ["--note", recipe.note]
     if options.minutes is not None:
         given += ["--unfinished"]
     if recipe.calibrate:
