@@ -111,6 +111,8 @@ def _check(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
         raise ValueError("from is SET/STAGE")
     if type(count := table.get("calibrate", 0)) is not int or count < 0:
         raise ValueError("calibrate is a count of pictures")
+    if not isinstance(table.get("note", ""), str):
+        raise ValueError("note is text")
 
 
 def chain(recipe: Recipe, behind: Sequence[Path] = ()) -> Iterator[tuple[Stage, Stage | None]]:

@@ -275,4 +275,4 @@ def test_all_sets_in_the_minutes_of_a_lease(
     assert done.returncode == 0, done.stderr
     made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.safetensors"))
     assert any(path.startswith("published/rdonet-msssim/") for path in made)
-    assert "exports/rdonet-msssim/variance-partitions/rdonet-latest.safetensors" in made
+    assert "exports/rdonet-msssim/mixed-partitions/rdonet-latest.safetensors" in made

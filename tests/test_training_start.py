@@ -196,3 +196,15 @@ def test_jitter_varies_thresholds_within_its_range(rdonet: RDONet, picture: Tens
     wide = {mean_level(1, 2.0, seed) for seed in range(20)}
     assert len(wide) > 3
     assert mean_level(0.13) <= min(wide) < max(wide) <= mean_level(7.4)
+
+
+def test_mixed_partitions_are_of_both_kinds(rdonet: RDONet, picture: Tensor) -> None:
+    """So that no level is forgotten where thresholds leave it out."""
+    x, never = picture[:1].expand(64, -1, -1, -1), {"t64": -1.0, "t32": -1.0}
+    of_64 = {
+        kind: (rdonet.training_partition(kind, x, 0, never, 1.0, 0.0).levels() == 3)
+        for kind in ("random", "variance", "mixed")
+    }
+    shares = {kind: found.flatten(1).any(1).float().mean() for kind, found in of_64.items()}
+    assert shares["variance"] == 0
+    assert 0.3 < shares["mixed"] / shares["random"] < 0.7

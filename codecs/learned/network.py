@@ -183,9 +183,10 @@ class PartitionedNetwork(CodecNetwork):
     ) -> Any:
         """A partition for a training batch x [B, 3, H, W]: a function of its arguments alone.
 
-        `kind` is `finest`, `random`, or `variance` with all thresholds (of the `quality` of each
+        `kind` is `finest`, `random`, `variance` with all thresholds (of the `quality` of each
         sample) multiplied by `scale` and by e^u, u uniform in ±`jitter`, so that the network is not
-        tied to one threshold.
+        tied to one threshold, or `mixed`: samples of both, so that no level is forgotten where
+        thresholds leave it out.
         """
 
     @abstractmethod

@@ -210,14 +210,19 @@ class RDONet(PartitionedNetwork):
         grid = ctu_grid(x.shape[2], x.shape[3])
         if kind == "finest":
             return Masks.uniform(1, len(x), *grid)
-        if kind == "random":
+        kinds = ("random", "variance") if kind == "mixed" else (kind,)
+        drawn = []
+        if "random" in kinds:
             # The higher the rate, the less a deep level is of use: there its samples, with many
             # times the loss of others, would own the gradient.
             finest = None if quality is None else quality / (self.qualities - 1)
-            return random_masks(len(x), *grid, generator, finest)
-        factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
-        found = VarianceThresholds(**thresholds).scaled(scale * factor)
-        return variance_masks(x, found.at(self.relative_lambda(quality)))
+            drawn.append(random_masks(len(x), *grid, generator, finest))
+        if "variance" in kinds:
+            factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
+            found = VarianceThresholds(**thresholds).scaled(scale * factor)
+            drawn.append(variance_masks(x, found.at(self.relative_lambda(quality))).to("cpu"))
+        which = torch.randint(len(drawn), (len(x),), generator=generator)
+        return Masks.cat([drawn[kind][sample] for sample, kind in enumerate(which.tolist())])
 
     def calibrate(
         self,

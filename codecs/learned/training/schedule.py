@@ -20,7 +20,7 @@ from typing import Any
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import LossWeights
 
-MASKS = ("finest", "random", "variance")
+MASKS = ("finest", "random", "variance", "mixed")
 
 
 @dataclass(frozen=True)
