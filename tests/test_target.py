@@ -138,7 +138,8 @@ def test_between_fractions_and_far_integers_lie_fewer() -> None:
 )
 def test_points_that_are_no_scale_cannot_be_searched(points: tuple[Point, ...]) -> None:
     codec = registry.create("jpeg")
-    for codec.points, codec.choices in ((points, ()), (codec.points, points)):
+    for named, choices in ((points, ()), (codec.points, points)):
+        codec.points, codec.choices = named, choices
         with pytest.raises(CodecError, match="jpeg cannot be coded to a rate: its points"):
             target.select(codec, Selection((0.5,), True))
 
