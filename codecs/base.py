@@ -132,7 +132,7 @@ class Codec(ABC):
 
 
 class Trials:
-    """One picture at many points.  Codecs that can keep what no point changes."""
+    """One picture at many points.  Codecs that have parts which no point changes keep them here."""
 
     def __init__(self, codec: Codec, image: Image) -> None:
         self.codec, self.image = codec, image

@@ -172,6 +172,12 @@ def test_thresholds_fall_and_the_objective_rises_with_quality() -> None:
     assert masks.s64.flatten().tolist()[::2] == [True, False]
 
 
+@pytest.mark.parametrize("wrong", [{"t65": 1.0}, {"t64": "high", "t32": 1.0}])
+def test_damaged_thresholds_are_found_before_anything_is_coded(wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        rdonet(thresholds=wrong)
+
+
 def test_thresholds_of_a_range_are_calibrated_on_a_line(photo: Image) -> None:
     torch.manual_seed(0)
     network = rdonet(qualities=3, lambdas=(10.0, 1000.0))

@@ -111,6 +111,8 @@ class RDONet(PartitionedNetwork):
                 f"{mixtures} mixtures, kernels of {up_kernel}, "
                 f"backbone {backbone_kind!r} (known: {', '.join(backbone.STRIDE)})"
             )
+        kept = dict(thresholds or {"t64": 100.0, "t32": 400.0})
+        VarianceThresholds(**kept).at(1.0)  # for what is wrong with them
         self.config = {
             "width": width,
             "backbone_kind": backbone_kind,
@@ -120,7 +122,7 @@ class RDONet(PartitionedNetwork):
             "skip_z": skip_z,
             "up_kernel": up_kernel,
             "latents": latents,
-            "thresholds": dict(thresholds or {"t64": 100.0, "t32": 400.0}),
+            "thresholds": kept,
             "objective": asdict(Objective(**(objective or {}))),
         }
         if qualities:
