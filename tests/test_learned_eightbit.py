@@ -152,3 +152,14 @@ def test_a_file_may_not_inflate_beyond_all_networks(monkeypatch: pytest.MonkeyPa
     eightbit.expand({k: v for k, v in encoded.items() if not k.endswith("c")})
     with pytest.raises(ValueError, match="c of the shape"):
         eightbit.expand(encoded)
+
+
+def test_taps_may_not_expand_a_file_beyond_all_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all kernels together either: a few bytes of each would do."""
+    monkeypatch.setattr(eightbit, "_LARGEST", 20_000)
+    taps = torch.zeros(60, 10, 10, dtype=torch.bool)
+    taps[0, 0, :3] = True
+    one = {"": torch.ones(2, 3, dtype=torch.int8), "steps.": torch.ones(2, 1), "taps.": taps}
+    eightbit.expand({f"{part}a": value for part, value in one.items()})
+    with pytest.raises(ValueError, match="taps for b"):
+        eightbit.expand({f"{part}{k}": value for k in "ab" for part, value in one.items()})

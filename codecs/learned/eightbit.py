@@ -23,7 +23,7 @@ COARSE = 4e-4
 """Largest error of steps [n, 1], as a part of the kernel's energy: RDONet lost 1.4 % of rate and
 0.15 dB with such steps everywhere, and 0.02 dB with them up to here."""
 _LARGEST = 1 << 28
-"""Bytes of the kernels of a file, inflated: more than any network here has."""
+"""Values of all kernels of a file: more than any network here has."""
 
 
 def encode(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,14 +64,15 @@ def expand(encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
         shape = encoded.get(SHAPE + name)
         if shape is not None:
             value = _inflated(name, value, shape, left)
-            left -= value.numel()
         steps = encoded.get(STEPS + name)
         if steps is not None:
-            kernel = _placed(name, value.to(torch.float32), encoded.get(TAPS + name))
+            kernel = _placed(name, value.to(torch.float32), encoded.get(TAPS + name), left)
             n, m = (*kernel.shape, 0, 0)[:2]
             if kernel.ndim != 4 or steps.shape not in ((n, m), (n, 1)):
                 raise ValueError(f"{list(steps.shape)} steps for {name} {list(value.shape)}")
             value = _scaled(kernel, steps)
+        if shape is not None or steps is not None:
+            left -= value.numel()
         values[name] = value
     return values
 
@@ -111,12 +112,12 @@ def _inflated(name: str, deflated: Tensor, shape: Tensor, most: int) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.int8).view(sides)
 
 
-def _placed(name: str, levels: Tensor, taps: Tensor | None) -> Tensor:
-    """The integers of a kernel at their taps."""
+def _placed(name: str, levels: Tensor, taps: Tensor | None, most: int) -> Tensor:
+    """The integers of a kernel at their taps, at most so many."""
     if taps is None:
         return levels
     fits = levels.ndim == 2 and taps.ndim == 3 and taps.dtype == torch.bool
-    if not fits or levels.shape[1] != taps.sum() or len(levels) * taps.numel() > _LARGEST:
+    if not fits or levels.shape[1] != taps.sum() or len(levels) * taps.numel() > most:
         raise ValueError(f"{list(taps.shape)} taps for {name} {list(levels.shape)}")
     kernel = levels.new_zeros((len(levels), *taps.shape))
     kernel[:, taps] = levels
