@@ -143,7 +143,7 @@ class StreamCoder:
         d_{i+1}, activation integers."""
         mask = torch.from_numpy(sent).to(f)[None, None]
         unit = self.network.unit(level)
-        return unit.latent(f, channels_first(from_grid(d)), self.tensor(quality)) * mask
+        return unit.latent(f, _channels_first(from_grid(d)), self.tensor(quality)) * mask
 
     def level(
         self, level: int, t: Tensor, d: Tensor, sent: Bools, hyper_latents: Int32s | None = None
@@ -156,7 +156,7 @@ class StreamCoder:
         if hyper_latents is None:
             mask = torch.from_numpy(sent).to(t)[None, None]
             prior = self.network.unit(level).prior
-            z = prior.hyper_latent(t, channels_first(from_grid(d)), mask)
+            z = prior.hyper_latent(t, _channels_first(from_grid(d)), mask)
             hyper_latents = exact.hyper_latents.symbols(z[0]) * cells
         latents = round_latent(t)[0].permute(1, 2, 0).to("cpu", torch.int32).contiguous().numpy()
         return Level(latents, hyper_latents, sent, cells)
@@ -194,10 +194,10 @@ class StreamCoder:
     def reconstruct(self, coded: Coded) -> Image:
         """The picture uint8[height, width, 3] of decoded latents."""
         height, width = coded.size
-        d2 = channels_first(from_grid(coded.features[1]))
+        d2 = _channels_first(from_grid(coded.features[1]))
         latents = torch.from_numpy(coded.levels[1].latents).to(d2)
         quality = self.tensor(coded.quality)
-        d1 = self.network.unit(1).decoded(d2, channels_first(latents), quality)
+        d1 = self.network.unit(1).decoded(d2, _channels_first(latents), quality)
         x = synthesise(self.network, d1)
         return pixels.to_image(x, height, width)
 
@@ -215,7 +215,7 @@ def pad(x: Tensor) -> Tensor:
     return pixels.pad(x, CTU)
 
 
-def channels_first(x: Tensor) -> Tensor:
+def _channels_first(x: Tensor) -> Tensor:
     """[h, w, C] to [1, C, h, w]."""
     return x.permute(2, 0, 1)[None]
 

@@ -218,7 +218,7 @@ class Factorised(LatentModel):
 
     def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
         y = add_noise(y) if noisy else self.prior.round(y)
-        return y, {"y": -torch.log2(self.prior.likelihood(y)).flatten(1).sum(1)}
+        return y, {"y": self.rate(y)(y)}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda y: -torch.log2(self.prior.likelihood(y)).flatten(1).sum(1)
