@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from bench.__main__ import main
 from bench.cli import reporting
 from bench.record.manifest import Manifest
 from bench.record.store import Store
-from bench.run import worker
+from bench.run import corpus, worker
 from bench.run.corpus import SIZES, Sizes, find_points
+from bench.run.processes import CallFailed
 from bench.run.settings import quick_name
 from codecs import registry
 from codecs.base import CodecError, Image, Point
@@ -198,6 +200,35 @@ def test_a_picture_that_cannot_be_coded_is_named(folder: Path, tmp_path: Path) -
     name = f"{tmp_path / 'mine.toml'}@1bpp:corpus"
     plan = run_alone(folder, tmp_path / "run", name).plan
     assert "mine@1bpp:corpus on " in plan.unavailable[name]
+
+
+def test_one_picture_that_cannot_be_coded_ends_the_search(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may take hours."""
+    over = threading.Event()
+    in_vain: list[str] = []
+
+    class Fake:
+        def __init__(self, role: str, scratch: Path) -> None: ...
+
+        def call(self, arguments: tuple[Any, ...], limit: float) -> float:
+            if arguments[2].name == "0.png":
+                raise CallFailed("failed", "no bits left")
+            if not over.wait(5):
+                in_vain.append(arguments[2].name)
+            raise CallFailed("failed", "killed")
+
+        def kill(self) -> None:
+            over.set()
+
+    monkeypatch.setattr(corpus, "Worker", Fake)
+    codec = registry.create("jpeg@1bpp:corpus")
+    assert isinstance(codec, Corpus)
+    dataset = open_dataset(str(folder))
+    with pytest.raises(CodecError, match=r"on 0\.png: no bits left"):
+        find_points("jpeg@1bpp:corpus", codec, dataset, Store(tmp_path), 2, None, str)
+    assert not in_vain
 
 
 def test_a_sizer_analyses_each_picture_once(

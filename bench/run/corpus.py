@@ -11,7 +11,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,7 +136,9 @@ class _Searcher:
                 for i, worker in enumerate(self.workers)
             ]
             try:
-                while wait(lanes, LINE_EVERY).not_done:
+                while (lately := wait(lanes, LINE_EVERY, FIRST_EXCEPTION)).not_done:
+                    for lane in lately.done:
+                        lane.result()
                     self.say(f"{what}: {self.done} of {len(self.images)} pictures")
                 total = sum(lane.result() for lane in lanes)
             except BaseException:
