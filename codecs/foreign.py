@@ -38,7 +38,7 @@ def from_file(path: Path, variant: str | None) -> Codec:
     """
     surroundings = _SURROUNDINGS.setdefault(str(path), Surroundings())
     with reasons(str(path), path), surroundings.entered():
-        module, digest = _load(path)
+        module, digest = loaded(path)
         codec = factory(module, "codec")(variant)
         files = f"{declared.spelled(path.name)} {digest}"
         return _Checked(codec, variant, files, surroundings)
@@ -48,7 +48,7 @@ def module_of(path: Path) -> ModuleType:
     """The Python file at `path`, run; raises as `from_file` does."""
     surroundings = _SURROUNDINGS.setdefault(str(path), Surroundings())
     with reasons(str(path), path), surroundings.entered():
-        return _load(path)[0]
+        return loaded(path)[0]
 
 
 def from_package(target: str, variant: str | None, where: str) -> Codec:
@@ -64,11 +64,18 @@ def from_package(target: str, variant: str | None, where: str) -> Codec:
 
 def factory(module: ModuleType, function: str) -> Factory:
     """The function (or `Class.method`) of a module that makes a codec."""
-    found: Any = module
-    for part in function.split("."):
-        found = getattr(found, part, None)
+    found = attribute(module, function)
     if not callable(found):
         raise CodecError(f"needs a function {function}(variant: str | None = None) -> Codec")
+    made: Factory = found
+    return made
+
+
+def attribute(module: ModuleType, name: str) -> Any:
+    """What a module calls `name`, or `Class.name`; None where there is nothing of that name."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
     return found
 
 
@@ -169,7 +176,7 @@ def _text(codec: Codec, attribute: str) -> str:
     return declared.text(getattr(codec, attribute), attribute)
 
 
-def _load(path: Path) -> tuple[ModuleType, str]:
+def loaded(path: Path) -> tuple[ModuleType, str]:
     """Run a Python file once per content.  Returns its module and the content's digest."""
     try:
         source = path.read_bytes()

@@ -38,7 +38,9 @@ def metric_text(name: str) -> MetricText:
         info = metrics.info(name)
     except (KeyError, ValueError):
         return MetricText(name, name, unit(name, ""), not name.startswith("lpips"))
-    return MetricText(name, info.label, unit(name, info.unit), info.higher_is_better)
+    # A metric from outside has named itself.
+    label, own_unit = clean(info.label), clean(info.unit)
+    return MetricText(name, label, unit(name, own_unit), info.higher_is_better)
 
 
 def shorten(text: str, length: int) -> str:
@@ -61,7 +63,7 @@ def number(value: float | None, digits: int) -> str:
 
 def digits_of(metric: str) -> int:
     """Digits after the point that a metric is shown with."""
-    return 4 if metric.startswith("lpips") else 2
+    return 2 if metric_text(metric).unit == "dB" else 4
 
 
 def percent(value: float) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import codecs.registry as registry
 from bench.cli import reporting
 from bench.cli.options import UsageError
+from bench.metrics import is_file, names
 from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import (
@@ -82,6 +83,8 @@ def _part_metrics_from_codecs(options: argparse.Namespace) -> None:
 
 
 def _is_codec(name: str) -> bool:
+    if is_file(name):
+        return False
     try:
         registry.check_name(name)
     except CodecError:
@@ -91,9 +94,9 @@ def _is_codec(name: str) -> bool:
 
 def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettings:
     try:
-        names = wanted_metrics(options.metrics)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        sources = wanted_metrics(options.metrics)
+    except (KeyError, ValueError) as error:
+        raise UsageError(error.args[0]) from error
     for name in codecs:
         registry.check_name(name)
     if options.device:
@@ -103,7 +106,8 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
         codecs=codecs,
         dataset=options.dataset,
         directory=options.run or default_directory(options.dataset, options.quick),
-        metrics=names,
+        metrics=tuple(sources),
+        own_metrics={name: source for name, source in sources.items() if name not in names()},
         jobs=options.jobs,
         quick=options.quick,
         limit=options.images,

@@ -96,7 +96,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--quick", action="store_true", help="few images, vvenc:medium; labelled as such"
     )
     parser.add_argument("--images", type=positive, metavar="N", help="only the first N images")
-    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="default: all")
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="METRIC",
+        help="names, or a file of your own such as ./mine.py (default: all that come with it)",
+    )
     parser.add_argument(
         "--jobs",
         type=positive,
@@ -105,7 +110,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="measurements side by side (default: all cores; 1 for timings taken alone)",
     )
     parser.add_argument(
-        "--time-limit", type=seconds, metavar="S", help="seconds that one encode or decode may take"
+        "--time-limit",
+        type=seconds,
+        metavar="S",
+        help="seconds that one encode, decode or metric of your own may take",
     )
     parser.add_argument("--retry", action="store_true", help="try again what failed earlier")
     parser.add_argument(

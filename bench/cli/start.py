@@ -85,7 +85,9 @@ def list_names(options: argparse.Namespace) -> int:
         for name, description in available():
             print(f"  {name}\n      {description}")
     if options.what in (None, "metrics"):
-        print("metrics:")
+        print("metrics (also: a .py file, or a package with an entry point):")
         for name in metrics.names():
             print(f"  {name}\n      {metrics.info(name).label}")
+        for name, point in metrics.installed().items():
+            print(f"  {name}\n      from package {point.dist.name if point.dist else '?'}")
     return 0

@@ -1,17 +1,23 @@
 """Full-reference quality metrics, and an engine that scores images by several of them."""
 
-from bench.metrics.base import Metric, MetricUnavailable, MetricValue
+from bench.metrics.base import Metric, MetricInfo, MetricUnavailable, MetricValue
 from bench.metrics.engine import MetricsEngine, Prepared
-from bench.metrics.registry import create, info, names, versions
+from bench.metrics.foreign import installed, is_file
+from bench.metrics.registry import create, declare, info, names, resolve, versions
 
 __all__ = [
     "Metric",
+    "MetricInfo",
     "MetricUnavailable",
     "MetricValue",
     "MetricsEngine",
     "Prepared",
     "create",
+    "declare",
     "info",
+    "installed",
+    "is_file",
     "names",
+    "resolve",
     "versions",
 ]

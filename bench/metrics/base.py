@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from codecs.base import Image
+from codecs import declared
+from codecs.base import CodecError, Image
 
 INFINITE = "infinite"
 """How the reason of a score begins that is infinite, as PSNR of identical images is."""
@@ -27,6 +28,28 @@ class MetricValue:
         return self.value is None and self.reason.startswith(INFINITE)
 
 
+@dataclass(frozen=True)
+class MetricInfo:
+    """What reports must know of a metric; its class has the same names."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+
+    @classmethod
+    def of(cls, metric: Metric | type[Metric]) -> MetricInfo:
+        return cls(metric.label, metric.unit, metric.higher_is_better)
+
+    @classmethod
+    def checked(cls, label: Any, unit: Any, higher_is_better: Any) -> MetricInfo:
+        """Raises `CodecError` for what somebody's metric, or a stored run, may not say."""
+        if not isinstance(higher_is_better, bool):
+            raise CodecError("its higher_is_better is neither True nor False")
+        if unit != "":
+            declared.text(unit, "unit")
+        return cls(declared.text(label, "label"), unit, higher_is_better)
+
+
 class MetricUnavailable(Exception):
     """The metric cannot be computed here (missing weights) or for this image (too small)."""
 
@@ -38,19 +61,20 @@ class Metric(ABC):
     `score` is called once per operating point.  Both may raise `MetricUnavailable`.
     """
 
-    name: ClassVar[str]
+    name: str
     """Identifier in measurements: `lpips-alex`."""
-    label: ClassVar[str]
+    label: str
     """What tables show: `LPIPS (AlexNet)`."""
-    unit: ClassVar[str]
+    unit: str = ""
     """`dB`, or empty."""
-    higher_is_better: ClassVar[bool]
+    higher_is_better: bool
     version: str
     """Package version and weights digest: a score is stale when this changes."""
 
-    @abstractmethod
     def prepare(self, reference: Image) -> Any:
-        """Everything that depends on the original alone.  uint8[H, W, 3] -> opaque."""
+        """Everything that depends on the original alone.  uint8[H, W, 3] -> opaque; by default
+        the original itself."""
+        return reference
 
     @abstractmethod
     def score(self, prepared: Any, decoded: Image) -> float:

@@ -38,12 +38,14 @@ class Prepared:
 class MetricsEngine:
     """Several metrics as one.  A metric that fails has no value, nothing more.
 
+    Names are what `registry.create` takes, and what scores are found under.
+
     Raises `KeyError` for an unknown metric.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         for name in names:
-            registry.info(name)
+            registry.check_name(name)
         self._metrics: dict[str, Metric | MetricFailure] = {
             name: _attempt(registry.create, name) for name in names
         }
@@ -89,7 +91,7 @@ def _attempt(work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
     except MetricUnavailable as error:
         return MetricFailure(str(error), lasting=True)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return MetricFailure(f"{type(error).__name__}: {error}", lasting=False)
 
 

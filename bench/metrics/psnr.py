@@ -36,9 +36,6 @@ class Psnr(Metric):
     higher_is_better = True
     version = "1 (RGB, 8 bit)"
 
-    def prepare(self, reference: Image) -> Image:
-        return reference
-
     def score(self, prepared: Image, decoded: Image) -> float:
         total = 0
         for top in range(0, len(prepared), _ROWS):

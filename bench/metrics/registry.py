@@ -1,16 +1,19 @@
 """The metrics there are, by name.
 
 To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name it in `_CLASSES`.
+Others come from outside: see `bench.metrics.foreign`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from bench.metrics.base import Metric, MetricUnavailable
+from bench.metrics import foreign
+from bench.metrics.base import Metric, MetricInfo, MetricUnavailable
 from bench.metrics.lpips import LpipsAlex, LpipsVgg
 from bench.metrics.ms_ssim import MsSsim
 from bench.metrics.psnr import Psnr, PsnrLuma
+from codecs.base import CodecUnavailable
 from codecs.naming import suggestion
 
 _CLASSES: dict[str, type[Metric]] = {
@@ -18,29 +21,61 @@ _CLASSES: dict[str, type[Metric]] = {
 }
 
 
+_DECLARED: dict[str, MetricInfo] = {}
+"""What is known of metrics from outside that this process has met, in a run or on the command
+line; their code is not needed to report what they have measured."""
+
+
 def names() -> tuple[str, ...]:
-    """All metrics, in table order."""
+    """All metrics that come with the harness, in table order."""
     return tuple(_CLASSES)
 
 
-def info(name: str) -> type[Metric]:
-    """Its class, which knows label, unit and direction.  Raises `KeyError` for an unknown name."""
+def info(name: str) -> MetricInfo:
+    """Its label, unit and direction.  Raises `KeyError` for an unknown name."""
+    if name in _CLASSES:
+        return MetricInfo.of(_CLASSES[name])
     try:
-        return _CLASSES[name]
+        return _DECLARED[name]
     except KeyError:
-        raise KeyError(f"unknown metric {name!r}{suggestion(name, _CLASSES)}") from None
+        raise _unknown(name) from None
 
 
-def create(name: str) -> Metric:
-    """A metric ready for use.
+def declare(name: str, known: MetricInfo) -> None:
+    """Have `info` know a metric from outside."""
+    _DECLARED[name] = known
 
-    Raises `KeyError` for an unknown name and `MetricUnavailable` when its weights cannot be had.
+
+def create(source: str) -> Metric:
+    """The metric of that name, or of the file or entry point that `source` names, ready for use.
+
+    Raises `KeyError` for an unknown name, `MetricUnavailable` when its weights cannot be had, and
+    `CodecUnavailable` for somebody's broken code.
     """
-    return info(name)()
+    if source in _CLASSES:
+        return _CLASSES[source]()
+    if foreign.is_foreign(source):
+        return foreign.load(source)
+    raise _unknown(source)
 
 
-def versions(wanted: Iterable[str]) -> dict[str, str]:
-    """Version of each metric, or `unavailable: why`.
+def resolve(source: str) -> str:
+    """The own name of what `create` makes, which `info` knows from then on.
+
+    Raises as `create` does, and `CodecUnavailable` where it has the name of one that comes with the
+    harness.
+    """
+    if source in _CLASSES:
+        return source
+    made = create(source)
+    if made.name in _CLASSES:
+        raise CodecUnavailable(f"{source}: the name {made.name!r} belongs to a built-in metric")
+    declare(made.name, MetricInfo.of(made))
+    return made.name
+
+
+def versions(wanted: Iterable[str], sources: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Version of each metric, or `unavailable: why`; `sources` has what creates those from outside.
 
     Weights are looked for, downloaded where they are missing, and hashed; torch is not imported
     unless a download must be converted.
@@ -48,7 +83,17 @@ def versions(wanted: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in wanted:
         try:
-            found[name] = create(name).version
+            found[name] = create((sources or {}).get(name, name)).version
         except MetricUnavailable as error:
             found[name] = f"unavailable: {error}"
     return found
+
+
+def check_name(source: str) -> None:
+    """Raise `KeyError` unless `create` may know `source`.  Loads nothing."""
+    if source not in _CLASSES and not foreign.is_foreign(source):
+        raise _unknown(source)
+
+
+def _unknown(name: str) -> KeyError:
+    return KeyError(f"unknown metric {name!r}{suggestion(name, (*_CLASSES, *foreign.installed()))}")

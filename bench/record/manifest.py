@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import codecs.registry as registry
 from bench import metrics
+from bench.metrics.base import MetricInfo
 from bench.record.measurement import measurement_key
 from bench.record.store import StoreError
-from codecs.base import Codec, Point
+from codecs.base import Codec, CodecError, Point
+from codecs.naming import check_spelling
 from datasets.base import ImageRef
 from datasets.cache import write_atomically
 
@@ -87,6 +89,8 @@ class Manifest:
     finished: str = ""
     argument: str = ""
     """What opens the data set again, in any working directory."""
+    own_metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
+    """Those of `metrics` that came from outside."""
 
     def write(self, directory: Path) -> None:
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
@@ -109,16 +113,27 @@ class Manifest:
             raw["notes"] = tuple(raw["notes"])
             raw["skipped"] = tuple((name, why) for name, why in raw["skipped"])
             raw["ladders"] = {k: Ladder.from_json(v) for k, v in raw["ladders"].items()}
-            return cls(**raw)
+            raw["own_metrics"] = {
+                check_spelling(name): MetricInfo.checked(**known)
+                for name, known in raw.get("own_metrics", {}).items()
+                if name not in metrics.names()
+            }
+            read = cls(**raw)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{directory} holds no run; make one: python -m bench run --run {directory}"
             ) from error
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        except (
+            *(ValueError, TypeError, KeyError, AttributeError, OSError),
+            CodecError,
+        ) as error:
             raise StoreError(
                 f"{path} is damaged or of an older version ({error!r}); run the same command "
                 "again to write it anew: what was measured is kept"
             ) from error
+        for name, known in read.own_metrics.items():
+            metrics.declare(name, known)
+        return read
 
     @classmethod
     def earlier(cls, directory: Path) -> Manifest | None:
@@ -146,6 +161,7 @@ class Manifest:
             names={**self.names, **{k: v for k, v in earlier.names.items() if k not in self.names}},
             ladders={**earlier.ladders, **self.ladders},
             metrics={**earlier.metrics, **self.metrics},
+            own_metrics={**earlier.own_metrics, **self.own_metrics},
         )
 
     @property
@@ -168,12 +184,12 @@ class Manifest:
     @property
     def known_metrics(self) -> tuple[str, ...]:
         """The metrics of the run in table order, without `unknown_metrics`."""
-        return tuple(name for name in metrics.names() if name in self.metrics)
+        return tuple(name for name in (*metrics.names(), *self.own_metrics) if name in self.metrics)
 
     @property
     def unknown_metrics(self) -> tuple[str, ...]:
         """Metrics that another version of the harness computed and this one does not know."""
-        return tuple(name for name in self.metrics if name not in metrics.names())
+        return tuple(name for name in self.metrics if name not in self.known_metrics)
 
     def codec_named(self, typed: str) -> str:
         """The codec's own name for what a user types."""

@@ -64,7 +64,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     dataset = _without_twins(open_dataset(settings.dataset, limit=settings.limit))
     store = Store(settings.directory)
     progress.say("finding metrics, and their weights where they have some")
-    versions = metrics_package.versions(settings.metrics)
+    versions = metrics_package.versions(settings.metrics, settings.own_metrics)
     with store.locked():
         progress.say(f"making {len(settings.codecs)} codecs")
         plan = make_plan(
@@ -95,6 +95,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
             packages=package_versions(),
             started=started,
             argument=dataset.argument,
+            own_metrics={n: metrics_package.info(n) for n in settings.own_metrics},
         )
         if earlier := Manifest.earlier(settings.directory):
             manifest = manifest.after(earlier)
@@ -102,7 +103,10 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         progress.announce(plan, manifest, settings)
         failed, busy = plan.failed, 0.0
         measurements = run_tasks(
-            plan.tasks, store, jobs=settings.jobs, time_limit=settings.time_limit
+            *(plan.tasks, store),
+            jobs=settings.jobs,
+            time_limit=settings.time_limit,
+            own_metrics=settings.own_metrics,
         )
         with progress:
             for done in measurements:

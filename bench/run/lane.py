@@ -1,7 +1,8 @@
 """One task at a time through encode, decode and score, each in a process of its own.
 
-A lane is a process to encode, one to decode and one to score (see `worker`), and two more for
-each codec in Python from outside (see `processes`).  One of them works at a time, on one thread.
+A lane is a process to encode, one to decode and one to score (see `worker`), two more for each
+codec in Python from outside (see `processes`), and one for each metric from outside.  One of them
+works at a time, on one thread.
 A call that outlasts its limit ends with its whole process tree; a process that dies is replaced.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from codecs.base import wrong_size
 
 SCORE_LIMIT = 1800.0
 """Seconds after which computing metrics is given up."""
+OWN_SCORE_LIMIT = 600.0
+"""The same for a metric from outside, where no other limit was asked for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,13 @@ class Lane:
     """Workers that take one task at a time through encode, decode and score."""
 
     def __init__(
-        self, store: Store, pixels: Path, jobs: int, time_limit: float | None, first: Task
+        self,
+        store: Store,
+        pixels: Path,
+        jobs: int,
+        time_limit: float | None,
+        first: Task,
+        own_metrics: Mapping[str, str],
     ) -> None:
         """`pixels`: the file for its reconstructions, in the folder for temporary files."""
         scratch = pixels.parent
@@ -53,7 +62,10 @@ class Lane:
         self.first = first
         self.encoders = CodecWorkers("encode", scratch=scratch)
         self.decoders = CodecWorkers("decode", scratch=scratch)
-        self.scorer = Worker("score", first.metrics, scratch=scratch)
+        ours = tuple(name for name in first.metrics if name not in own_metrics)
+        self.scorer = Worker("score", ours, scratch=scratch)
+        self.own_metrics = own_metrics
+        self.own_scorers = {name: Worker("score", scratch=scratch) for name in own_metrics}
 
     def start(self) -> None:
         """Start them side by side: the scorer takes longest, and is needed last."""
@@ -164,15 +176,35 @@ class Lane:
         return self.time_limit or 600 + 30 * task.estimate
 
     def _score(self, task: Task, metrics: tuple[str, ...]) -> tuple[dict[str, MetricValue], float]:
-        """The metrics and the seconds they took; reasons where the scorer itself fails."""
-        try:
-            return self.scorer.call((task.image, self.pixels, metrics), SCORE_LIMIT)
-        except CallFailed as error:
-            return _without_value(metrics, str(error)), 0.0
+        """The metrics and the seconds they took; reasons where a scorer itself fails."""
+        ours = tuple(name for name in metrics if name not in self.own_metrics)
+        scores, busy = _called(self.scorer, task, self.pixels, ours, SCORE_LIMIT)
+        limit = self.time_limit or OWN_SCORE_LIMIT
+        for name in metrics:
+            if name in self.own_metrics:
+                source, scorer = self.own_metrics[name], self.own_scorers[name]
+                found, seconds = _called(scorer, task, self.pixels, (source,), limit)
+                scores[name] = found[source]
+                busy += seconds
+        return scores, busy
 
     def kill(self) -> None:
-        for each in (self.encoders, self.decoders, self.scorer):
+        for each in (self.encoders, self.decoders):
             each.kill()
+        for scorer in (self.scorer, *self.own_scorers.values()):
+            scorer.kill()
+
+
+def _called(
+    scorer: Worker, task: Task, pixels: Path, metrics: tuple[str, ...], limit: float
+) -> tuple[dict[str, MetricValue], float]:
+    if not metrics:
+        return {}, 0.0
+    try:
+        scores, seconds = scorer.call((task.image, pixels, metrics), limit)
+        return scores, seconds
+    except CallFailed as error:
+        return _without_value(metrics, str(error)), 0.0
 
 
 def _without_value(metrics: Sequence[str], reason: str) -> dict[str, MetricValue]:

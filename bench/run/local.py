@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.record.store import Store
@@ -17,19 +17,25 @@ from bench.run.plan import Task
 
 
 def run_tasks(
-    tasks: Sequence[Task], store: Store, *, jobs: int, time_limit: float | None = None
+    tasks: Sequence[Task],
+    store: Store,
+    *,
+    jobs: int,
+    time_limit: float | None = None,
+    own_metrics: Mapping[str, str] | None = None,
 ) -> Iterator[Done]:
     """Execute tasks in `jobs` lanes and yield each as it is done.
 
     `time_limit` bounds one encode or decode call in seconds; by default it grows with the
-    codec's own estimate.  Closing the iterator stops all work at once.
+    codec's own estimate.  `own_metrics`: those from outside -> what creates each.  Closing the
+    iterator stops all work at once.
     """
     pending = _Pending(tasks)
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     with store.scratch() as scratch:
         lanes = [
-            Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0])
+            Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0], own_metrics or {})
             for i in range(min(jobs, len(tasks)))
         ]
         threads = [

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench import metrics as metrics_package
-from codecs.naming import suggestion
 from codecs.selection import split
 from datasets.registry import available
 
@@ -37,6 +36,8 @@ class RunSettings:
     retry: bool = False
     retime: bool = False
     time_limit: float | None = None
+    own_metrics: Mapping[str, str] = field(default_factory=dict)
+    """Those of `metrics` that come from outside -> what creates each, in any working directory."""
 
 
 def quick_name(name: str) -> str:
@@ -71,18 +72,36 @@ def default_directory(dataset: str, quick: bool) -> Path:
     return Path("runs") / (name + (QUICK_ENDING if quick else ""))
 
 
-def wanted_metrics(names: Sequence[str] | None) -> tuple[str, ...]:
-    """All metrics, or those asked for, in any case and with spaces or commas between.
+def wanted_metrics(names: Sequence[str] | None) -> dict[str, str]:
+    """Metric -> what creates it, in any working directory: all that come with the harness, or
+    those asked for, in table order; names in any case and with commas between.  Those from outside
+    are loaded.
 
-    Raises `ValueError` for an unknown name.
+    Raises `KeyError` for an unknown name, `ValueError` for none or two of one name, `CodecError`
+    for a metric from outside that is broken.
     """
     known = metrics_package.names()
     if names is None:
-        return known
-    asked = [part.strip().lower() for name in names for part in name.split(",") if part.strip()]
-    for name in asked:
-        if name not in known:
-            raise ValueError(f"unknown metric {name!r}{suggestion(name, known)}")
-    if not asked:
+        return {name: name for name in known}
+    found: dict[str, str] = {}
+    for source in _spelled(names, known):
+        own = metrics_package.resolve(source)
+        if found.setdefault(own, source) != source:
+            raise ValueError(f"{found[own]} and {source} have one name, {own!r}: rename one")
+    if not found:
         raise ValueError(f"--metrics names no metric: there are {', '.join(known)}")
-    return tuple(name for name in known if name in asked)
+    first = {name: found.pop(name) for name in known if name in found}
+    return {**first, **found}
+
+
+def _spelled(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    """What `bench.metrics.create` takes, of what was typed."""
+    for typed in names:
+        for part in [typed] if Path(typed).is_file() else typed.split(","):
+            name = part.strip()
+            if name.lower() in known:
+                yield name.lower()
+            elif name.endswith(".py"):
+                yield str(Path(name).resolve())
+            elif name:
+                yield name

@@ -37,7 +37,7 @@ def pooled(metric: str, grid: Array) -> Array:
     PSNR of the mean squared error and dB of the mean MS-SSIM; LPIPS has no pooled form other
     than its mean.  It weighs hard images more than the mean of per-image figures does.
     """
-    if metric.startswith("psnr"):
+    if metric in ("psnr", "psnr-y"):
         with np.errstate(divide="ignore"):  # a set coded without loss
             return -10 * np.log10(np.mean(10 ** (-grid / 10), axis=-1))
     return on_scale(metric, np.mean(grid, axis=-1))
