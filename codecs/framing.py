@@ -1,9 +1,10 @@
-"""The few bytes in front of a HEVC or VVC stream that say what its planes are.
+"""The few bytes in front of a stream of HEVC, VVC or a command that works on planes, which say how
+large the picture is.
 
     1 byte   format and version
     varint   width, then height (LEB128: 7 bits a byte, low bits first; 2 bytes below 16384)
     2 bytes  CRC-16 (CCITT) of everything else, big endian
-    ...      the stream, Annex B byte-stream format
+    ...      the stream: of HEVC and VVC in Annex B byte-stream format
 
 The true size is needed because the encoders take only even or not too small pictures; the
 check sum because a decoder conceals damage and returns a picture that nobody coded.
@@ -18,6 +19,7 @@ from codecs.base import MAX_PIXELS, BitstreamError
 
 HEVC = 0x41
 VVC = 0x51
+COMMAND = 0x61
 
 
 def pack(kind: int, height: int, width: int, payload: bytes) -> bytes:

@@ -106,9 +106,7 @@ def _create(name: str) -> Codec:
             return _own_name(foreign.from_file(path, variant), str(path))
         from codecs.command import load as load_commands
 
-        if variant is not None:
-            raise UnknownCodec(f"{path}: a command codec has no variants")
-        return _own_name(load_commands(path), str(path))
+        return _own_name(load_commands(path, variant), str(path))
     entry, variant = _find(name)
     if entry not in BUILT_IN:
         return _own_name(foreign.from_package(entry.target, variant, name), name)

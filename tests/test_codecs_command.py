@@ -344,7 +344,10 @@ def test_values_reach_the_program_unread(write, photo, tmp_path):
         ({"name": "<script>"}, "cannot name a codec"),
         ({"name": "a:b"}, "colon"),
         ({"name": "vvenc"}, "belongs to a built-in codec"),
-        ({"input": "bmp"}, 'expected "png" or "ppm"'),
+        ({"input": "bmp"}, "input: expected one of png, ppm, yuv420p, .*; got 'bmp'"),
+        ({"output": "y4m-yuv444p"}, "output: expected one of png, ppm, .*, y4m; got"),
+        ({"decode": "cp {input} {output} {width}"}, "told the size only where a tool works on"),
+        ({"variants": 3}, "variants: expected tables"),
         ({"extension": "a/b"}, "extension"),
         ({"time_limit": 0}, "time_limit"),
         ({"time_limit": True}, "time_limit"),
@@ -373,8 +376,40 @@ def test_a_missing_tool_is_named(write):
         _make(write(encode="no-such-encoder {input} {output} {value}"))
 
 
-def test_there_are_no_variants(write):
-    with pytest.raises(registry.UnknownCodec, match="no variants"):
+def test_one_file_with_several_efforts(write, photo):
+    path = write(settings=None)
+    encode = f"{sys.executable} {{here}}/tool.py encode {{input}} {{output}} 1{{value}}"
+    table = f"""
+[settings]
+chroma = "4:2:0"
+
+[variants.slow]
+encode = "{encode}"
+points = [0, 1]
+settings = {{ effort = "9" }}
+
+[variants.named]
+label = "Another"
+"""
+    path.write_text(path.read_text() + table)
+    plain, slow = _make(path), registry.create(f"{path}:slow@1")
+    assert (plain.name, slow.name, slow.label) == ("mine", "mine:slow", "Mine slow")
+    assert registry.create(f"{path}:named").label == "Another"
+    assert slow.points == (Point("quality", 1),)
+    assert slow.encode(photo, slow.points[0]) == plain.encode(photo, Point("quality", 11))
+    assert (slow.settings["effort"], slow.settings["chroma"]) == ("9", "4:2:0")
+    assert "effort" not in plain.settings
+    with pytest.raises(registry.UnknownCodec, match="unknown variant 'slwo'; did you mean 'slow'"):
+        registry.create(f"{path}:slwo")
+    for line in ("name = 'x'", "nmae = 'x'", "variants = {}"):
+        path.write_text(path.read_text().replace('label = "Another"', line))
+        with pytest.raises(CodecError, match=r"variants\.named: .* is no key"):
+            _make(path)
+        path.write_text(path.read_text().replace(line, 'label = "Another"'))
+
+
+def test_a_file_without_variants(write):
+    with pytest.raises(registry.UnknownCodec, match=r"has no \[variants\]"):
         registry.create(f"{write()}:fast")
 
 

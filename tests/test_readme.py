@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from bench.cli.options import bench_parser, compare_parser
+from codecs import command as command_codec
 from codecs import publish, train
 from codecs.base import CodecUnavailable, Point
 from codecs.compressai_zoo import REQUIREMENTS
@@ -71,6 +72,24 @@ def test_the_codec_of_two_command_lines(tools, photo, page):
     path = tools / "mine.toml"
     path.write_text(block("toml", "mycodec-encode", PAGES[page]))
     round_trip_improves(str(path), photo)
+
+
+def test_the_toml_file_with_every_key(tools, photo):
+    path = tools / "mine.toml"
+    path.write_text(block("toml", "mycodec-encode", text := PAGES["docs/toml.md"]))
+    script = (tools / "mycodec-encode").read_text()
+    (tools / "mycodec-encode").write_text(
+        script.replace(
+            "Image\n", "Image\nif sys.argv[1:] == ['--version']: sys.exit(print('7.2'))\n"
+        )
+    )
+    assert create(str(path)).version == "7.2"
+    for name in (str(path), f"{path}:fast"):
+        round_trip_improves(name, photo)
+    rows = {row.split(" | ")[0] for row in re.findall(r"^\| (.* \|.*)$", text, re.MULTILINE)}
+    assert rows >= {*command_codec.REQUIRED, *command_codec.OPTIONAL}
+    named = set(re.findall(r"`([a-z0-9-]+)`", "".join(row for row in rows)))
+    assert named >= {*command_codec.INPUTS, *command_codec.OUTPUTS} - {"y4m-yuv420p"}
 
 
 def test_the_codec_in_one_file(tmp_path, photo):
