@@ -41,12 +41,12 @@ def test_small_kernels_beside_large_ones_have_their_own_steps() -> None:
 
 def test_taps_that_are_always_0_are_left_out() -> None:
     torch.manual_seed(0)
-    layer = MaskedConv2d(3, 8)
+    layer = MaskedConv2d(4, 8)
     kernel = layer.causal_weight.detach().clone()
     kernel[:, 2] = 0
     kernel[:3, 0] = 0
     encoded = eightbit.encode({"k": kernel, "n": torch.tensor([3])})
-    assert encoded["shape.k"].tolist() == [8, 24]
+    assert encoded["shape.k"].tolist() == [8, 36]
     values = eightbit.expand(encoded)
     assert values.keys() == {"k", "n"}
     assert not values["k"][kernel == 0].any()
@@ -55,8 +55,16 @@ def test_taps_that_are_always_0_are_left_out() -> None:
 
 
 def test_kernels_of_zeros_stay_zeros() -> None:
-    encoded = eightbit.encode({"k": torch.zeros(2, 3, 1, 1)})
-    assert torch.equal(eightbit.expand(encoded)["k"], torch.zeros(2, 3, 1, 1))
+    encoded = eightbit.encode({"k": torch.zeros(4, 5, 1, 1)})
+    assert torch.equal(eightbit.expand(encoded)["k"], torch.zeros(4, 5, 1, 1))
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (3, 8, 5, 5)])
+def test_layers_beside_the_picture_keep_their_bits(shape: tuple[int, ...]) -> None:
+    kernel = torch.randn(shape)
+    encoded = eightbit.encode({"k": kernel})
+    assert encoded.keys() == {"k"}
+    assert torch.equal(encoded["k"], kernel)
 
 
 @pytest.mark.parametrize("name", ["minnen", "rdonet"])
