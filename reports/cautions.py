@@ -73,7 +73,7 @@ def _found(
         metric: cell.verdict.message
         for row in comparison.rows
         for metric, cell in row.cells.items()
-        if cell.verdict.status is Status.UNAVAILABLE
+        if cell.verdict.status is Status.UNAVAILABLE and not cell.verdict.published
     }
     for metric, why in unavailable.items():
         yield Caution(

@@ -6,17 +6,17 @@ Curves are means over the same images for every codec; pages and figures both dr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench import literature
+from bench.literature import Published
 from bench.verdict import common
 from bench.verdict.common import Part
 from bench.verdict.comparison import Comparison
 from bench.verdict.curve import on_scale, pooled
-from bench.verdict.results import CodecResult
-from reports import literature
-from reports.literature import Published
+from bench.verdict.results import CodecResult, Results
 from reports.wording import MetricText, clean, metric_text, short_labels
 
 CLIC_BUDGETS = (0.075, 0.15, 0.3)
@@ -80,8 +80,8 @@ class Chart:
 def make_charts(comparison: Comparison, *, quick: bool) -> tuple[Chart, ...]:
     """One chart for each metric that has at least one curve."""
     results = comparison.results
-    published = literature.is_full_kodak(results.digests) and not quick
-    charts = (_chart(comparison, name, published=published) for name in results.metrics)
+    kodak = literature.is_full_kodak(results.digests) and not quick
+    charts = (_chart(comparison, name, kodak=kodak) for name in results.metrics)
     return tuple(chart for chart in charts if chart.series)
 
 
@@ -107,7 +107,7 @@ def drawn_together(codecs: Sequence[CodecResult], metric: str) -> tuple[list[Cod
     return ([], part) if part.reason else (drawn, part)
 
 
-def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
+def _chart(comparison: Comparison, name: str, *, kodak: bool) -> Chart:
     results = comparison.results
     places, short = styles(comparison), short_labels(results)
     lossy = [codec for codec in results.codecs if not codec.is_lossless]
@@ -127,7 +127,7 @@ def _chart(comparison: Comparison, name: str, *, published: bool) -> Chart:
     return Chart(
         metric=metric_text(name),
         series=series,
-        published=_published(name) if published and images.all() else (),
+        published=_published(results, name, kodak=kodak) if images.all() else (),
         images=int(images.sum()),
         left_out=tuple(i for i, ok in zip(results.images, images, strict=True) if not ok),
         points_left_out=tuple(
@@ -156,7 +156,12 @@ def _points(codec: CodecResult, metric: str, part: Part, place: int) -> tuple[Ch
     return tuple(sorted(points, key=lambda point: point.bpp))
 
 
-def _published(metric: str) -> tuple[PublishedSeries, ...]:
+def _published(results: Results, metric: str, *, kodak: bool) -> tuple[PublishedSeries, ...]:
+    """The curves of quoted codecs, drawn from the start, then all others on Kodak."""
+    quoted = [replace(c, shown=True) for one in results.quoted if (c := one.curve(metric))]
+    asked = {curve.id for curve in quoted}
+    known = literature.curves(literature.KODAK, metric) if kodak else ()
+    listed = [curve for curve in known if curve.listed and curve.id not in asked]
     return tuple(
         PublishedSeries(
             facts,
@@ -164,5 +169,5 @@ def _published(metric: str) -> tuple[PublishedSeries, ...]:
                 zip(facts.bpp, map(float, on_scale(metric, np.array(facts.values))), strict=True)
             ),
         )
-        for facts in literature.curves(literature.KODAK, metric)
+        for facts in (*quoted, *listed)
     )

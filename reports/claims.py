@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import literature
 from bench.verdict.bd import Status, Verdict, bd_rate
 from bench.verdict.comparison import Cell, Comparison
 from bench.verdict.curve import Curve
 from bench.verdict.results import Results
-from reports import literature, wording
+from reports import wording
 from reports.charts import CLIC_BUDGETS
 from reports.diagnostics import scalars
 from reports.wording import metric_text

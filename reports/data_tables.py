@@ -78,6 +78,10 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
             for name, codec in codecs.items()
         },
         "unavailable": dict(results.unavailable),
+        "published": {
+            one.name: {"label": one.label, "curves": [asdict(curve) for curve in one.curves]}
+            for one in results.quoted
+        },
         "rows": [
             {
                 "codec": row.codec,

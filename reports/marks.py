@@ -28,6 +28,7 @@ _NO_INTERVAL = Mark(
     r"\|",
     "no interval: one picture only, or undefined in more than 5 % of the resamples",
 )
+_PUBLISHED = Mark("ᵖ", "p", "published points, not measured here: no interval can be had")
 OF_STATUS = {
     Status.NARROW: Mark("◊", r"\diamond", "less than half of the narrower quality range is shared"),
     Status.CROSSING: Mark("†", r"\dagger", "the curves cross: which is ahead depends on quality"),
@@ -50,11 +51,11 @@ def marks(verdict: Verdict) -> tuple[Mark, ...]:
     if verdict.left_out:
         found[_PARTIAL] = None
     if wording.is_defined(verdict) and not wording.interval(verdict):
-        found[_NO_INTERVAL] = None
+        found[_PUBLISHED if verdict.published else _NO_INTERVAL] = None
     return tuple(found)
 
 
 def used(found: Iterable[Mark]) -> list[Mark]:
     """Each mark once, in the order of the statuses: what a table explains."""
-    order = [*OF_STATUS.values(), _NO_INTERVAL]
+    order = [*OF_STATUS.values(), _NO_INTERVAL, _PUBLISHED]
     return sorted(set(found), key=order.index)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench import literature
+from bench.literature import Published
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult
 from reports import (
     claims,
     costs,
     diagnostics,
-    literature,
     measurements,
     settings,
     wins,
@@ -24,7 +25,6 @@ from reports.costs import Cost
 from reports.data_tables import csv_verdicts
 from reports.diagnostics import Told
 from reports.latex import latex_verdicts
-from reports.literature import Published
 from reports.lossless import LosslessText, lossless_text
 from reports.measurements import Failure, Measured
 from reports.palette import marker, style_class
@@ -115,9 +115,10 @@ class Report:
     """When, where and in what company the measurements were made."""
     metric_versions: tuple[tuple[str, str], ...]
 
-    def place(self, codec: str) -> int:
-        """Of a codec in the results."""
-        return [one.name for one in self.main.results.codecs].index(codec)
+    def place(self, codec: str) -> int | None:
+        """Of a codec in the results; None for one whose points are published."""
+        names = [one.name for one in self.main.results.codecs]
+        return names.index(codec) if codec in names else None
 
 
 def make_report(

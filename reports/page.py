@@ -154,9 +154,9 @@ def _typeset(text: str) -> str:
     return _MINUS.sub("\N{MINUS SIGN}", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _points(points: Iterable[tuple[float, float]]) -> str:
+def _points(points: Iterable[tuple[float, float]], digits: int = 2) -> str:
     """Points of a curve as text, `bpp: value; ...`."""
-    return "; ".join(f"{rate:.3f}: {value:.2f}" for rate, value in points)
+    return "; ".join(f"{rate:.3f}: {value:.{digits}f}" for rate, value in points)
 
 
 def _shown(value: object) -> object:

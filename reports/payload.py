@@ -79,7 +79,9 @@ def _metric(text: MetricText, report: Report, places: dict[str, int]) -> dict[st
                 "id": one.facts.id,
                 "label": clean(one.facts.label),
                 "shown": one.facts.shown,
-                "points": [[round(r, 3), round(v, 2)] for r, v in one.points[text.name]],
+                "points": [
+                    [round(r, 3), round(v, digits_of(text.name))] for r, v in one.points[text.name]
+                ],
             }
             for one in report.published
             if text.name in one.points
@@ -130,7 +132,7 @@ def _anchor(anchor: Anchor, places: dict[str, int]) -> dict[str, Any]:
         "label": found.label,
         "rows": [
             {
-                "codec": places[row.codec],
+                "codec": places.get(row.codec),
                 "against": places.get(row.against),
                 # BD-rate and its interval in percent, by metric.
                 "percent": [_list(cell.figures, 4) for cell in row.cells],

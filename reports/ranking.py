@@ -62,7 +62,7 @@ class RankedCodec:
     """One codec."""
 
     codec: int
-    """Place in the results; -1 for one that could not run."""
+    """Place in the results; -1 for one that could not run, or whose points are published."""
     label: str
     """As short as it can be told from the others."""
     style: int
@@ -71,7 +71,7 @@ class RankedCodec:
 
     @property
     def look(self) -> str:
-        return style_class(self.style)
+        return "published" if self.codec < 0 else style_class(self.style)
 
     @property
     def marker(self) -> str:
@@ -112,9 +112,9 @@ def make_ranking(found: Verdicts, results: Results, first: int, look: Mapping[st
     order = {codec.name: place for place, codec in enumerate(results.codecs)}
     entries = [
         RankedCodec(
-            order[row.codec],
-            short[row.codec],
-            look[row.codec],
+            order.get(row.codec, -1),
+            short.get(row.codec, row.label),
+            look.get(row.codec, -1),
             tuple(column[i] for column in places),
             row.sentence,
         )

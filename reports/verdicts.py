@@ -119,11 +119,12 @@ def verdicts(comparison: Comparison) -> Verdicts:
             )
         )
     count = len(results.images)
+    over = f" over {count} image{'s' if count != 1 else ''}, 95 % interval" if count else ""
     return Verdicts(
         comparison.anchor,
         anchor,
-        f"BD-rate against {anchor} on {clean(results.dataset)}: change in bits at equal quality "
-        f"over {count} image{'s' if count != 1 else ''}, 95 % interval; less is better",
+        f"BD-rate against {anchor} on {clean(results.dataset)}: change in bits at equal quality"
+        f"{over}; less is better",
         tuple(metric_text(name) for name in results.metrics),
         tuple(rows),
         tuple(used(mark for row in rows for cell in row.cells for mark in cell.marks)),

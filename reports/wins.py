@@ -90,7 +90,11 @@ def win_table(comparison: Comparison, pairs: Pairs, gallery: Gallery) -> WinTabl
     """From the ratios of rates in the page's data; None where no metric has any."""
     results = comparison.results
     places = {codec.name: place for place, codec in enumerate(results.codecs)}
-    columns = [(row.codec, places[row.codec], places[row.against]) for row in comparison.rows]
+    columns = [
+        (row.codec, places[row.codec], places[row.against])
+        for row in comparison.rows
+        if {row.codec, row.against} <= places.keys()
+    ]
     known = [name for name in results.metrics if any(name in pair for pair in pairs.values())]
     if not columns or not known:
         return None

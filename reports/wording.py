@@ -130,7 +130,7 @@ def overlap(verdict: Verdict) -> str:
 
 def anchor_label(comparison: Comparison) -> str:
     """The anchor's label; before/after comparisons name no single codec."""
-    labels = {codec.name: codec.label for codec in comparison.results.codecs}
+    labels = {codec.name: codec.label for codec in comparison.results.entries}
     return clean(labels.get(comparison.anchor, comparison.anchor))
 
 

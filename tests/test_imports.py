@@ -19,7 +19,7 @@ TIERS = (
     ("reports",),
     ("bench.perf", "bench.check"),
     ("bench.run", "bench.verdict"),
-    ("bench.record",),
+    ("bench.record", "bench.literature"),
     ("bench.metrics", "bench.terminal"),
     ("bench", "codecs", "datasets"),
 )

@@ -11,11 +11,12 @@ import pytest
 
 from bench import __main__ as bench_main
 from bench import compare as bench_compare
+from bench import literature
 from bench.record.measurement import Measurement
 from bench.verdict.comparison import compare
 from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name
-from reports import claims, costs, diagnostics, literature
+from reports import claims, costs, diagnostics
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy

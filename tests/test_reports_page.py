@@ -12,9 +12,10 @@ import bjontegaard
 import numpy as np
 import pytest
 
+from bench import literature
 from bench.verdict.comparison import Comparison, compare
 from bench.verdict.curve import on_scale
-from reports import literature, write_report
+from reports import write_report
 from tests import test_lossless
 from tests.reports_cases import (
     IMAGES,

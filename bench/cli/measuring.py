@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import codecs.registry as registry
 from bench.cli import reporting
 from bench.cli.options import UsageError
+from bench.literature.quoting import is_quoted, quote
 from bench.metrics import is_file, names
 from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
@@ -21,22 +23,26 @@ from bench.run.settings import (
     wanted_metrics,
 )
 from bench.terminal import say, show
+from bench.verdict import comparison
+from bench.verdict.results import Results
 from codecs import device
 from codecs.base import CodecError
+from datasets.registry import available
 from reports import tables
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, report, print the table."""
     _part_metrics_from_codecs(options)
-    codecs = tuple(options.codecs or DEFAULT_CODECS)
+    quoted = _checked(filter(is_quoted, options.codecs), options)
+    codecs = tuple(name for name in options.codecs if name not in quoted) or DEFAULT_CODECS
     if options.anchor and options.anchor not in codecs:
         codecs = (*codecs, options.anchor)
     settings = _settings(options, codecs)
     outcome = execute(settings, Progress(quiet=options.quiet))
     if not options.no_report:
         anchor = options.anchor and _in_tier(options.anchor, options)
-        comparisons = reporting.comparisons_of(settings.directory, None, anchor)
+        comparisons = reporting.comparisons_of(settings.directory, None, anchor, quoted=quoted)
         reporting.report_run(settings.directory, comparisons, options)
         if comparisons:
             show(tables.as_text(comparisons[:1]))
@@ -54,18 +60,54 @@ def compare(options: argparse.Namespace) -> int:
         raise UsageError(
             "name two different codecs, the anchor last: python -m bench.compare jpeg vvenc"
         )
-    settings = _settings(options, tuple(dict.fromkeys((*codecs, anchor))))
+    named = tuple(dict.fromkeys((*codecs, anchor)))
+    quoted = _checked(filter(is_quoted, named), options)
+    if len(quoted) == len(named):
+        return _compare_published(options, quoted, anchor)
+    settings = _settings(options, tuple(name for name in named if name not in quoted))
     outcome = execute(settings, Progress(quiet=options.quiet))
     main, directory = _in_tier(anchor, options), settings.directory
-    asked = reporting.comparisons_of(directory, settings.codecs, main, settings.metrics)
+    asked = reporting.comparisons_of(directory, settings.codecs, main, settings.metrics, quoted)
     if not asked:
         raise UsageError(f"the anchor {anchor} has no measurements: see the reasons above")
     if not options.no_report:
         # What else was measured in this directory, by other metrics too, stays in its report.
-        whole = reporting.comparisons_of(directory, None, main)
+        shown = None if main in quoted else main
+        whole = reporting.comparisons_of(directory, None, shown, quoted=quoted)
         reporting.report_run(directory, whole, options)
     reporting.print_tables(options, asked)
     return _status(outcome, settings.directory, options)
+
+
+def _compare_published(options: argparse.Namespace, names: tuple[str, ...], anchor: str) -> int:
+    """One table of published codecs alone: nothing is measured, and there is no report."""
+    quoted = tuple(quote(name, _data_set(options)) for name in names)
+    metrics = tuple(
+        metric
+        for metric in _metrics(options)
+        if any(one.curve(metric) for one in quoted if one.name == anchor)
+    )
+    results = Results(quoted[0].dataset, (), (), (), (), metrics, quoted=quoted)
+    reporting.print_tables(options, [comparison.compare(results, anchor)])
+    return 0
+
+
+def _checked(names: Iterable[str], options: argparse.Namespace) -> tuple[str, ...]:
+    """Published codecs; raises before anything is measured where they do not fit what will be."""
+    quoted = tuple(dict.fromkeys(names))
+    if quoted and (options.quick or options.images):
+        raise UsageError(
+            f"{quoted[0]}: published points are of whole sets: leave out --quick and --images"
+        )
+    for name in quoted:
+        if options.dataset in dict(available()):
+            quote(name, _data_set(options))
+    return quoted
+
+
+def _data_set(options: argparse.Namespace) -> str:
+    """The name under which published points are looked for."""
+    return Path(options.dataset).name.lower()
 
 
 def _in_tier(name: str, options: argparse.Namespace) -> str:
@@ -85,6 +127,8 @@ def _part_metrics_from_codecs(options: argparse.Namespace) -> None:
 def _is_codec(name: str) -> bool:
     if is_file(name):
         return False
+    if is_quoted(name):
+        return True
     try:
         registry.check_name(name)
     except CodecError:
@@ -93,10 +137,7 @@ def _is_codec(name: str) -> bool:
 
 
 def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettings:
-    try:
-        sources = wanted_metrics(options.metrics)
-    except (KeyError, ValueError) as error:
-        raise UsageError(error.args[0]) from error
+    sources = _metrics(options)
     for name in codecs:
         registry.check_name(name)
     if options.device:
@@ -116,6 +157,14 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
         time_limit=options.time_limit,
     )
     return apply_quick(settings) if options.quick else settings
+
+
+def _metrics(options: argparse.Namespace) -> dict[str, str]:
+    """Metric -> what creates it."""
+    try:
+        return wanted_metrics(options.metrics)
+    except (KeyError, ValueError) as error:
+        raise UsageError(error.args[0]) from error
 
 
 def _status(outcome: RunOutcome, directory: Path, options: argparse.Namespace) -> int:

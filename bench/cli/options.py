@@ -19,7 +19,10 @@ examples:
 """
 
 
-CODECS = "codec names (see: list), with points or a rate after an @: vvenc@32,37, rdonet@0.15bpp"
+CODECS = (
+    "codec names (see: list), with points or a rate after an @: vvenc@32,37, rdonet@0.15bpp; "
+    "points of others: published:qarv, ./elic.csv"
+)
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -59,7 +62,7 @@ def bench_parser() -> argparse.ArgumentParser:
     report.set_defaults(jobs=CORES)
 
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
-    listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics"))
+    listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics", "published"))
 
     check = commands.add_parser("check", help="verify the installation as a sceptic would")
     check.add_argument("codecs", nargs="*", help="check these codecs only, such as ./mine.toml")
@@ -182,9 +185,23 @@ def table_file(text: str) -> str:
             f"{text} is a codec, not a file for a table; give - for standard output, as in "
             f"--csv - {text}"
         )
+    if path.is_file() and _holds_points(path):
+        raise argparse.ArgumentTypeError(
+            f"{text} holds points of a codec, which a table would replace; give - for standard "
+            f"output, as in --csv - {text}"
+        )
     if text != "-" and not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.absolute().parent}")
     return text
+
+
+def _holds_points(path: Path) -> bool:
+    from bench.literature import files
+
+    try:
+        return bool(files.read(path))
+    except files.PointsError:
+        return False
 
 
 def positive(text: str) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.options import UsageError
+from bench.literature.quoting import Quoted, data_set_named, is_quoted, quote
 from bench.record.manifest import Manifest
 from bench.record.store import Store, Streams
 from bench.terminal import clean, say, show
@@ -24,7 +25,11 @@ from reports.showing import show_pictures
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run again, from what is stored."""
-    comparisons = comparisons_of(options.run, tuple(options.codecs) or None, options.anchor)
+    codecs = tuple(name for name in options.codecs if not is_quoted(name))
+    quoted = tuple(name for name in options.codecs if is_quoted(name))
+    if options.anchor and is_quoted(options.anchor):
+        raise UsageError("the anchor of a report must be measured; bench.compare prints any table")
+    comparisons = comparisons_of(options.run, codecs or None, options.anchor, quoted=quoted)
     if options.anchor and not comparisons:
         raise UsageError(
             f"the anchor {options.anchor} has no measurements in {options.run}: "
@@ -101,15 +106,18 @@ def comparisons_of(
     codecs: Sequence[str] | None,
     anchor: str | None,
     wanted: Sequence[str] | None = None,
+    quoted: Sequence[str] = (),
 ) -> list[Comparison]:
     """The comparison with the anchor, then with each other VVC variant measured.
 
     `codecs` and `wanted` metrics None: all that were ever run in this directory.  The anchor given
     is shown among them, named there or not; without one it is `vvenc` or what comes closest to it.
+    `quoted` names published codecs to show beside them; the anchor may be one of these.
     Empty when the anchor given, or everything, is unavailable.
     """
     manifest = Manifest.read(directory)
-    typed = (*(manifest.codecs if codecs is None else codecs), *filter(None, [anchor]))
+    measured_anchor = [anchor] if anchor and anchor not in quoted else []
+    typed = (*(manifest.codecs if codecs is None else codecs), *measured_anchor)
     own = dict.fromkeys(manifest.codec_named(name) for name in typed)
     for name in manifest.unavailable:
         # What was measured when it could run is still true.
@@ -130,13 +138,24 @@ def comparisons_of(
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )
+    results = replace(results, quoted=_quoted(manifest, quoted))
     names = tuple(codec.name for codec in results.codecs)
+    if anchor and anchor in quoted:
+        return [compare(results, anchor)]
     lossy = tuple(codec.name for codec in results.codecs if not codec.is_lossless)
     main = manifest.codec_named(anchor) if anchor else _default_anchor(lossy or names)
     if main not in names:
         return []
     others = [name for name in names if name != main and _is_vvc(name)]
     return [compare(results, name) for name in (main, *others)]
+
+
+def _quoted(manifest: Manifest, names: Sequence[str]) -> tuple[Quoted, ...]:
+    """Published codecs for the pictures of a run."""
+    part = manifest.label.rpartition(" (")[2].startswith("first ")
+    digests = [picture.digest for picture in manifest.pictures]
+    dataset = data_set_named(manifest.dataset, digests, whole=not (part or manifest.quick))
+    return tuple(quote(name, dataset or f"a part of {manifest.dataset}") for name in names)
 
 
 def _default_anchor(names: Sequence[str]) -> str | None:

@@ -59,11 +59,19 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that are nobody's fault here: their messages say what to do."""
     from bench.cli.options import UsageError
+    from bench.literature.files import PointsError
     from bench.record.store import StoreError
     from codecs.base import CodecError
     from datasets.base import DatasetError
 
-    return (UsageError, terminal.OutputLost, StoreError, CodecError, DatasetError)
+    return (
+        UsageError,
+        terminal.OutputLost,
+        PointsError,
+        StoreError,
+        CodecError,
+        DatasetError,
+    )
 
 
 def list_names(options: argparse.Namespace) -> int:
@@ -90,4 +98,25 @@ def list_names(options: argparse.Namespace) -> int:
             print(f"  {name}\n      {metrics.info(name).label}")
         for name, point in metrics.installed().items():
             print(f"  {name}\n      from package {point.dist.name if point.dist else '?'}")
+    if options.what is None:
+        print("published curves, as published:NAME: python -m bench list published")
+    if options.what == "published":
+        _list_published()
     return 0
+
+
+def _list_published() -> None:
+    """The curves that ship, those of one codec together."""
+    from bench import literature
+
+    codecs: dict[str, list[literature.Published]] = {}
+    for curve in literature.load():
+        codecs.setdefault(curve.id, []).append(curve)
+    print("published curves, quoted and not measured here (also: points of your own, ./mine.csv):")
+    for id_, curves in codecs.items():
+        sets: dict[str, list[str]] = {}
+        for curve in curves:
+            sets.setdefault(curve.dataset, []).append(curve.metric)
+        known = "; ".join(f"{name}: {', '.join(metrics)}" for name, metrics in sets.items())
+        facts = curves[0]
+        print(f"  published:{id_}\n      {facts.work}\n      {known} ({facts.source.title})")

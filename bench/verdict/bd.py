@@ -81,6 +81,8 @@ class Verdict:
     test_monotone: bool = True
     left_out: str = ""
     """Points and images that had no value: see `bench.verdict.common`.  Part of `message` too."""
+    published: bool = False
+    """Whether one of the curves is quoted: means alone, for which there is no interval."""
 
 
 def without(verdict: Verdict, left_out: str) -> Verdict:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench import metrics
+from bench.literature.quoting import Quoted
 from bench.verdict import common
 from bench.verdict.bd import Status, Verdict, bd_rate, identical, without
 from bench.verdict.bootstrap import bootstrap_bd, bootstrap_quality
@@ -57,7 +58,7 @@ class Row:
     codec: str
     label: str
     cells: Mapping[str, Cell]
-    """Metric name -> cell."""
+    """Metric name -> cell; none for a metric that a quoted curve has not."""
     against: str
     """Name of the codec that it is compared with."""
 
@@ -70,13 +71,13 @@ class Comparison:
     anchor: str
     """A codec's name; for two runs, a phrase: each codec is compared with its own earlier run."""
     rows: tuple[Row, ...]
-    """In the order of `results.codecs`, without the anchor and without codecs that lose nothing,
-    which `bench.verdict.lossless` compares by size."""
+    """In the order of `results.codecs`, then `results.quoted`, without the anchor and without
+    codecs that lose nothing, which `bench.verdict.lossless` compares by size."""
 
 
 def compare(results: Results, anchor: str) -> Comparison:
     """Every other codec against the codec named `anchor`."""
-    pairs = [(codec.name, anchor) for codec in results.codecs if codec.name != anchor]
+    pairs = [(codec.name, anchor) for codec in results.entries if codec.name != anchor]
     return compare_pairs(results, anchor, pairs)
 
 
@@ -84,15 +85,18 @@ def compare_pairs(results: Results, anchor: str, pairs: Sequence[tuple[str, str]
     """Each (codec, its anchor) of `pairs`; `anchor` is what a reader is told of the anchors."""
     rows = []
     for name, against in pairs:
-        codec, reference = results.codec(name), results.codec(against)
+        codec, reference = results.entry(name), results.entry(against)
         if codec.is_lossless or reference.is_lossless:
             continue
-        cells = {metric: _cell(reference, codec, metric) for metric in results.metrics}
+        found = {metric: _cell(reference, codec, metric) for metric in results.metrics}
+        cells = {metric: cell for metric, cell in found.items() if cell is not None}
         rows.append(Row(codec.name, codec.label, cells, reference.name))
     return Comparison(results, anchor, tuple(rows))
 
 
-def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
+def _cell(anchor: CodecResult | Quoted, codec: CodecResult | Quoted, metric: str) -> Cell | None:
+    if isinstance(anchor, Quoted) or isinstance(codec, Quoted):
+        return _cell_of_means(anchor, codec, metric)
     if reason := _unavailable(anchor, metric) or _unavailable(codec, metric):
         verdict = Verdict(None, Status.UNAVAILABLE, reason, METHOD)
         return Cell(verdict, verdict, ())
@@ -124,6 +128,57 @@ def _cell(anchor: CodecResult, codec: CodecResult, metric: str) -> Cell:
     verdict, from_pooled = (without(one, part.left_out) for one in (verdict, from_pooled))
     own = () if verdict.value is not None else compare_at_own_points(grids[0], grids[1], rising)
     return Cell(verdict, from_pooled, tuple(equal_rate), own)
+
+
+def _cell_of_means(
+    anchor: CodecResult | Quoted, codec: CodecResult | Quoted, metric: str
+) -> Cell | None:
+    """A comparison in which at least one codec is known by means alone; None without the metric.
+
+    What was measured here is averaged as published figures are: the metric's own values over all
+    pictures, decibels of MS-SSIM made of the mean index.
+    """
+    means = [found for one in (anchor, codec) if (found := _means(one, metric))]
+    if len(means) < 2:
+        return None
+    curves = [curve for curve, _ in means if curve is not None]
+    said = ", ".join(text for _, text in means if text)
+    if len(curves) < 2:
+        verdict = Verdict(None, Status.INVALID, said, METHOD, published=True)
+        return Cell(verdict, verdict, ())
+    rising = metrics.info(metric).higher_is_better
+    verdict = without(bd_rate(*curves, higher_is_better=rising, method=METHOD), said)
+    verdict = replace(verdict, published=True)
+    equal_rate = []
+    for rate in RATES:
+        at_anchor, at_codec = (quality_at_rate(c, rate, higher_is_better=rising) for c in curves)
+        needed = rate_at_quality(curves[1], at_anchor, higher_is_better=rising)
+        equal_rate.append(EqualRate(rate, at_anchor, at_codec, math.nan, math.nan, needed))
+    own: tuple[OwnPoint, ...] = ()
+    if verdict.value is None:
+        a, t = ((c.rate[:, None], c.quality[:, None]) for c in curves)
+        own = compare_at_own_points(a, t, rising)
+    pooled = Verdict(None, Status.UNAVAILABLE, "only means are published", METHOD, published=True)
+    return Cell(verdict, pooled, tuple(equal_rate), own)
+
+
+def _means(codec: CodecResult | Quoted, metric: str) -> tuple[Curve | None, str] | None:
+    """The curve of a codec's means and what was left out of it, or no curve and why; None where
+    the metric was not scored."""
+    if isinstance(codec, Quoted):
+        found = codec.curve(metric)
+        if found is None:
+            return None
+        return Curve(found.bpp, on_scale(metric, np.array(found.values))), ""
+    if _unavailable(codec, metric):
+        return None
+    part = common.shared((codec,), metric)
+    if part.reason:
+        return None, part.reason
+    if not part.images.all():
+        return None, f"published means are of all pictures, and these lack {part.left_out}"
+    values = part.of(0, codec.metric(metric)).mean(axis=1)
+    return Curve(part.of(0, codec.bpp).mean(axis=1), on_scale(metric, values)), part.left_out
 
 
 def _unavailable(codec: CodecResult, metric: str) -> str:

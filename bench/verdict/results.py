@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.literature.quoting import Quoted
 from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import Measurement
 from datasets.base import natural
@@ -89,9 +90,20 @@ class Results:
     """Names of the metrics, in table order."""
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Codecs that were asked for and cannot run here -> why."""
+    quoted: tuple[Quoted, ...] = ()
+    """Codecs whose points were published for these pictures: not measured here."""
 
     def codec(self, name: str) -> CodecResult:
         return next(codec for codec in self.codecs if codec.name == name)
+
+    @property
+    def entries(self) -> tuple[CodecResult | Quoted, ...]:
+        """The codecs, then those that are quoted."""
+        return self.codecs + self.quoted
+
+    def entry(self, name: str) -> CodecResult | Quoted:
+        """A codec, measured or quoted."""
+        return next(one for one in self.entries if one.name == name)
 
 
 def collect(

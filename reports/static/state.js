@@ -75,7 +75,8 @@ const anchorIndex = () => Math.max(0, data.anchors.findIndex((one) => one.name =
 const anchor = () => data.anchors[anchorIndex()];
 const metric = () => metricsByName.get(state.metric) ?? metricsByName.get(DEFAULTS.metric) ?? data.metrics[0];
 const hasCurves = (one) => Object.keys(one.series).length > 0;
-const isShown = (place) => !listed(state.hidden).has(data.codecs[place].name);
+// A published codec has no place, and no switch.
+const isShown = (place) => place === null || !listed(state.hidden).has(data.codecs[place].name);
 const shownCodecs = () => data.codecs.map((_, place) => place).filter(isShown);
 
 // The codec that `place` is compared with; null for the anchor itself.

@@ -22,7 +22,7 @@ function choice(which) {
   if (placeOf(name) >= 0) return placeOf(name);
   const first = data.codecs.findIndex((_, place) => isAnchor(place));
   if (which === 'b') return Math.max(0, first);
-  const rows = anchor().rows.filter((row) => row.codec !== first);
+  const rows = anchor().rows.filter((row) => row.codec !== null && row.codec !== first);
   return rows.length ? rows.at(-1).codec : 0;
 }
 

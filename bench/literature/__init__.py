@@ -1,7 +1,7 @@
 """Published rate-distortion points: quoted from their sources, not measured here.
 
-`sources.toml` says where each curve comes from and how its figures were made; one CSV file per
-source holds the points.
+`sources.toml` says where each curve comes from and how its figures were made; the CSV files hold
+the points.  `bench.literature.quoting` makes them codecs of a comparison.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Source:
 
     title: str
     url: str
+    """Empty where there is none to give."""
     licence: str
     averaging: str
     """What was averaged over the images, and when."""
@@ -38,7 +39,7 @@ class Published:
     source: Source
     dataset: str
     metric: str
-    """`psnr` (dB) or `ms-ssim` (the plain index, averaged over images)."""
+    """`psnr` (dB), `ms-ssim` (the plain index, averaged over images), `lpips-alex` ..."""
     bpp: tuple[float, ...]
     """Rates, ascending."""
     values: tuple[float, ...]
@@ -52,6 +53,8 @@ class Published:
     """The paper."""
     shown: bool = False
     """Drawn from the start; other curves are switched on by the reader."""
+    listed: bool = True
+    """Offered to the readers of every report; other curves only where they are asked for."""
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
@@ -66,8 +69,8 @@ def load() -> tuple[Published, ...]:
     table = tomllib.loads((folder / "sources.toml").read_text(encoding="utf-8"))
     points: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     sources = {name: Source(**facts) for name, facts in table["source"].items()}
-    for name in sources:
-        with open(folder / f"{name}.csv", newline="", encoding="utf-8") as file:
+    for path in sorted(folder.glob("*.csv")):
+        with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 key = row["curve"], row["dataset"], row["metric"]
                 points.setdefault(key, []).append((float(row["bpp"]), float(row["value"])))
