@@ -1,6 +1,7 @@
 """The benchmarking harness: plans, runs, measures and compares image codecs."""
 
 from pathlib import Path as _Path
+from typing import Any as _Any
 
 import codecs as _codecs
 
@@ -9,3 +10,12 @@ import codecs as _codecs
 # well: `import codecs.base` then finds our files and `codecs.lookup` stays what it was.  `make`
 # puts the same line into the virtual environment, so that `python -m codecs...` works there.
 _codecs.__path__ = [str(_Path(__file__).resolve().parent.parent / "codecs")]
+
+
+def __getattr__(name: str) -> _Any:
+    """`bench.load(run)` is `bench.export.load`, imported when somebody asks for it."""
+    if name == "load":
+        from bench.export import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

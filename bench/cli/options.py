@@ -61,6 +61,25 @@ def bench_parser() -> argparse.ArgumentParser:
     add_picture_options(report)
     report.set_defaults(jobs=CORES)
 
+    export = commands.add_parser("export", help="points of a run for other programs")
+    export.add_argument("run", type=Path, help="run directory, such as runs/kodak")
+    export.add_argument(
+        "--format",
+        choices=("csv", "compressai", "pgfplots"),
+        default="csv",
+        help="csv (default): means, and a table of every picture; compressai: JSON for each codec; "
+        "pgfplots: curves",
+    )
+    export.add_argument("--to", type=Path, metavar="DIR", help="default: export/ in the run")
+
+    images = commands.add_parser(
+        "export-images", help="decoded pictures and streams of a run under plain names"
+    )
+    images.add_argument("run", type=Path, help="run directory, such as runs/kodak")
+    images.add_argument("codecs", nargs="*", help="codecs to export (default: all in the run)")
+    images.add_argument("--to", type=Path, metavar="DIR", help="default: images/ in the run")
+    images.set_defaults(jobs=CORES)
+
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics", "published"))
 

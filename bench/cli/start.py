@@ -46,6 +46,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
             from bench.cli.reporting import report
 
             return report
+        case "export" | "export-images":
+            from bench.cli import exporting
+
+            return exporting.points if name == "export" else exporting.images
         case "run":
             from bench.cli.measuring import run
 
