@@ -68,7 +68,8 @@ def export(run: Path, form: str) -> dict[str, str]:
     `csv`: `points.csv`, the means in the form that `bench.literature.files` reads, with the
     operating point, the pictures averaged and CPU seconds; `pictures.csv`, the table of `load`.
     `compressai`: a JSON file for each codec.  `pgfplots`: `curves.tex`, an axis for each metric.
-    Means are of the metric's own values, over the pictures that have one at every point.
+    Means are of the metric's own values, over the pictures that have one at every point; points
+    without loss have no PSNR to average and are left out.
     """
     manifest, results = _results(run)
     points = list(_points(manifest, results))

@@ -73,7 +73,9 @@ def as_latex(comparisons: Sequence[Comparison], provenance: Provenance | None = 
 
 
 def latex_verdicts(found: Verdicts) -> Written:
-    """Intervals stand beside their figures where there is room, and below them where not."""
+    """The figure of the codec that needs the fewest bits is bold, where that is fewer than the
+    anchor's.  Intervals stand beside their figures where there is room, and below them where not.
+    """
     head = ["Codec", *(metric.label for metric in found.metrics)]
     columns = [[row.cells[i] for row in found.rows] for i in range(len(found.metrics))]
 
@@ -85,9 +87,13 @@ def latex_verdicts(found: Verdicts) -> Written:
         return _table_width([first, *(_cells_width(*pair, beside=beside) for pair in pairs)])
 
     beside = width(beside=True) <= PAGE
+    best = [min((c.figures[0] for c in column if c.has_figure), default=0.0) for column in columns]
     rows = []
     for row in found.rows:
-        cells = [_latex_cell(cell) for cell in row.cells]
+        cells = [
+            _latex_cell(cell, bold=cell.figures[0] == least < 0)
+            for cell, least in zip(row.cells, best, strict=True)
+        ]
         if beside:
             lines = [[latex_escape(row.codec), *(" ".join(filter(None, cell)) for cell in cells)]]
         else:
@@ -162,7 +168,7 @@ def _table(
     return Written("\n".join(above), tuple(rows), "\n".join(below))
 
 
-def _latex_cell(cell: VerdictCell) -> tuple[str, str]:
+def _latex_cell(cell: VerdictCell, *, bold: bool) -> tuple[str, str]:
     """Figure with its marks, and interval."""
     if not cell.marks and not cell.has_figure:
         return cell.value, ""
@@ -171,7 +177,8 @@ def _latex_cell(cell: VerdictCell) -> tuple[str, str]:
     if not cell.has_figure:
         return f"--${raised}$", ""
     interval = f"{{\\scriptsize ${cell.interval}$}}" if cell.interval else ""
-    return f"${_figure(cell)}{raised}$", interval
+    figure = rf"\mathbf{{{_figure(cell)}}}" if bold else _figure(cell)
+    return f"${figure}{raised}$", interval
 
 
 def _figure(cell: VerdictCell) -> str:

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 import bench
 from bench import __main__ as bench_main
+from bench.export import safe_name
 from bench.literature import files
 from bench.record.measurement import digest
 from tests.helpers import run_alone
@@ -82,7 +83,7 @@ def test_pictures_and_streams_under_plain_names(run, tmp_path):
     table = bench.load(run)
     jpeg = table[table.codec == "jpeg"]
     assert len(rows) == len(jpeg)
-    name = Path(jpeg.image.iloc[0]).stem
+    name = safe_name(Path(jpeg.image.iloc[0]).stem)
     assert (tmp_path / f"{name}.jpeg.quality30.png").is_file()
     for row in rows:
         stream = (tmp_path / row["stream"]).read_bytes()

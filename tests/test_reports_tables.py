@@ -409,3 +409,13 @@ def test_a_short_label_is_as_much_of_a_label_as_tells_it_from_the_others(labels,
 )
 def test_one_verdict_is_one_short_sentence(verdict, expected):
     assert wording.brief(verdict, "VVenC") == expected
+
+
+def test_the_best_figure_of_a_latex_table_is_bold():
+    rows = [*ladder("best", 0.5), *ladder("good", 0.8), *ladder("bad", 2.0), *ladder("vvenc")]
+    table = tables.as_latex([comparison(rows)])
+    lines = {line.split(" &")[0]: line for line in table.splitlines() if " & " in line}
+    assert lines["best"].count(r"$\mathbf{-50.0}") == 3
+    assert r"\mathbf" not in lines["good"] + lines["bad"]
+    # Nothing is bold where none is better than the anchor.
+    assert r"\mathbf" not in tables.as_latex([comparison([*ladder("bad", 2.0), *ladder("vvenc")])])
