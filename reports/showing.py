@@ -48,7 +48,7 @@ def show_pictures(
         with store.locked(), decoders(store, names, jobs, streams) as pool:
             folder = directory / FOLDER if asked == "full" else None
             gallery = make_gallery(
-                results, plan, cache(lambda: _originals(manifest)), pool, kept, folder
+                results, plan, cache(lambda: originals(manifest)), pool, kept, folder
             )
     except StoreError as error:
         return None, (Caution(f"No pictures are shown: {error}.", "Write the report again then."),)
@@ -63,7 +63,7 @@ def _too_much(results: Results, jobs: int) -> str:
     return f"decoding them takes about {seconds / 60:.0f} minutes" if seconds > PATIENCE else ""
 
 
-def _originals(manifest: Manifest) -> dict[str, ImageRef]:
+def originals(manifest: Manifest) -> dict[str, ImageRef]:
     """By digest; empty where the data set is no longer to be had (crops made earlier remain)."""
     limit = len(manifest.pictures) + len(manifest.skipped)
     try:

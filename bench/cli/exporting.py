@@ -17,6 +17,7 @@ from bench.run.decoding import decoders
 from bench.terminal import say
 from codecs.base import Image
 from datasets.cache import write_atomically
+from reports.showing import originals
 
 BATCH = 8
 """Pictures held in memory at once."""
@@ -46,9 +47,10 @@ def images(options: argparse.Namespace) -> int:
     table: list[dict[str, object]] = []
     failed = 0
     taken: set[str] = set()
+    known = originals(manifest)  # to score what this machine decodes a little otherwise
     with store.locked(), decoders(store, typed, options.jobs) as pool:
         for start in range(0, len(rows), BATCH):
-            for found in pool.decode(rows[start : start + BATCH]):
+            for found in pool.decode(rows[start : start + BATCH], known):
                 m = found.measurement
                 stem = _stem(m.image, m.codec, f"{m.parameter}{m.value}", taken)
                 if found.image is None:

@@ -65,9 +65,10 @@ def quote(name: str, dataset: str) -> Quoted:
     here = tuple(curve for curve in curves if curve.dataset == dataset)
     if not here:
         known = ", ".join(dict.fromkeys(curve.dataset for curve in curves))
+        hint = '; JSON without a "dataset" takes the name of its folder' if ".json" in name else ""
         raise PointsError(
             f"{name} has points on {known}, and this comparison is on {dataset or 'other pictures'}"
-            ": points on other pictures cannot be compared (--dataset names the set)"
+            f": points on other pictures cannot be compared (--dataset names the set{hint})"
         )
     return Quoted(name, here)
 
