@@ -11,6 +11,8 @@ import codecs as _codecs
 # puts the same line into the virtual environment, so that `python -m codecs...` works there.
 _codecs.__path__ = [str(_Path(__file__).resolve().parent.parent / "codecs")]
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> _Any:
     """`bench.load(run)` is `bench.export.load`, imported when somebody asks for it."""

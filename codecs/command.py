@@ -21,7 +21,8 @@
 `docs/toml.md` has the whole of it for users.
 
 A command is a list of arguments, or a string that is split as a shell would; no shell runs.
-It runs in a folder that is empty but for its input; `{here}` is the folder of the TOML file.
+It runs in a folder that is empty but for its input; `{here}` is the folder of the TOML file, and so
+is the `.` of `./tool`.
 What it prints is ignored, but for the last lines of an error.  A decoder reports a damaged
 stream by an exit status other than 0.  Its picture is read as originals are (`codecs.pictures`),
 but for more than 8 bits a channel, which are rounded; the report says what was converted.
@@ -390,7 +391,14 @@ def _arguments(table: Mapping[str, Any], key: str, here: Path) -> tuple[str, ...
         value = shlex.split(value)
     if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
         raise ValueError(f"{key}: expected a command, as a string or a list of strings")
-    return tuple(_filled(tuple(value), {"here": str(here)}))
+    arguments = _filled(tuple(value), {"here": str(here)})
+    return (_beside(arguments[0], here, True), *(_beside(a, here, False) for a in arguments[1:]))
+
+
+def _beside(argument: str, here: Path, program: bool) -> str:
+    """`./tool` as the file beside the TOML file; other words than the program may be no files."""
+    path = here / argument
+    return str(path) if argument.startswith("./") and (program or path.exists()) else argument
 
 
 def _template(

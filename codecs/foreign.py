@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ from typing import Any
 from codecs import declared, fingerprint
 from codecs.base import Codec, CodecError, CodecUnavailable, Image, Point, Trials
 from codecs.naming import UnknownCodec, check_spelling
-from codecs.surroundings import Surroundings
+from codecs.surroundings import OWN_MODULES, Surroundings
 
 Factory = Callable[[str | None], Codec]
 VARIANT = "variant"
@@ -191,6 +191,9 @@ def loaded(path: Path) -> tuple[ModuleType, str]:
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and pickles look their module up there.
     sys.modules[name] = module
+    before = set(sys.modules)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # of its surroundings, as of a script that is started
     try:
         # Not by the loader, which may run compiled code that is older than a quick change, and
         # not read twice: what runs is what the digest is of.
@@ -199,7 +202,20 @@ def loaded(path: Path) -> tuple[ModuleType, str]:
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        OWN_MODULES.update(_beside(path, set(sys.modules) - before))
     return module, digest
+
+
+def _beside(path: Path, imported: Iterable[str]) -> Iterator[str]:
+    """Those of some modules that lie in the folder of a file: another one's may have their names,
+    but for the harness, should the file lie in its checkout."""
+    if path.parent == Path(__file__).resolve().parents[1]:
+        return
+    for name in imported:
+        file = getattr(sys.modules.get(name.partition(".")[0]), "__file__", None)
+        if file and path.parent in (Path(file).parent, Path(file).parent.parent):
+            yield name
 
 
 def _short(error: BaseException, path: Path | None) -> str:

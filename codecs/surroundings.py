@@ -22,6 +22,11 @@ Values = dict[tuple[str, str], Any]
 """(kind, name of a variable where there are several) -> value, None for none."""
 
 
+OWN_MODULES: set[str] = set()
+"""Names of the modules that somebody's file has imported from its own folder: to each file they
+are those of its folder."""
+
+
 class Surroundings:
     """What somebody's code has changed around it, which is there again whenever it runs."""
 
@@ -78,6 +83,16 @@ def _set_search_path(folders: list[str]) -> None:
     sys.path[:] = folders
 
 
+def _own_modules() -> dict[str, Any]:
+    return {name: sys.modules[name] for name in OWN_MODULES if name in sys.modules}
+
+
+def _set_own_modules(modules: dict[str, Any] | None) -> None:
+    for name in OWN_MODULES:
+        sys.modules.pop(name, None)
+    sys.modules.update(modules or {})
+
+
 def _numpy_random() -> tuple[Any, ...]:
     state: Any = np.random.get_state()
     name, keys, *rest = state
@@ -105,6 +120,7 @@ def _set_pillow(switches: tuple[Any, ...]) -> None:
 _SHARED: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "working directory": (_directory, _change_directory),
     "search path": (lambda: list(sys.path), _set_search_path),
+    "own modules": (_own_modules, _set_own_modules),
     "warnings": (lambda: list(warnings.filters), _set_warning_filters),
     "locale": (
         lambda: locale.setlocale(locale.LC_ALL),

@@ -376,6 +376,28 @@ def test_a_missing_tool_is_named(write):
         _make(write(encode="no-such-encoder {input} {output} {value}"))
 
 
+def test_a_point_and_a_slash_mean_beside_the_file(write, photo, tmp_path, monkeypatch):
+    """Wherever the harness was started, and for the version, too."""
+    (tmp_path / "run").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "run").chmod(0o755)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    codec = _make(
+        write(
+            encode="./run ./tool.py encode {input} {output} {value}",
+            decode="./run ./tool.py decode {input} {output} ./none",
+            version=["./run", "--version"],
+        )
+    )
+    assert codec.version == f"Python {sys.version.split()[0]}"
+    assert codec.decode(codec.encode(photo, codec.points[0])).shape == photo.shape
+    assert codec.settings["decode command"].endswith(" ./none")
+    for name in ("run ", "tool.py "):
+        assert name in codec.settings["file digests"]
+    with pytest.raises(CodecUnavailable, match=f"{tmp_path}/gone not found"):
+        _make(write(encode="./gone {input} {output} {value}"))
+
+
 def test_one_file_with_several_efforts(write, photo):
     path = write(settings=None)
     encode = f"{sys.executable} {{here}}/tool.py encode {{input}} {{output}} 1{{value}}"

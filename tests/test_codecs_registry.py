@@ -282,6 +282,23 @@ def test_planning_asks_once(tmp_path):
     assert plan.seconds == pytest.approx(1, abs=0.001)  # and what metrics take
 
 
+def test_a_file_finds_the_modules_beside_it(tmp_path, monkeypatch):
+    """Its own, though another file has some of the same names, and nothing else does."""
+    monkeypatch.chdir(tmp_path)
+    made = {}
+    for label in ("one", "two"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "helper.py").write_text(f"LABEL = {label!r}\n")
+        told = "lambda self, point: helper.LABEL + ' ' + __import__('helper').LABEL"
+        text = f"import helper\n{CODEC_FILE}\nPlain.command = {told}\n"
+        (tmp_path / label / "mine.py").write_text(text)
+        made[label] = registry.create(f"{label}/mine.py")
+    for label, codec in made.items():
+        assert codec.command(codec.points[0]) == f"{label} {label}"
+    assert "helper" not in sys.modules
+    assert str(tmp_path / "one") not in sys.path
+
+
 def test_two_files_of_one_name_are_not_one_codec(tmp_path):
     """Though they say the same of themselves, each may load weights that lie beside it."""
     paths = [tmp_path / name / "plain.py" for name in ("one", "other")]

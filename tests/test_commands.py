@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -441,3 +442,11 @@ def test_a_metric_that_this_version_does_not_know_costs_no_report_and_is_noted(
     loud = [option for option in where(folder) if option != "--quiet"]
     assert bench_main.main(["run", "jpeg", *loud, "--run", str(run), "--no-report"]) == 0
     assert "beauty" in capsys.readouterr().err
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench_main.main(["--version"])
+    assert ended.value.code == 0
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"codec-bench {declared}\n"

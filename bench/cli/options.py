@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from bench import __version__
 from bench.terminal import ArgumentParser
 
 EXAMPLES = """\
@@ -37,6 +38,7 @@ def bench_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"codec-bench {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="measure codecs on a data set and write the report")
