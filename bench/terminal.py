@@ -9,9 +9,15 @@ import os
 import re
 import sys
 import unicodedata
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 _BREAKS = re.compile(r"[ \t\n\r\f\v]+")
+
+
+def program() -> str:
+    """How the harness was called, for commands that it tells somebody to type."""
+    return "codec-bench" if Path(sys.argv[0]).name == "codec-bench" else "python -m bench"
 
 
 class OutputLost(Exception):

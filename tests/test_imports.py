@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 TIERS = (
-    ("bench.run.__main__", "bench.check.__main__"),
+    ("bench.run.__main__", "bench.check.__main__", "bench.command"),
     ("bench.__main__", "bench.compare"),
     ("bench.cli",),
     ("reports",),

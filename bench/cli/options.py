@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 
 from bench import __version__
-from bench.terminal import ArgumentParser
+from bench.terminal import ArgumentParser, program
 
 EXAMPLES = """\
 examples:
   python -m bench run                             a short run on the samples, with a report
   python -m bench run --dataset kodak --quick     a small, labelled tier
   python -m bench compare jpeg hevc vvenc         the last one is the anchor
-  python -m bench.compare mycodec.toml vvenc      your own codec, given by two command lines
-  python -m bench.compare rdonet@0.15bpp vvenc@0.15bpp   each picture at this rate
+  python -m bench compare mycodec.toml vvenc      your own codec, given by two command lines
+  python -m bench compare rdonet@0.15bpp vvenc@0.15bpp   each picture at this rate
   python -m bench report runs/kodak               a report from what is stored
 """
 
@@ -33,9 +33,9 @@ class UsageError(Exception):
 
 def bench_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(
-        prog="python -m bench",
+        prog=program(),
         description="Measure image codecs against VVC: real bytes, independent decoding, verdicts.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace("python -m bench", program()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"codec-bench {__version__}")

@@ -12,7 +12,7 @@ from bench.cli.options import UsageError
 from bench.literature.quoting import Quoted, data_set_named, is_quoted, quote
 from bench.record.manifest import Manifest
 from bench.record.store import Store, Streams
-from bench.terminal import clean, say, show
+from bench.terminal import clean, program, say, show
 from bench.verdict import before_after
 from bench.verdict.comparison import Comparison, compare
 from bench.verdict.results import collect
@@ -125,7 +125,7 @@ def comparisons_of(
             own.pop(manifest.codec_named(name), None)
     if missing := [name for name in own if name not in manifest.ladders]:
         place = ["--dataset", manifest.dataset_argument, "--run", str(directory)]
-        command = shlex.join(["python", "-m", "bench", "run", *missing, *place])
+        command = f"{program()} run {shlex.join([*missing, *place])}"
         raise UsageError(
             f"{', '.join(missing)} was not measured in {directory}, which holds "
             f"{', '.join(manifest.ladders)}; measure it: {command}"

@@ -16,6 +16,7 @@ from bench import metrics
 from bench.metrics.base import MetricInfo
 from bench.record.measurement import measurement_key
 from bench.record.store import StoreError
+from bench.terminal import program
 from codecs.base import Codec, CodecError, Point
 from codecs.naming import check_spelling
 from datasets.base import ImageRef
@@ -121,7 +122,7 @@ class Manifest:
             read = cls(**raw)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{directory} holds no run; make one: python -m bench run --run {directory}"
+                f"{directory} holds no run; make one: {program()} run --run {directory}"
             ) from error
         except (
             *(ValueError, TypeError, KeyError, AttributeError, OSError),

@@ -20,6 +20,7 @@ from bench.run.local import run_tasks
 from bench.run.plan import Plan, make_plan
 from bench.run.progress import Progress
 from bench.run.settings import RunSettings
+from bench.terminal import program
 from datasets.base import Dataset
 from datasets.registry import open_dataset
 
@@ -124,8 +125,8 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
 
 def _command() -> str:
     """What was typed, ready to be typed again."""
-    module = "bench.compare" if Path(sys.argv[0]).stem == "compare" else "bench"
-    return shlex.join(["python", "-m", module, *sys.argv[1:]])
+    start = "python -m bench.compare" if Path(sys.argv[0]).stem == "compare" else program()
+    return f"{start} {shlex.join(sys.argv[1:])}"
 
 
 def host_facts() -> dict[str, str]:
