@@ -119,7 +119,9 @@ def verdicts(comparison: Comparison) -> Verdicts:
             )
         )
     count = len(results.images)
-    over = f" over {count} image{'s' if count != 1 else ''}, 95 % interval" if count else ""
+    over = f" over {count} image{'s' if count != 1 else ''}" if count else ""
+    if comparison.anchor not in {one.name for one in results.quoted}:
+        over += ", 95 % interval"
     return Verdicts(
         comparison.anchor,
         anchor,

@@ -81,6 +81,8 @@ def test_points_of_ones_own_beside_measured_ones(tmp_path, photo, monkeypatch, c
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
     (row,) = found["rows"]
     assert row["codec"] == "jpeg"
+    assert bench_compare.main([toy, "./twice.csv", *common, "--markdown", "--no-report"]) == 0
+    assert "95 % interval" not in capsys.readouterr().out
     assert row["cells"]["psnr"]["bd_rate_percent"]["value"] == pytest.approx(-50, abs=1e-3)
     # Only the same pictures are compared.
     assert bench_main.main(["report", "run", "published:qarv"]) == 2
