@@ -157,11 +157,6 @@ def test_files_that_pages_name_exist():
             assert (ROOT / name).exists(), f"{page}: {name}"
 
 
-def test_each_schedule_belongs_to_weights():
-    for schedule in (ROOT / "docs" / "schedules").iterdir():
-        assert re.search(rf"[`/]{schedule.stem}\b", PAGES["docs/training.md"]), schedule
-
-
 def test_names_of_codecs_exist():
     shown = {
         name

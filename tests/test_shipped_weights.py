@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from codecs import registry
-from codecs.base import Codec
+from codecs.base import Codec, Image, Point
 from codecs.learned import weights
 from codecs.learned.codec import WEIGHTS
 from tests.conftest import ROOT
@@ -59,7 +59,28 @@ def test_each_has_its_own_card_beside_it(file: Path) -> None:
 
 def test_they_stay_small() -> None:
     assert {file.parent for file in FILES} == {*WEIGHTS.iterdir()}
-    assert sum(file.stat().st_size for file in FILES) <= 66e6
+    assert sum(file.stat().st_size for file in FILES) <= 67e6
+
+
+def test_one_file_serves_all_rates() -> None:
+    codec = shipped("minnen-mse")
+    assert len([file for file in FILES if file.parent.name == "minnen-mse"]) == 1
+    assert [point.label for point in codec.points] == [f"quality {q}" for q in range(8)]
+    sizes = [len(codec.encode(texture(), point)) for point in codec.points]
+    between = len(codec.encode(texture(), Point("quality", 3.5)))
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 6 * sizes[0]
+    assert sizes[3] < between < sizes[4]
+
+
+def texture() -> Image:
+    """Noise of all scales, [192, 192, 3]."""
+    rng = np.random.default_rng(1)
+    picture = sum(
+        np.kron(rng.normal(0, 12, (192 // side, 192 // side, 3)), np.ones((side, side, 1)))
+        for side in (1, 2, 4, 8, 16, 32, 64)
+    )
+    return np.clip(128 + picture, 0, 255).astype(np.uint8)
 
 
 def test_settings_tell_which_points_have_other_latents() -> None:
