@@ -221,3 +221,22 @@ def test_values_beyond_all_escapes_are_refused() -> None:
         SymbolEncoder().encode(
             np.array([1 << 15], np.int32), np.full((1, 4), TOTAL / 4, np.float32), 1
         )
+
+
+@pytest.mark.parametrize("frequency", [0, 1, 2])
+def test_the_least_likely_values_are_no_cut_payload(frequency: int) -> None:
+    """The coder adds 1 to each frequency: reckoned without, such values weigh up to a bit more than
+    their payload has, and a sound file of many was refused."""
+    half, count = 2, 20_000
+    rows = np.full((count, 2 * half + 2), frequency, np.float32)
+    rows[:, half] = TOTAL - rows[:, 1:].sum(1)
+    values = np.random.default_rng(0).choice([-2, -1, 1, 2], count).astype(np.int32)
+    encoder = SymbolEncoder()
+    encoder.encode(values, rows, half)
+    assert np.array_equal(SymbolDecoder(encoder.get_bytes()).decode(rows, half), values)
+    table = rows[0].astype(np.int32)
+    low = -half + 1  # column 0 escapes
+    encoder = SymbolEncoder()
+    encoder.encode_static(values.clip(low), table, low)
+    decoder = SymbolDecoder(encoder.get_bytes())
+    assert np.array_equal(decoder.decode_static(count, table, low), values.clip(low))

@@ -135,8 +135,8 @@ class SymbolDecoder:
 
 
 def _information(frequencies: NDArray[Any], total: int) -> float:
-    """Σ -log2 p in bits, frequencies below the coder's least taken as that."""
-    p = np.maximum(frequencies, 1).astype(np.float32)
+    """Σ -log2 p in bits, at most: the coder adds 1 to each frequency, so that none is 0."""
+    p = (frequencies + 1).astype(np.float32)
     return p.size * math.log2(total) - float(np.log2(p).sum(dtype=np.float64))
 
 
