@@ -8,10 +8,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from datasets.base import DatasetError
-from datasets.loading import MAX_FILE_BYTES, SUFFIXES
+from datasets.base import MAX_FILE_BYTES, SUFFIXES, DatasetError
 
-MAX_MEMBERS = 2000
+MAX_MEMBERS = 10_000
 MAX_TOTAL_BYTES = 1 << 32
 MAX_RATIO = 100
 """Unpacked over packed size, above 1 MiB: photographs in PNG or JPEG hardly shrink at all."""
@@ -19,10 +18,11 @@ _RATIO_FREE_BYTES = 1 << 20
 _CHUNK = 1 << 20
 
 
-def extract_images(archive: Path, folder: Path) -> tuple[str, ...]:
+def extract_images(archive: Path, folder: Path, inner: str | None = None) -> tuple[str, ...]:
     """Unpack the pictures of a zip file flat into an existing, empty folder.
 
-    Returns the names of members that are no pictures and were left out.  Raises `DatasetError`,
+    With `inner`, only those that lie directly in folders of this name.  Returns the names of
+    members that are no pictures and were left out.  Raises `DatasetError`,
     maybe after some files were written, for anything that an honest archive of photographs does
     not contain: names that lead out of the folder, links, equal names, encryption, sizes or
     counts without measure, damaged data.
@@ -32,7 +32,7 @@ def extract_images(archive: Path, folder: Path) -> tuple[str, ...]:
             members = opened.infolist()
             if len(members) > MAX_MEMBERS:
                 raise DatasetError(f"{len(members)} members; at most {MAX_MEMBERS} are unpacked")
-            chosen, left_out = _choose(members)
+            chosen, left_out = _choose(members, inner)
             if sum(member.file_size for member in chosen.values()) > MAX_TOTAL_BYTES:
                 raise DatasetError(f"it unpacks to more than {MAX_TOTAL_BYTES:,} bytes")
             for name, member in chosen.items():
@@ -45,7 +45,7 @@ def extract_images(archive: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _choose(
-    members: list[zipfile.ZipInfo],
+    members: list[zipfile.ZipInfo], inner: str | None
 ) -> tuple[dict[str, zipfile.ZipInfo], tuple[str, ...]]:
     """File name -> member for the pictures, and the names of what is left out."""
     chosen: dict[str, zipfile.ZipInfo] = {}
@@ -55,7 +55,7 @@ def _choose(
         _check(member)
         path = PurePosixPath(member.filename)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-        if member.is_dir():
+        if member.is_dir() or (inner is not None and path.parent.name != inner):
             continue
         if hidden or path.suffix.lower() not in SUFFIXES:
             left_out.append(member.filename)

@@ -7,6 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp"),
+        *(".ppm", ".pgm", ".pbm", ".pnm"),
+    )
+)
+MAX_FILE_BYTES = 1 << 29
+"""Largest file that is read: `MAX_PIXELS` uncompressed take 403 MB."""
+
 
 class DatasetError(Exception):
     """A data set cannot be had; the message names the cause and the next step."""

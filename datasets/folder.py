@@ -6,8 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from codecs.pictures import FORMATS
-from datasets.base import Dataset, DatasetError, ImageRef, ImageRefused, natural, shown_name
-from datasets.loading import SUFFIXES, read_ref
+from datasets.base import (
+    SUFFIXES,
+    Dataset,
+    DatasetError,
+    ImageRef,
+    ImageRefused,
+    natural,
+    shown_name,
+)
+from datasets.loading import read_ref
 
 _FOREIGN_SUFFIXES = frozenset(
     f".{suffix}"

@@ -10,16 +10,7 @@ from pathlib import Path
 
 from codecs import pictures
 from codecs.base import Image, PictureRefused
-from datasets.base import DatasetError, ImageRef, ImageRefused, shown_name
-
-SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp"),
-        *(".ppm", ".pgm", ".pbm", ".pnm"),
-    )
-)
-MAX_FILE_BYTES = 1 << 29
-"""Largest file that is read: `MAX_PIXELS` uncompressed take 403 MB."""
+from datasets.base import MAX_FILE_BYTES, DatasetError, ImageRef, ImageRefused, shown_name
 
 
 def load_image(path: Path) -> Image:

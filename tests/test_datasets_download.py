@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets import download, kodak
+from datasets import download, registry
 from datasets.base import DatasetError
 from datasets.download import DownloadError, fetch
 from datasets.registry import open_dataset
@@ -162,37 +162,45 @@ def test_progress_bar_on_a_terminal(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def small_kodak(tmp_path, monkeypatch):
-    """Kodak with three small files in place of the 24: name -> bytes."""
+    """Kodak with three small files in place of the 24: name -> bytes, and what sets the address."""
     files = {f"kodim0{i}.png": encoded(picture(seed=i)) for i in (1, 2, 3)}
-    table = tmp_path / "table.txt"
-    lines = [f"{hashlib.sha256(data).hexdigest()} 47 33 {name}\n" for name, data in files.items()]
-    table.write_text("# comment\n" + "".join(lines))
-    monkeypatch.setattr(kodak, "_TABLE", table)
-    return files
+    monkeypatch.setattr(registry, "_SETS", tmp_path)
+
+    def come_from(url: str) -> None:
+        lines = [
+            f'"{name}" = {{ url = "{url}{name}", sha256 = "{hashlib.sha256(data).hexdigest()}" }}\n'
+            for name, data in files.items()
+        ]
+        (tmp_path / "kodak.toml").write_text('label = "Kodak"\n[files]\n' + "".join(lines))
+
+    come_from("http://127.0.0.1:9/")
+    return files, come_from
 
 
-def test_kodak_without_a_network_is_one_clear_error(tmp_path, small_kodak, monkeypatch):
+def test_kodak_without_a_network_is_one_clear_error(tmp_path, small_kodak):
+    files, come_from = small_kodak
     with serve({}) as server:
         closed = server.url
-    monkeypatch.setattr(kodak, "URL", closed)
+    come_from(closed)
     with pytest.raises(DatasetError) as caught:
         open_dataset("kodak")
     text = str(caught.value)
     assert f"{closed}kodim01.png could not be downloaded: Connection refused" in text
     assert str(tmp_path / "cache" / "kodak") in text
     assert "BENCH_DATA" in text
-    for name, data in small_kodak.items():  # do what it says
+    for name, data in files.items():  # do what it says
         (tmp_path / "cache" / "kodak" / name).write_bytes(data)
     assert len(open_dataset("kodak").images) == 3
 
 
 def test_kodak_downloads_what_is_missing_once(tmp_path, small_kodak, monkeypatch):
+    files, come_from = small_kodak
     given = tmp_path / "data" / "kodak"
     given.mkdir(parents=True)
-    (given / "kodim02.png").write_bytes(small_kodak["kodim02.png"])
+    (given / "kodim02.png").write_bytes(files["kodim02.png"])
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    with serve(small_kodak) as server:
-        monkeypatch.setattr(kodak, "URL", server.url)
+    with serve(files) as server:
+        come_from(server.url)
         assert len(open_dataset("kodak", limit=1).images) == 1
         assert [path for path, _ in server.requests] == ["/kodim01.png"]
         with ThreadPoolExecutor(4) as pool:  # as four processes that start together
@@ -203,8 +211,9 @@ def test_kodak_downloads_what_is_missing_once(tmp_path, small_kodak, monkeypatch
 
 
 def test_kodak_repairs_its_cache_but_never_touches_your_files(tmp_path, small_kodak, monkeypatch):
-    with serve(small_kodak) as server:
-        monkeypatch.setattr(kodak, "URL", server.url)
+    files, come_from = small_kodak
+    with serve(files) as server:
+        come_from(server.url)
         open_dataset("kodak").images[0].path.write_bytes(b"damaged")
         open_dataset("kodak")
         assert len(server.requests) == 4
@@ -212,7 +221,7 @@ def test_kodak_repairs_its_cache_but_never_touches_your_files(tmp_path, small_ko
     given.mkdir(parents=True)
     (given / "kodim01.png").write_bytes(encoded(picture(seed=9)))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    with pytest.raises(DatasetError, match=r"data/kodak/kodim01\.png is not Kodak's.*SHA-256"):
+    with pytest.raises(DatasetError, match=r"data/kodak/kodim01\.png is not the kodim01.*SHA"):
         open_dataset("kodak")
     assert (given / "kodim01.png").read_bytes() == encoded(picture(seed=9))
 

@@ -27,7 +27,7 @@ from bench.verdict import comparison
 from bench.verdict.results import Results
 from codecs import device
 from codecs.base import CodecError
-from datasets.registry import available
+from datasets.registry import NAMES
 from reports import tables
 
 
@@ -100,7 +100,7 @@ def _checked(names: Iterable[str], options: argparse.Namespace) -> tuple[str, ..
             f"{quoted[0]}: published points are of whole sets: leave out --quick and --images"
         )
     for name in quoted:
-        if options.dataset in dict(available()):
+        if options.dataset in NAMES:
             quote(name, _data_set(options))
     return quoted
 

@@ -108,7 +108,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         default="samples",
         metavar="SET",
-        help="samples (default), kodak, clic22, or a folder of images",
+        help="samples (default), kodak, clic22 ..., a folder of images, or a set's .toml",
     )
     parser.add_argument(
         "--run",

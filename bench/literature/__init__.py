@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import datasets
+from datasets.registry import describe
 
 KODAK = "kodak"
 CLIC22_TEST = "clic2022-test"
@@ -100,8 +100,7 @@ def curves(dataset: str, metric: str) -> tuple[Published, ...]:
 
 @cache
 def _kodak_digests() -> frozenset[str]:
-    table = (Path(datasets.__path__[0]) / "kodak.txt").read_text(encoding="utf-8")
-    return frozenset(line.split()[0] for line in table.splitlines() if line[:1] != "#")
+    return frozenset(file.digest for file in describe(KODAK).files if file.digest)
 
 
 def is_full_kodak(digests: tuple[str, ...]) -> bool:

@@ -177,10 +177,9 @@ class Manifest:
         if self.argument:
             return self.argument
         # Runs of older versions do not say.
-        from datasets.registry import available
+        from datasets.registry import NAMES
 
-        known = self.dataset in {name for name, _ in available()}
-        return self.dataset if known else self.source
+        return self.dataset if self.dataset in NAMES else self.source
 
     @property
     def known_metrics(self) -> tuple[str, ...]:

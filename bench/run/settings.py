@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import metrics as metrics_package
 from codecs.selection import split
-from datasets.registry import available
+from datasets.registry import NAMES
 
 DEFAULT_CODECS = (
     *("rdonet", "rdonet-msssim", "minnen"),
@@ -63,10 +63,10 @@ def default_directory(dataset: str, quick: bool) -> Path:
     """
     path = Path(dataset).expanduser().absolute()
     name = dataset
-    if dataset not in dict(available()):
+    if dataset not in NAMES:
         name = path.name
         safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".")
-        taken = name.lower() in dict(available()) or name.endswith(QUICK_ENDING)
+        taken = name.lower() in NAMES or name.endswith(QUICK_ENDING)
         if safe != name or taken or path.parent != Path.cwd():
             name = f"{safe or 'images'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}"
     return Path("runs") / (name + (QUICK_ENDING if quick else ""))

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from codecs.base import Image
 from codecs.learned.training.errors import TrainingError
-from datasets.base import ImageRefused
-from datasets.loading import SUFFIXES, load_image
+from datasets.base import SUFFIXES, ImageRefused
+from datasets.loading import load_image
 
 STREAM_CROPS, STREAM_MASKS, STREAM_NOISE, STREAM_CALIBRATION, STREAM_INITIAL = range(5)
 STREAM_QUALITY = 5

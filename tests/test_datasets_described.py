@@ -1,7 +1,8 @@
-"""Hostile zip files, and the data set that has to be trusted at first use."""
+"""Hostile zip files, sets that are trusted at first use, and descriptions of users."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import struct
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets import archives, clic22, download
+from datasets import archives, download, registry
 from datasets.archives import extract_images
 from datasets.base import DatasetError
 from datasets.loading import load_ref
@@ -130,8 +131,22 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(download, "PAUSE", 0.0)
-    monkeypatch.setattr(clic22, "COUNT", 3)
     return tmp_path / "cache" / "clic22"
+
+
+@pytest.fixture
+def at(tmp_path, monkeypatch):
+    """Have `clic22` of three pictures come from this address."""
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    monkeypatch.setattr(registry, "_SETS", folder)
+
+    def come_from(url: str) -> None:
+        text = f'about = "x"\ncount = 3\n[files."images.zip"]\nurl = "{url}images.zip"\n'
+        (folder / "clic22.toml").write_text(text)
+
+    come_from("http://127.0.0.1:9/")
+    return come_from
 
 
 GOOD = archive(
@@ -142,9 +157,9 @@ GOOD = archive(
 )
 
 
-def test_first_download_is_pinned_and_said(cache, monkeypatch):
+def test_first_download_is_pinned_and_said(cache, at):
     with serve({"images.zip": GOOD}) as server:
-        monkeypatch.setattr(clic22, "URL", server.url + "images.zip")
+        at(server.url)
         server.break_after = [len(GOOD) // 2]
         first = open_dataset("clic22")
         again = open_dataset("clic22", limit=2)
@@ -162,9 +177,9 @@ def test_first_download_is_pinned_and_said(cache, monkeypatch):
     assert pin in again.notes[0]
 
 
-def test_later_archives_must_match_the_pin(cache, monkeypatch):
+def test_later_archives_must_match_the_pin(cache, at):
     with serve({"images.zip": GOOD}) as server:
-        monkeypatch.setattr(clic22, "URL", server.url + "images.zip")
+        at(server.url)
         folder = open_dataset("clic22").images[0].path.parent
         for path in (*folder.iterdir(), cache / "images.zip"):
             path.unlink()
@@ -178,7 +193,7 @@ def test_later_archives_must_match_the_pin(cache, monkeypatch):
         assert [image.name for image in open_dataset("clic22").images] == ["other.png"]
 
 
-def test_unpacked_images_are_verified(cache):
+def test_unpacked_images_are_verified(cache, at):
     cache.mkdir(parents=True)
     (cache / "images.zip").write_bytes(GOOD)  # put there by hand
     dataset = open_dataset("clic22")
@@ -191,9 +206,9 @@ def test_unpacked_images_are_verified(cache):
         open_dataset("clic22")
 
 
-def test_error_page_is_neither_pinned_nor_kept(cache, monkeypatch):
+def test_error_page_is_neither_pinned_nor_kept(cache, at):
     with serve({"images.zip": b"<html>Sign in to the network</html>"}) as server:
-        monkeypatch.setattr(clic22, "URL", server.url + "images.zip")
+        at(server.url)
         with pytest.raises(DatasetError, match="damaged"):
             open_dataset("clic22")
         assert {path.name for path in cache.iterdir()} == {".lock"}
@@ -204,11 +219,11 @@ def test_error_page_is_neither_pinned_nor_kept(cache, monkeypatch):
         assert len(open_dataset("clic22").images) == 3
 
 
-def test_killed_unpacking_is_swept_up_and_processes_wait_for_each_other(cache, monkeypatch):
+def test_killed_unpacking_is_swept_up_and_processes_wait_for_each_other(cache, at):
     (cache / "unpack-killed").mkdir(parents=True)
     (cache / "unpack-killed" / "2.png").write_bytes(b"half")
     with serve({"images.zip": GOOD}) as server:
-        monkeypatch.setattr(clic22, "URL", server.url + "images.zip")
+        at(server.url)
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda _: open_dataset("clic22").images, range(4)))
         assert len(server.requests) == 1
@@ -216,7 +231,7 @@ def test_killed_unpacking_is_swept_up_and_processes_wait_for_each_other(cache, m
     assert not list(cache.glob("unpack-*"))
 
 
-def test_bench_data_comes_first_as_images_or_archive(cache, tmp_path, monkeypatch):
+def test_bench_data_comes_first_as_images_or_archive(cache, at, tmp_path, monkeypatch):
     given = tmp_path / "data" / "clic22"
     given.mkdir(parents=True)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
@@ -227,15 +242,99 @@ def test_bench_data_comes_first_as_images_or_archive(cache, tmp_path, monkeypatc
     (given / "a.png").write_bytes(PNG)
     dataset = open_dataset("clic22")
     assert [image.path for image in dataset.images] == [given / "a.png"]
-    assert "no checksum" in dataset.notes[0]
+    assert "not verified" in dataset.notes[0]
     assert "1 images, where the published set has 3" in dataset.notes[1]
 
 
-def test_without_a_network_the_error_says_what_to_put_where(cache, monkeypatch):
+def test_without_a_network_the_error_says_what_to_put_where(cache, at):
     with serve({}) as server:
         closed = server.url + "images.zip"
-    monkeypatch.setattr(clic22, "URL", closed)
+        at(server.url)
     with pytest.raises(DatasetError) as caught:
         open_dataset("clic22")
     assert f"{closed} could not be downloaded: Connection refused" in str(caught.value)
     assert f"Put images.zip into {cache}" in str(caught.value)
+
+
+def described(tmp_path: Path, text: str) -> str:
+    (tmp_path / "mine.toml").write_text(text)
+    return str(tmp_path / "mine.toml")
+
+
+def test_a_description_gives_pictures_and_archives_in_its_order(cache, tmp_path):
+    digest = hashlib.sha256(PNG).hexdigest()
+    inner = archive(("a/small/x.png", PNG), ("a/large/y.png", PNG), ("a/large/z.txt", b""))
+    with serve({"b.zip": inner, "a.png": PNG}) as server:
+        spec = described(
+            tmp_path,
+            'label = "Mine <b>"\nlicence = "CC0"\n[files]\n'
+            f'"b.zip" = {{ url = "{server.url}b.zip", folder = "large" }}\n'
+            f'"a.png" = {{ url = "{server.url}a.png", sha256 = "{digest.upper()}" }}\n',
+        )
+        dataset = open_dataset(spec)
+        assert open_dataset(dataset.argument).images == dataset.images
+        assert [image.name for image in open_dataset(spec, limit=1).images] == ["y.png"]
+        assert len(server.requests) == 2
+    assert [image.name for image in dataset.images] == ["y.png", "a.png"]
+    assert (dataset.name, dataset.label) == ("mine", "Mine <b>")
+    assert [name for name, _ in dataset.skipped] == ["a/large/z.txt"]
+    assert "b.zip: no checksum" in dataset.notes[0]
+    assert dataset.notes[-1] == "licence: CC0"
+    other = described(tmp_path, '[files]\n"b.zip" = { url = "http://127.0.0.1:9/b.zip" }\n')
+    with pytest.raises(DatasetError, match="could not be downloaded"):
+        open_dataset(other)  # of the same name, and yet not what the first one left in the cache
+
+
+def test_a_published_digest_is_kept_to(cache, tmp_path):
+    with serve({"b.zip": GOOD}) as server:
+        text = f'[files]\n"b.zip" = {{ url = "{server.url}b.zip", sha256 = "%s" }}\n'
+        with pytest.raises(DatasetError, match="does not match"):
+            open_dataset(described(tmp_path, text % ("0" * 64)))
+        right = hashlib.sha256(GOOD).hexdigest()
+        assert open_dataset(described(tmp_path, text % right)).notes == (
+            f"verified against SHA-256 {right}",
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", r"needs \[files\]"),
+        ("[files", "cannot be read"),
+        ("encode = 'x'", "a codec's"),
+        ("lable = 'x'", "lable is not known; known: about, count"),
+        ("[files]\n'a.png' = 3", "table with url"),
+        ("[files]\n'../a.png' = {}", "without a folder"),
+        ("[files]\n'.a.png' = {}", "without a folder"),
+        ("[files]\n'a.gif' = {}", "no picture that is read"),
+        ("[files]\n'a.png' = { url = 'file:///etc/passwd' }", "https://"),
+        ("[files]\n'a.png' = { url = 'https://h/a.png' }", "sha256sum a.png"),
+        ("[files]\n'a.png' = { url = 'https://h/a.png', sha256 = 'f' }", "64 hex"),
+        ("[files]\n'a.png' = { url = 'https://h/a.png', sha = 'f' }", "sha is not known"),
+        ("count = true\n[files]", "number of pictures"),
+        (
+            "[files]\n'a.zip' = { url = 'https://h/a' }\n'A.zip' = { url = 'https://h/b' }",
+            "twice",
+        ),
+    ],
+)
+def test_wrong_descriptions_say_what_is_wrong(cache, tmp_path, text, reason):
+    with pytest.raises(DatasetError, match=rf"mine\.toml.*{reason}"):
+        open_dataset(described(tmp_path, text))
+
+
+def test_a_set_without_an_address_says_what_to_put_where(cache):
+    with pytest.raises(DatasetError, match=r"no public address.*jpegai.*BENCH_DATA"):
+        open_dataset("jpeg-ai")
+    (cache.parent / "jpeg-ai" / "a.png").write_bytes(PNG)
+    dataset = open_dataset("jpeg-ai")
+    assert [image.name for image in dataset.images] == ["a.png"]
+    assert "1 images, where the published set has 50" in dataset.notes[1]
+
+
+def test_all_known_sets_are_described_whole():
+    for name in registry.NAMES[1:]:
+        described = registry.describe(name)
+        assert described.about
+        assert described.licence
+        assert described.source.startswith("http")
