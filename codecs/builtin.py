@@ -75,6 +75,22 @@ BUILT_IN = (
         defaults=("slower",),
     ),
     Entry(
+        "vtm",
+        ("420", "444"),
+        (),
+        "VVC by its reference software VTM, one intra frame, 4:4:4 10 bit (to be built by you)",
+        "codecs.reference:vtm",
+        defaults=("444",),
+    ),
+    Entry(
+        "hm",
+        ("420", "444"),
+        (),
+        "HEVC by its reference software HM, one intra frame, 4:4:4 10 bit (to be built by you)",
+        "codecs.reference:hm",
+        defaults=("444",),
+    ),
+    Entry(
         "rdonet",
         ("zero-pass", "one-pass", "full", "latents"),
         (),

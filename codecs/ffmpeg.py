@@ -77,31 +77,37 @@ def encode(
 
     Raises `EncodeError`, also where FFmpeg ends well and writes nothing.
     """
-    return encode_with(executable(), picture, name, (*QUIET, *arguments), output, pixels=pixels)
+    return encode_with(executable(), picture, name, (*QUIET, *arguments), output, pixels=pixels)[0]
 
 
 def encode_with(
-    tool: str, picture: bytes, name: str, arguments: Sequence[str], output: str, *, pixels: int
-) -> bytes:
-    """The same with another program than FFmpeg."""
+    tool: str,
+    picture: bytes,
+    name: str,
+    arguments: Sequence[str],
+    *outputs: str,
+    pixels: int,
+    seconds_per_pixel: float = ENCODE_SECONDS_PER_PIXEL,
+) -> list[bytes]:
+    """The same with another program than FFmpeg, and of all files that it writes."""
     with tempfile.TemporaryDirectory(prefix="codec-") as folder:
         directory = Path(folder)
         (directory / name).write_bytes(picture)
         try:
             process.run(
                 [tool, *arguments],
-                seconds=ENCODE_SECONDS + ENCODE_SECONDS_PER_PIXEL * pixels,
+                seconds=ENCODE_SECONDS + seconds_per_pixel * pixels,
                 directory=directory,
                 environment=ENVIRONMENT,
                 file_bytes=process.FILE_BYTES + 16 * pixels,
             )
         except process.ProcessError as error:
             raise EncodeError(str(error)) from error
-        written = directory / output
-        data = written.read_bytes() if written.is_file() else b""
-    if not data:
+        files = [directory / output for output in outputs]
+        written = [file.read_bytes() if file.is_file() else b"" for file in files]
+    if not written[0]:
         raise EncodeError(f"{Path(tool).name} ended well but wrote no stream")
-    return data
+    return written
 
 
 def decode(
@@ -112,22 +118,36 @@ def decode(
     `height` x `width` is what the stream's own header promised; a stream that turns out to hold
     more pixels is refused before they are allocated.  Raises `BitstreamError`.
     """
-    pixels = height * width
     # Coded pictures are rounded up to whole blocks, of at most 128 samples.
     limit = (height + 128) * (width + 128)
+    arguments = [*QUIET, "-xerror", "-err_detect", "explode", "-max_pixels", str(limit)]
+    arguments += ["-threads", "1", "-f", demuxer, "-i", "in", "-frames:v", "1"]
+    arguments += ["-f", "rawvideo", "-pix_fmt", pixel_format, "-y", "out"]
+    return decode_with(executable(), data, arguments, height, width, size)
+
+
+def decode_with(
+    tool: str,
+    data: bytes,
+    arguments: Sequence[str],
+    height: int,
+    width: int,
+    size: int,
+    *,
+    memory_per_pixel: int = _DECODER_BYTES_PER_PIXEL,
+) -> bytes:
+    """The same with another program, which reads the file `in` and writes the file `out`."""
+    pixels = height * width
     with tempfile.TemporaryDirectory(prefix="codec-") as folder:
         directory = Path(folder)
         (directory / "in").write_bytes(data)
-        arguments = [*QUIET, "-xerror", "-err_detect", "explode", "-max_pixels", str(limit)]
-        arguments += ["-threads", "1", "-f", demuxer, "-i", "in", "-frames:v", "1"]
-        arguments += ["-f", "rawvideo", "-pix_fmt", pixel_format, "-y", "out"]
         try:
             process.run(
-                [executable(), *arguments],
+                [tool, *arguments],
                 seconds=DECODE_SECONDS + DECODE_SECONDS_PER_PIXEL * pixels,
                 directory=directory,
                 environment=ENVIRONMENT,
-                memory=_DECODER_BYTES + _DECODER_BYTES_PER_PIXEL * pixels,
+                memory=_DECODER_BYTES + memory_per_pixel * pixels,
                 file_bytes=size + (1 << 20),
             )
         except process.ProcessError as error:

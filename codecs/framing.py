@@ -18,7 +18,9 @@ import binascii
 from codecs.base import MAX_PIXELS, BitstreamError
 
 HEVC = 0x41
+HM = 0x42
 VVC = 0x51
+VTM = 0x52
 COMMAND = 0x61
 
 

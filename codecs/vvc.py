@@ -124,7 +124,7 @@ class Vvenc(Codec):
         picture = b"".join(plane.astype("<u2").tobytes() for plane in planes)
         arguments = self._arguments(columns, rows, qp_of(point))
         if self._app:
-            stream = ffmpeg.encode_with(
+            (stream,) = ffmpeg.encode_with(
                 self._app.path, picture, "in.yuv", arguments, "out.266", pixels=rows * columns
             )
         else:
