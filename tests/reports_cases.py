@@ -17,6 +17,7 @@ from bench.metrics.base import MetricValue
 from bench.record.measurement import Measurement, Timing, measurement_key
 from bench.verdict.comparison import Comparison, compare
 from codecs.base import Point
+from datasets.registry import describe
 from reports import Provenance, write_report
 from tests.helpers import collected
 
@@ -225,12 +226,17 @@ def drawings(text: str) -> list[ElementTree.Element]:
 
 def kodak(codecs: dict[str, float], *, mirrored: bool = False) -> list[Measurement]:
     """24 pictures with the digests of the Kodak set, or with these written backwards."""
-    table = Path(__file__).parent.parent / "datasets" / "kodak.txt"
-    entries = [line.split() for line in table.read_text().splitlines() if line[0] != "#"]
     step = -1 if mirrored else 1
     return [
-        made_up(codec, name, order, efficiency=efficiency, digest=digest[::step], dataset="kodak")
+        made_up(
+            codec,
+            file.name,
+            order,
+            efficiency=efficiency,
+            digest=(file.digest or "")[::step],
+            dataset="kodak",
+        )
         for codec, efficiency in codecs.items()
-        for digest, _, _, name in entries
+        for file in describe("kodak").files
         for order in range(6)
     ]

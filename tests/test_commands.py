@@ -28,6 +28,7 @@ from bench.run.progress import Progress
 from bench.run.settings import default_directory
 from tests.conftest import ROOT
 from tests.helpers import begin_with
+from tests.reports_cases import Page
 
 TOY = str(ROOT / "tests" / "toys" / "coarse.py")
 
@@ -450,3 +451,71 @@ def test_the_version_is_the_packages(capsys):
     assert ended.value.code == 0
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert capsys.readouterr().out == f"codec-bench {declared}\n"
+
+
+def bd_rates(printed: str) -> dict[str, float]:
+    (table,) = json.loads(printed)["comparisons"]
+    return {row["label"]: row["cells"]["psnr"]["bd_rate_percent"]["value"] for row in table["rows"]}
+
+
+@pytest.fixture
+def three_runs(folder, measured, capsys):
+    """`a` and `b` hold jpeg, `c` webp; and what jpeg needs against webp, from one run."""
+    for name, codec in (("a", "jpeg"), ("b", "jpeg"), ("c", "webp")):
+        measured(name, codec)
+        assert bench_main.main(["run", codec, *where(folder), "--run", name, "--no-report"]) == 0
+    measured("one", "jpeg", "webp")
+    one = [*where(folder), "--run", "one", "--no-report", "--json"]
+    capsys.readouterr()
+    assert bench_compare.main(["jpeg", "webp", *one]) == 0
+    needs = next(iter(bd_rates(capsys.readouterr().out).values()))
+    assert bench_compare.main(["webp", "jpeg", *one]) == 0
+    return needs, next(iter(bd_rates(capsys.readouterr().out).values()))
+
+
+def test_history_tells_what_each_earlier_run_needs_against_the_last(three_runs, capsys):
+    needs, _ = three_runs
+    history = ["--history", "a", "b", "c", "--pair", "jpeg=webp"]
+    assert bench_compare.main([*history, "--json"]) == 0
+    rows = bd_rates(capsys.readouterr().out)
+    assert [label[-3:] for label in rows] == ["(b)", "(a)"]
+    assert list(rows.values()) == pytest.approx([needs, needs], rel=1e-9)
+    page = Path("c/history.html").read_text()
+    assert ", b to c" in page
+    assert "History: image codecs" in page
+    assert bench_compare.main(["--history", "a", "b", "--json", "--no-report"]) == 0
+    assert list(bd_rates(capsys.readouterr().out).values()) == pytest.approx([0], abs=1e-9)
+
+
+def test_a_renamed_codec_is_compared_with_itself_under_its_earlier_name(three_runs, capsys):
+    _, gains = three_runs
+    pair = ["--before", "a", "--after", "c"]
+    assert bench_compare.main([*pair, "--pair", "jpeg=webp", "--json"]) == 0
+    assert list(bd_rates(capsys.readouterr().out).values()) == pytest.approx([gains], rel=1e-9)
+    changes = Page(Path("c/before-after.html").read_text()).table(id="change-table")
+    assert ["name", "jpeg", "webp"] in [row[1:] for row in changes]
+    assert bench_compare.main(pair) == 2
+    assert "the runs share no codec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--history", "a"], "two runs or more"),
+        (["--history", "a", "./a"], "each run once"),
+        (["--history", "a", "mine"], "mine"),
+        (["--history", "a", "b", "--before", "a"], "--history, or --before"),
+        (["--history", "a", "c", "--pair", "png=webp"], "png is in no earlier run. The run a"),
+        (["--history", "a", "c", "--pair", "jpeg=png"], "png is not in the run c"),
+        (["webp", "--history", "a", "c"], "webp is not in the run a. "),
+        (["jpeg", "webp", "--pair", "jpeg=webp"], "--pair is for stored runs"),
+        (["--history", "a", "b", "--pair", "jpeg"], "must be OLD=NEW"),
+    ],
+)
+def test_wrong_histories_say_what_to_do(three_runs, capsys, arguments, reason):
+    try:
+        status: object = bench_compare.main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert reason in capsys.readouterr().err

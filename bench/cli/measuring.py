@@ -50,9 +50,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Measure what is missing and print one table; or compare two stored runs."""
-    if options.before or options.after:
+    """Measure what is missing and print one table; or compare stored runs."""
+    if options.before or options.after or options.history:
         return reporting.compare_runs(options)
+    if options.pair:
+        raise UsageError("--pair is for stored runs: give --before and --after, or --history")
     _part_metrics_from_codecs(options)
     codecs = tuple(options.codecs)
     anchor = options.anchor or (codecs[-1] if codecs else None)

@@ -179,6 +179,21 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
         "--before", type=Path, metavar="DIR", help="compare two runs: the earlier run directory"
     )
     parser.add_argument("--after", type=Path, metavar="DIR", help="... and the later one")
+    parser.add_argument(
+        "--history",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="what each earlier run of a codec needs against the last run named",
+    )
+    parser.add_argument(
+        "--pair",
+        action="append",
+        default=[],
+        type=renaming,
+        metavar="OLD=NEW",
+        help="with stored runs: a codec that was called OLD earlier and NEW in the last run",
+    )
     for name in ("json", "csv", "latex", "markdown"):
         parser.add_argument(
             f"--{name}",
@@ -189,6 +204,13 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"the table as {name}, to FILE or standard output",
         )
     add_run_options(parser)
+
+
+def renaming(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not (old and new):
+        raise argparse.ArgumentTypeError("must be OLD=NEW, such as mine=mine-v2")
+    return old, new
 
 
 def seconds(text: str) -> float:

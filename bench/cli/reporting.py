@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections import ChainMap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from bench.literature.quoting import Quoted, data_set_named, is_quoted, quote
 from bench.record.manifest import Manifest
 from bench.record.store import Store, Streams
 from bench.terminal import clean, program, say, show
-from bench.verdict import before_after
+from bench.verdict import runs
 from bench.verdict.comparison import Comparison, compare
 from bench.verdict.results import collect
 from reports import tables, write_report
@@ -43,26 +44,42 @@ def report(options: argparse.Namespace) -> int:
 
 
 def compare_runs(options: argparse.Namespace) -> int:
-    """Two stored runs: one table, and a report beside the later one."""
-    before, after = options.before, options.after
-    if not (before and after):
-        raise UsageError("give both --before DIR and --after DIR")
-    _note_unknown_metrics(after)
-    comparison = before_after.compare_runs(before, after, options.codecs)
+    """Stored runs: one table, and a report beside the latest one."""
+    compared = _runs(options)
+    last = compared[-1]
+    _note_unknown_metrics(last.directory)
+    lines = runs.lineages(compared, options.codecs, dict(options.pair))
+    comparison = runs.compare_runs(compared, lines)
     if not options.no_report:
-        earlier, later = Manifest.read(before), Manifest.read(after)
+        *earlier, later = (run.manifest for run in compared)
+        name = "history" if options.history else "before-after"
+        kind = "History" if options.history else "Before and after"
         provenance = replace(
             from_manifest(later),
-            title=f"Before and after: image codecs on {later.label}",
-            before=f"{before}, {earlier.finished or earlier.started}",
-            changes=find_changes(comparison, earlier, later),
+            title=f"{kind}: image codecs on {later.label}",
+            before="; ".join(
+                f"{run.directory}, {run.manifest.finished or run.manifest.started}"
+                for run in compared[:-1]
+            ),
+            changes=find_changes(comparison, compared, lines),
         )
-        both = replace(later, names={**earlier.names, **later.names})
-        streams = before_after.kept_streams(before, after)
-        path = _write(after, both, [comparison], provenance, options, "before-after", streams)
+        names = ChainMap(dict(later.names), *(dict(each.names) for each in reversed(earlier)))
+        both = replace(later, names=dict(names))
+        streams = runs.kept_streams(compared)
+        path = _write(last.directory, both, [comparison], provenance, options, name, streams)
         say(f"report: {path}")
     print_tables(options, [comparison])
     return int(any(codec.failures for codec in comparison.results.codecs))
+
+
+def _runs(options: argparse.Namespace) -> tuple[runs.Run, ...]:
+    if options.history:
+        if options.before or options.after:
+            raise UsageError("give --history, or --before and --after")
+        return runs.history(options.history)
+    if not (options.before and options.after):
+        raise UsageError("give both --before DIR and --after DIR")
+    return runs.before_and_after(options.before, options.after)
 
 
 def report_run(
