@@ -12,9 +12,10 @@ from PIL import Image as Pillow
 from bench.cli.options import UsageError
 from bench.export import export, measured, safe_name
 from bench.record.manifest import Manifest
+from bench.record.pack import SUFFIX, write_pack
 from bench.record.store import Store
 from bench.run.decoding import decoders
-from bench.terminal import say
+from bench.terminal import program, say
 from codecs.base import Image
 from datasets.cache import write_atomically
 from reports.showing import originals
@@ -24,13 +25,34 @@ BATCH = 8
 
 
 def points(options: argparse.Namespace) -> int:
-    """Rate-distortion points."""
+    """Rate-distortion points, or the whole run as a pack."""
+    if options.out:
+        return _pack(options)
+    if options.with_pictures:
+        raise UsageError("--with-pictures is for --out FILE")
     folder = options.to or options.run / "export"
     texts = export(options.run, options.format)
     _make(folder)
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
         say(f"{folder / name}")
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    out: Path = options.out
+    if not out.name.endswith(SUFFIX):
+        raise UsageError(f"a pack is called FILE{SUFFIX}, not {out.name}")
+    manifest = Manifest.read(options.run)
+    pictures = None
+    if options.with_pictures:
+        pictures = {ref.digest: ref.path for ref in originals(manifest).values()}
+        if lacking := [p.name for p in manifest.pictures if p.digest not in pictures]:
+            raise UsageError(f"{len(lacking)} pictures cannot be found, such as {lacking[0]}")
+    with Store(options.run).locked():
+        count = write_pack(options.run, out, pictures)
+    say(f"{count} measurements and their streams, {out.stat().st_size / 1e6:.1f} MB: {out}")
+    say(f"elsewhere: {program()} import {out.name}")
     return 0
 
 

@@ -73,6 +73,28 @@ def bench_parser() -> argparse.ArgumentParser:
         "pgfplots: curves",
     )
     export.add_argument("--to", type=Path, metavar="DIR", help="default: export/ in the run")
+    export.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="instead: the whole run, measurements and streams, in one file such as kodak.tar.zst, "
+        "for `import` elsewhere",
+    )
+    export.add_argument(
+        "--with-pictures", action="store_true", help="with --out: the pictures of the set as well"
+    )
+
+    bring = commands.add_parser("import", help="take over what `export --out` packed")
+    bring.add_argument("pack", type=Path, help="the file, such as kodak.tar.zst")
+    bring.add_argument(
+        "--run", type=Path, metavar="DIR", help="run directory to add it to (default: runs/SET)"
+    )
+
+    merge = commands.add_parser("merge", help="put runs of one data set together")
+    merge.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    merge.add_argument(
+        "--run", type=Path, metavar="DIR", required=True, help="where to: a new run, or an old one"
+    )
 
     images = commands.add_parser(
         "export-images", help="decoded pictures and streams of a run under plain names"

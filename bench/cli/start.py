@@ -50,6 +50,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
             from bench.cli import exporting
 
             return exporting.points if name == "export" else exporting.images
+        case "import" | "merge":
+            from bench.cli import joining
+
+            return joining.bring if name == "import" else joining.merge
         case "run":
             from bench.cli.measuring import run
 

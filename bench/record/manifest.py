@@ -157,6 +157,10 @@ class Manifest:
                 f"this run directory holds {earlier.label} from {earlier.source}, not "
                 f"{self.label} from {self.source}: give another with --run DIR"
             )
+        return self.joined_by(earlier)
+
+    def joined_by(self, earlier: Manifest) -> Manifest:
+        """This manifest with what the other one has besides of codecs and metrics."""
         return replace(
             self,
             names={**self.names, **{k: v for k, v in earlier.names.items() if k not in self.names}},
