@@ -20,6 +20,8 @@ class Entry:
     """Why an entry point cannot be used."""
     defaults: tuple[str, ...] = ()
     """Variants that say what is so anyway: the codec's own name leaves them out."""
+    decoder: str = ""
+    """`module:function` of a factory that does with less: for where nothing is encoded."""
     network: str = ""
     """`module:class` of the network that `python -m codecs.train NAME` trains."""
 
@@ -81,6 +83,7 @@ BUILT_IN = (
         "VVC by its reference software VTM, one intra frame, 4:4:4 10 bit (to be built by you)",
         "codecs.reference:vtm",
         defaults=("444",),
+        decoder="codecs.reference:vtm_decoder",
     ),
     Entry(
         "hm",
@@ -89,6 +92,7 @@ BUILT_IN = (
         "HEVC by its reference software HM, one intra frame, 4:4:4 10 bit (to be built by you)",
         "codecs.reference:hm",
         defaults=("444",),
+        decoder="codecs.reference:hm_decoder",
     ),
     Entry(
         "rdonet",

@@ -99,6 +99,16 @@ def hm(variant: str | None = None) -> Codec:
     return ReferenceSoftware(HM, _chroma("hm", variant))
 
 
+def vtm_decoder(variant: str | None = None) -> Codec:
+    """For streams of `vtm`, also where VTM is not."""
+    return ReferenceSoftware(VTM, _chroma("vtm", variant), encoding=False)
+
+
+def hm_decoder(variant: str | None = None) -> Codec:
+    """For streams of `hm`, also where HM is not."""
+    return ReferenceSoftware(HM, _chroma("hm", variant), encoding=False)
+
+
 def _chroma(name: str, variant: str | None) -> str:
     parts = variants_of(name, variant, VARIANTS)
     if len(parts) > 1:
@@ -111,15 +121,19 @@ class ReferenceSoftware(Codec):
 
     warm_up = False
 
-    def __init__(self, software: Software, chroma: str) -> None:
-        """`chroma` is one of `VARIANTS`.  Raises `CodecUnavailable` without an encoder, its
-        configuration, or anything that decodes."""
+    def __init__(self, software: Software, chroma: str, *, encoding: bool = True) -> None:
+        """`chroma` is one of `VARIANTS`.  Raises `CodecUnavailable` without an encoder or its
+        configuration, unless nothing is to be encoded, and without anything that decodes."""
         self._software, self._chroma = software, chroma
         self._samples = f"yuv{chroma}p{BITS}"
+        self._decoder = _tool(software, software.decoders)
+        if not encoding:
+            self.name = self.label = self.version = software.name
+            return
         encoder = _tool(software, software.encoders)
         if encoder is None:
             raise CodecUnavailable(_missing(software))
-        self._encoder, self._decoder = encoder, _tool(software, software.decoders)
+        self._encoder = encoder
         self._configuration = _configuration(software, encoder.path)
         configuration = f"{software.configuration} ({fingerprint.fingerprint(self._configuration)})"
         self.name = software.name if chroma == "444" else f"{software.name}:{chroma}"

@@ -88,18 +88,19 @@ def is_foreign_code(name: str) -> bool:
     return all(base not in (entry.name, *entry.aliases) for entry in BUILT_IN)
 
 
-def create(name: str) -> Codec:
-    """The codec called `name`.
+def create(name: str, *, encoding: bool = True) -> Codec:
+    """The codec called `name`; without `encoding`, also where it cannot encode.
 
     Raises `UnknownCodec` (with a suggestion), `CodecUnavailable` where a tool or library is
     missing or somebody's Python code is broken, `CodecError` for a mistake in a TOML file and for
     points that it does not have.
     """
     name, selection = split(name)
-    return select(_create(name), selection) if selection else _create(name)
+    codec = _create(name, encoding=encoding)
+    return select(codec, selection) if selection and encoding else codec
 
 
-def _create(name: str) -> Codec:
+def _create(name: str, *, encoding: bool) -> Codec:
     if file := _as_file(name):
         path, variant = _existing(file[0]), file[1]
         if path.suffix == ".py":
@@ -110,7 +111,8 @@ def _create(name: str) -> Codec:
     entry, variant = _find(name)
     if entry not in BUILT_IN:
         return _own_name(foreign.from_package(entry.target, variant, name), name)
-    module, _, function = entry.target.partition(":")
+    target = entry.target if encoding else entry.decoder or entry.target
+    module, _, function = target.partition(":")
     with foreign.reasons(name):  # of the libraries that it imports
         imported = importlib.import_module(module)
     return foreign.factory(imported, function)(variant)

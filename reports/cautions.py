@@ -11,6 +11,7 @@ from bench.verdict.comparison import Comparison
 from bench.verdict.plausible import unlikely_rates
 from reports.charts import Chart
 from reports.lossless import lossless_caution
+from reports.packs import pack_notes
 from reports.pictures import Gallery
 from reports.provenance import Caution, Provenance
 from reports.wording import clean, metric_text, unlikely_rate
@@ -64,6 +65,8 @@ def _found(
             unlikely_rate(unlikely),
             "Check it alone, with the stream and nothing else: python -m bench check CODEC.",
         )
+    for note in pack_notes(results):
+        yield Caution(note, "Run with --no-pack to encode all of it here.")
     if count < FEW_IMAGES:
         yield Caution(
             f"Only {_images(count)}: the intervals say little about other pictures.",

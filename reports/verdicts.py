@@ -11,6 +11,7 @@ from bench.verdict.plausible import unlikely_rates
 from reports import wording
 from reports.lossless import lossless_caution
 from reports.marks import Mark, marks, used
+from reports.packs import pack_notes
 from reports.wording import MetricText, clean, metric_text
 
 BRIEF = 90
@@ -171,4 +172,5 @@ def _notes(comparison: Comparison) -> list[str]:
     remarks = [f"{', '.join(labels)}: {text}" for text, labels in long.items()]
     if lossless := lossless_caution(comparison):
         remarks.append(f"{lossless.message} {lossless.remedy}")
-    return remarks + [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
+    remarks += [wording.unlikely_rate(found) for found in unlikely_rates(comparison.results)]
+    return remarks + pack_notes(comparison.results)

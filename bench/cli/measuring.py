@@ -157,6 +157,9 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
         retry=options.retry,
         retime=options.retime,
         time_limit=options.time_limit,
+        packs=tuple(options.pack),
+        shipped_packs=not options.no_pack,
+        verify_pack=options.verify_pack,
     )
     return apply_quick(settings) if options.quick else settings
 

@@ -174,6 +174,26 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="time again what was timed with another number of --jobs or on another --device; "
         "scores are kept",
     )
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="use the streams of a pack (`export --out`) where codec and picture are the same",
+    )
+    parser.add_argument(
+        "--no-pack",
+        action="store_true",
+        help="encode all, also what comes with the harness as a pack (VVenC on Kodak)",
+    )
+    parser.add_argument(
+        "--verify-pack",
+        type=count,
+        default=3,
+        metavar="N",
+        help="measurements of each pack that are made here too and must be the same (default: 3)",
+    )
     parser.add_argument("--no-report", action="store_true", help="measure only")
     add_picture_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -226,6 +246,13 @@ def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"the table as {name}, to FILE or standard output",
         )
     add_run_options(parser)
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
 
 
 def renaming(text: str) -> tuple[str, str]:

@@ -155,7 +155,7 @@ def comparisons_of(
         dataset=manifest.label,
         unavailable=manifest.unavailable,
     )
-    results = replace(results, quoted=_quoted(manifest, quoted))
+    results = replace(results, quoted=_quoted(manifest, quoted), packs=manifest.packs)
     names = tuple(codec.name for codec in results.codecs)
     if anchor and anchor in quoted:
         return [compare(results, anchor)]

@@ -20,7 +20,7 @@ def check_measurement(m: Measurement) -> None:
     """Raises `ValueError` that says what is wrong."""
     texts = (
         *(m.key, m.status, m.codec, m.label, m.version, m.parameter, m.dataset, m.image),
-        *(m.image_digest, m.reason, m.device, m.host, m.time, *m.tuned_for, *m.notes),
+        *(m.image_digest, m.reason, m.device, m.host, m.time, m.pack, *m.tuned_for, *m.notes),
     )
     _ask(all(isinstance(text, str) for text in texts), "a text is none")
     _ask(m.status in STATUSES, f"its status is {m.status!r}")
@@ -52,7 +52,7 @@ def check_manifest(manifest: Manifest) -> None:
     """Raises `ValueError` that says what is wrong."""
     for name in ("dataset", "label", "source", "command", "started", "finished", "argument"):
         _ask(isinstance(getattr(manifest, name), str), f"its {name} is no text")
-    for name in ("names", "unavailable", "metrics", "host", "packages"):
+    for name in ("names", "unavailable", "metrics", "host", "packages", "packs"):
         _ask(_are_texts(getattr(manifest, name)), f"its {name} are no texts")
     _ask(isinstance(manifest.quick, bool), "its quick is neither true nor false")
     texts = (*manifest.notes, *(text for pair in manifest.skipped for text in pair))

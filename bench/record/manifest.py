@@ -92,6 +92,8 @@ class Manifest:
     """What opens the data set again, in any working directory."""
     own_metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
     """Those of `metrics` that came from outside."""
+    packs: Mapping[str, str] = field(default_factory=dict)
+    """Digest of a pack that measurements come from -> what is known of it."""
 
     def write(self, directory: Path) -> None:
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
@@ -167,6 +169,7 @@ class Manifest:
             ladders={**earlier.ladders, **self.ladders},
             metrics={**earlier.metrics, **self.metrics},
             own_metrics={**earlier.own_metrics, **self.own_metrics},
+            packs={**earlier.packs, **self.packs},
         )
 
     @property

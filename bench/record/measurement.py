@@ -65,6 +65,9 @@ class Measurement:
     """What had to be converted to make of what the decoder wrote an image of 8-bit RGB."""
     host: str = ""
     time: str = ""
+    pack: str = ""
+    """Digest of the pack that the stream and its encoding time come from; empty where it was
+    encoded in this run."""
     schema: int = SCHEMA
 
     @property

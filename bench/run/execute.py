@@ -15,12 +15,25 @@ from pathlib import Path
 from bench import metrics as metrics_package
 from bench.record.manifest import Manifest, RunImage
 from bench.record.measurement import Measurement, now
-from bench.record.store import Store
+from bench.record.store import Store, StoreError
 from bench.run.local import run_tasks
-from bench.run.plan import Plan, make_plan
+from bench.run.packs import (
+    Pack,
+    Taken,
+    bring_streams,
+    creating,
+    differences,
+    open_pack,
+    shipped,
+    shortened,
+    take,
+    told,
+)
+from bench.run.plan import Plan, Task, make_plan
 from bench.run.progress import Progress
 from bench.run.settings import RunSettings
 from bench.terminal import program
+from bench.verdict.common import listed
 from datasets.base import Dataset
 from datasets.registry import open_dataset
 
@@ -68,6 +81,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     versions = metrics_package.versions(settings.metrics, settings.own_metrics)
     with store.locked():
         progress.say(f"making {len(settings.codecs)} codecs")
+        packs = _packs(settings, dataset, progress)
         plan = make_plan(
             *(settings.codecs, dataset, store, versions),
             retry=settings.retry,
@@ -75,6 +89,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
             jobs=settings.jobs,
             time_limit=settings.time_limit,
             say=progress.say,
+            create=creating(packs),
         )
         manifest = Manifest(
             dataset=dataset.name,
@@ -101,26 +116,79 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         if earlier := Manifest.earlier(settings.directory):
             manifest = manifest.after(earlier)
         manifest.write(settings.directory)
-        progress.announce(plan, manifest, settings)
-        failed, busy = plan.failed, 0.0
-        measurements = run_tasks(
-            *(plan.tasks, store),
-            jobs=settings.jobs,
-            time_limit=settings.time_limit,
-            own_metrics=settings.own_metrics,
-        )
+        taken = take(plan, packs, settings.verify_pack, earlier.packs if earlier else ())
+        shorter = shortened(plan, taken)
+        progress.announce(shorter, manifest, settings)
+        work = _Work(store, settings, progress, plan.failed)
         with progress:
-            for done in measurements:
-                if done.problem:
-                    failed += 1
-                else:
-                    store.append(done.measurement)
-                    failed += _failed(done.measurement, done.task.metrics)
-                busy += done.busy
-                progress.advance(done)
+            sample = shorter.tasks[: sum(len(one.sample) for one in taken)]
+            made = work.measure(sample)
+            right = [one for one in taken if not _is_wrong(one, made, progress)]
+            rest = shorter.tasks[len(sample) :]
+            if len(right) < len(taken):
+                done = {m.key for m in made}
+                left = tuple(task for task in plan.tasks if task.blank.key not in done)
+                used = [replace(one, sample=()) for one in right]
+                rest = progress.changed(shortened(replace(plan, tasks=left), used)).tasks
+            packs_told = {one.pack.digest: told(one, made) for one in right}
+            manifest = replace(manifest, packs=packs_told | dict(manifest.packs))
+            manifest.write(settings.directory)
+            bring_streams(rest, [one.pack for one in right], store)
+            work.measure(rest)
         manifest = replace(manifest, finished=now())
         manifest.write(settings.directory)
-    return RunOutcome(manifest, plan, failed, time.perf_counter() - clock, busy)
+    return RunOutcome(manifest, plan, work.failed, time.perf_counter() - clock, work.busy)
+
+
+class _Work:
+    """Tasks carried out, and what has become of them."""
+
+    def __init__(
+        self, store: Store, settings: RunSettings, progress: Progress, failed: int
+    ) -> None:
+        """`failed`: measurements that failed earlier."""
+        self.store, self.settings, self.progress = store, settings, progress
+        self.failed, self.busy = failed, 0.0
+
+    def measure(self, tasks: Sequence[Task]) -> list[Measurement]:
+        """Carry out tasks and store each measurement as soon as it is made."""
+        made = []
+        for done in run_tasks(
+            *(tasks, self.store),
+            jobs=self.settings.jobs,
+            time_limit=self.settings.time_limit,
+            own_metrics=self.settings.own_metrics,
+        ):
+            if done.problem:
+                self.failed += 1
+            else:
+                self.store.append(done.measurement)
+                self.failed += _failed(done.measurement, done.task.metrics)
+            self.busy += done.busy
+            self.progress.advance(done)
+            made.append(done.measurement)
+        return made
+
+
+def _is_wrong(taken: Taken, made: Sequence[Measurement], progress: Progress) -> bool:
+    wrong = differences(taken, made)
+    if wrong:
+        progress.say(
+            f"  the pack {taken.pack.description} is not used: encoded here, {listed(wrong)} "
+            f"{'is another stream' if len(wrong) == 1 else 'are other streams'}"
+        )
+    return bool(wrong)
+
+
+def _packs(settings: RunSettings, dataset: Dataset, progress: Progress) -> list[Pack]:
+    """Those asked for, which must be right, and those that come with the harness."""
+    found = [open_pack(path) for path in settings.packs]
+    if settings.shipped_packs:
+        try:
+            found += shipped(dataset)
+        except StoreError as error:
+            progress.say(f"  {error}: left out")
+    return found
 
 
 def _command() -> str:

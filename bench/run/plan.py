@@ -95,6 +95,7 @@ def make_plan(
     seed: int = 0,
     time_limit: float | None = None,
     say: Callable[[str], object] = lambda line: None,
+    create: Callable[[str], Codec] = registry.create,
 ) -> Plan:
     """Plan the measurements that are missing.
 
@@ -110,13 +111,13 @@ def make_plan(
     """
     stored = {m.key: m for m in store}
 
-    def create(typed: str) -> Codec:
-        codec = registry.create(typed)
+    def created(typed: str) -> Codec:
+        codec = create(typed)
         if isinstance(codec, Corpus):
             codec.points = find_points(typed, codec, dataset, store, jobs, time_limit, say)
         return codec
 
-    asked, names, unavailable = _create(codecs, dataset, create)
+    asked, names, unavailable = _create(codecs, dataset, created)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
     done = failed = crowded = 0
     for typed, answers in asked.items():
@@ -136,12 +137,12 @@ def make_plan(
                 pixels = image.width * image.height
                 blank = _blank(answers, point, image, dataset.name, metrics)
                 wanted = tuple(n for n, v in metrics.items() if not _is_unavailable(v))
-                seconds = answers.seconds[pixels, point] + pixels * _scoring(wanted)
+                seconds = answers.seconds[pixels, point] + pixels * scoring_seconds(wanted)
                 timed = old if again and retime else None
                 # With a score missing and its stream too, all is measured: timings come with it.
                 task = Task(typed, blank, image, wanted, seconds, timed=None if stale else timed)
                 if reusable and stale and old and store.kept(old):
-                    seconds = pixels * _scoring(stale) + (seconds if timed else 0)
+                    seconds = pixels * scoring_seconds(stale) + (seconds if timed else 0)
                     task = Task(typed, old, image, stale, seconds, False, task, timed)
                 per_image[image.name].append(task)
     shuffle = random.Random(seed)
@@ -165,7 +166,7 @@ def _timed_otherwise(old: Measurement, codec: Codec, jobs: int) -> bool:
     return old.jobs != jobs or old.device != codec.device
 
 
-def _scoring(metrics: Sequence[str]) -> float:
+def scoring_seconds(metrics: Sequence[str]) -> float:
     """Seconds for each pixel, about."""
     return SECONDS_PER_SCORED_PIXEL + SECONDS_PER_VGG_PIXEL * ("lpips-vgg" in metrics)
 

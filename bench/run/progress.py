@@ -76,6 +76,14 @@ class Progress:
             if plan.seconds / settings.jobs > 1800 and not settings.quick:
                 self.say("  a smaller, labelled tier: --quick; interrupted runs resume")
 
+    def changed(self, plan: Plan) -> Plan:
+        """Reckon with other work from here on than was announced; returns the plan."""
+        self.tasks = self.count + len(plan.tasks)
+        self.planned = self.done_estimate + plan.seconds
+        if self.bar:
+            self.bar.update(self.task, total=self.tasks)
+        return plan
+
     def say(self, line: str) -> None:
         if not self.quiet:
             say(line, self.stream)

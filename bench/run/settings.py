@@ -38,6 +38,12 @@ class RunSettings:
     time_limit: float | None = None
     own_metrics: Mapping[str, str] = field(default_factory=dict)
     """Those of `metrics` that come from outside -> what creates each, in any working directory."""
+    packs: tuple[Path, ...] = ()
+    """Files of measurements made elsewhere."""
+    shipped_packs: bool = True
+    """Whether those that come with the harness count."""
+    verify_pack: int = 3
+    """Measurements of each pack that are made here as well."""
 
 
 def quick_name(name: str) -> str:

@@ -187,7 +187,7 @@ class Decoder:
     """Stream on disk -> pixels on disk, in a process that never sees the photograph."""
 
     def __init__(self) -> None:
-        self.codecs = _CodecCache()
+        self.codecs = _CodecCache(encoding=False)
         self.warm: set[str] = set()
 
     def __call__(
@@ -268,8 +268,11 @@ def _diagnostics(codec: Codec, image: Image, data: bytes) -> dict[str, Any]:
 
 
 class _CodecCache(dict[str, Codec]):
+    def __init__(self, *, encoding: bool = True) -> None:
+        self.encoding = encoding
+
     def __missing__(self, name: str) -> Codec:
-        self[name] = codec = registry.create(name)
+        self[name] = codec = registry.create(name, encoding=self.encoding)
         return codec
 
 

@@ -92,6 +92,8 @@ class Results:
     """Codecs that were asked for and cannot run here -> why."""
     quoted: tuple[Quoted, ...] = ()
     """Codecs whose points were published for these pictures: not measured here."""
+    packs: Mapping[str, str] = field(default_factory=dict)
+    """Digest of a pack that measurements may come from -> what is known of it."""
 
     def codec(self, name: str) -> CodecResult:
         return next(codec for codec in self.codecs if codec.name == name)
