@@ -29,12 +29,22 @@ screenshots: $(VENV)/browser chromium
 
 .PHONY: chromium
 chromium:
-	@command -v "$${CHROMIUM:-chromium}" >/dev/null && exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -q && apt-get install -q -y --no-install-recommends chromium; \
-	else \
-		echo "Chromium is needed: on Debian and Ubuntu, sudo apt install chromium; or CHROMIUM=/path/to/one" >&2; exit 1; \
-	fi
+	$(call program,$${CHROMIUM:-chromium},chromium,; or CHROMIUM=/path/to/one)
+
+# What no Python package has: the program that computes Butteraugli.
+.PHONY: metrics
+metrics:
+	$(call program,butteraugli_main,libjxl-devtools)
+
+# $(call program,NAME,DEBIAN PACKAGE,OTHER WAYS): have a program on the PATH.
+define program
+@command -v "$(1)" >/dev/null && exit 0; \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	apt-get update -q && apt-get install -q -y --no-install-recommends $(2); \
+else \
+	echo "$(2) is needed: on Debian and Ubuntu, sudo apt install $(2)$(3)" >&2; exit 1; \
+fi
+endef
 
 $(VENV)/browser: $(VENV)/ready requirements-browser.lock
 	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements-browser.lock
@@ -98,7 +108,7 @@ venv:
 
 lock: $(VENV)/ready
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--group dev pyproject.toml -o requirements.lock
+		--group dev --extra metrics pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--constraint requirements.lock --group browser -o requirements-browser.lock
 	echo uv | $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

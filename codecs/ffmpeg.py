@@ -70,6 +70,11 @@ def require_encoder(encoder: str) -> None:
         raise CodecUnavailable(_missing(encoder))
 
 
+def has_filter(name: str) -> bool:
+    """Whether FFmpeg was built with a filter, such as `libvmaf`.  Raises `CodecUnavailable`."""
+    return _probe(["-h", f"filter={name}"], name).stdout.startswith(f"Filter {name}\n")
+
+
 def encode(
     picture: bytes, name: str, arguments: Sequence[str], output: str, *, pixels: int
 ) -> bytes:

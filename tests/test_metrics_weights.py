@@ -332,7 +332,7 @@ def test_changed_linear_layers_are_refused(monkeypatch):
 
 
 def test_without_weights_only_lpips_is_missing():
-    names = metrics.names()
+    names = metrics.DEFAULT
     versions = metrics.versions(names)
     assert versions["psnr"] == metrics.create("psnr").version
     assert versions["lpips-vgg"].startswith("unavailable: the weights vgg16-397923af.pth could not")

@@ -146,7 +146,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         nargs="+",
         metavar="METRIC",
-        help="names, or a file of your own such as ./mine.py (default: all that come with it)",
+        help="names, sets such as jpeg-ai, or a file of your own such as ./mine.py (default: PSNR, "
+        "MS-SSIM, LPIPS)",
     )
     parser.add_argument(
         "--jobs",

@@ -104,6 +104,8 @@ def list_names(options: argparse.Namespace) -> int:
         print("metrics (also: a .py file, or a package with an entry point):")
         for name in metrics.names():
             print(f"  {name}\n      {metrics.info(name).label}")
+        for name, members in metrics.SETS.items():
+            print(f"  {name}\n      the set of {', '.join(members)}")
         for name, point in metrics.installed().items():
             print(f"  {name}\n      from package {point.dist.name if point.dist else '?'}")
     if options.what is None:

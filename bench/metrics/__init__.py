@@ -3,9 +3,22 @@
 from bench.metrics.base import Metric, MetricInfo, MetricUnavailable, MetricValue
 from bench.metrics.engine import MetricsEngine, Prepared
 from bench.metrics.foreign import installed, is_file
-from bench.metrics.registry import create, declare, info, names, resolve, versions
+from bench.metrics.registry import (
+    DEFAULT,
+    SETS,
+    create,
+    declare,
+    info,
+    names,
+    resolve,
+    seconds_per_pixel,
+    uses_torch,
+    versions,
+)
 
 __all__ = [
+    "DEFAULT",
+    "SETS",
     "Metric",
     "MetricInfo",
     "MetricUnavailable",
@@ -19,5 +32,7 @@ __all__ = [
     "is_file",
     "names",
     "resolve",
+    "seconds_per_pixel",
+    "uses_torch",
     "versions",
 ]

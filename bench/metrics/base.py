@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from codecs import declared
 from codecs.base import CodecError, Image
@@ -70,6 +70,10 @@ class Metric(ABC):
     higher_is_better: bool
     version: str
     """Package version and weights digest: a score is stale when this changes."""
+    uses_torch: ClassVar[bool] = False
+    """Whether it needs PyTorch, which takes seconds to load."""
+    seconds_per_pixel: ClassVar[float] = 0.0
+    """About, on one core, where it counts: for estimates of a run's length."""
 
     def prepare(self, reference: Image) -> Any:
         """Everything that depends on the original alone.  uint8[H, W, 3] -> opaque; by default

@@ -112,6 +112,7 @@ class Lpips(Metric):
 
     unit = ""
     higher_is_better = False
+    uses_torch = True
     net: ClassVar[str]
 
     def __init__(self) -> None:
@@ -145,6 +146,7 @@ class LpipsVgg(Lpips):
     name = "lpips-vgg"
     label = "LPIPS (VGG16)"
     net = "vgg"
+    seconds_per_pixel = 9e-6
 
 
 def network(net: str, tensors: Tensors) -> Network:

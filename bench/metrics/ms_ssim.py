@@ -19,12 +19,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from bench.metrics.base import Metric, MetricUnavailable
+from bench.metrics.psnr import LUMA_BT709
 from codecs.base import Image
 
 Planes = NDArray[np.float32]
@@ -88,8 +90,22 @@ class MsSsim(Metric):
         return float(product.mean())
 
 
-def _pyramid(image: Image) -> Iterator[Planes]:
-    """The image at each scale, finest first."""
+class MsSsimLuma(MsSsim):
+    """MS-SSIM of BT.709 luma, not rounded, as JPEG AI's test conditions have it."""
+
+    name = "ms-ssim-y"
+    label = "MS-SSIM-Y"
+    version = "1 (BT.709 luma, not rounded; window and weights of pytorch-msssim 1.0)"
+
+    def prepare(self, reference: Image) -> Moments:
+        return super().prepare((reference @ LUMA_BT709)[..., None])
+
+    def score(self, prepared: Moments, decoded: Image) -> float:
+        return super().score(prepared, (decoded @ LUMA_BT709)[..., None])
+
+
+def _pyramid(image: NDArray[Any]) -> Iterator[Planes]:
+    """The image, [H, W, C], at each scale, finest first."""
     planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     yield planes
     for _ in WEIGHTS[1:]:

@@ -1,6 +1,6 @@
 """The metrics there are, by name.
 
-To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name it in `_CLASSES`.
+To add a metric, write a class that fulfils `bench.metrics.base.Metric` and name it in `_OPTIONAL`.
 Others come from outside: see `bench.metrics.foreign`.
 """
 
@@ -10,16 +10,29 @@ from collections.abc import Iterable, Mapping
 
 from bench.metrics import foreign
 from bench.metrics.base import Metric, MetricInfo, MetricUnavailable
+from bench.metrics.butteraugli import Butteraugli, Butteraugli3
+from bench.metrics.dists import Dists
 from bench.metrics.lpips import LpipsAlex, LpipsVgg
-from bench.metrics.ms_ssim import MsSsim
+from bench.metrics.ms_ssim import MsSsim, MsSsimLuma
+from bench.metrics.packaged import Ciede2000, Fsim, IwSsim, Nlpd, PsnrHvsM, Vifp
 from bench.metrics.psnr import Psnr, PsnrLuma
+from bench.metrics.ssimulacra2 import Ssimulacra2
+from bench.metrics.vmaf import Vmaf
 from codecs.base import CodecUnavailable
 from codecs.naming import suggestion
 
-_CLASSES: dict[str, type[Metric]] = {
-    metric.name: metric for metric in (Psnr, PsnrLuma, MsSsim, LpipsAlex, LpipsVgg)
-}
+_DEFAULT = (Psnr, PsnrLuma, MsSsim, LpipsAlex, LpipsVgg)
+_JPEG_AI = (MsSsimLuma, IwSsim, Vifp, Fsim, Nlpd, PsnrHvsM, Vmaf)
+_OPTIONAL = (*_JPEG_AI, Ssimulacra2, Dists, Butteraugli, Butteraugli3, Ciede2000)
+_CLASSES: dict[str, type[Metric]] = {metric.name: metric for metric in (*_DEFAULT, *_OPTIONAL)}
 
+DEFAULT = tuple(metric.name for metric in _DEFAULT)
+"""What is measured where nothing else is asked for."""
+SETS = {
+    "default": DEFAULT,
+    "jpeg-ai": tuple(metric.name for metric in _JPEG_AI),
+}
+"""Names for several metrics: `jpeg-ai` has those of JPEG AI's common test conditions."""
 
 _DECLARED: dict[str, MetricInfo] = {}
 """What is known of metrics from outside that this process has met, in a run or on the command
@@ -89,6 +102,16 @@ def versions(wanted: Iterable[str], sources: Mapping[str, str] | None = None) ->
     return found
 
 
+def seconds_per_pixel(wanted: Iterable[str]) -> float:
+    """Seconds for each pixel that those take together which take long, about, on one core."""
+    return sum(_CLASSES[name].seconds_per_pixel for name in wanted if name in _CLASSES)
+
+
+def uses_torch(wanted: Iterable[str]) -> bool:
+    """Whether any of those that come with the harness needs PyTorch."""
+    return any(_CLASSES[name].uses_torch for name in wanted if name in _CLASSES)
+
+
 def check_name(source: str) -> None:
     """Raise `KeyError` unless `create` may know `source`.  Loads nothing."""
     if source not in _CLASSES and not foreign.is_foreign(source):
@@ -96,4 +119,6 @@ def check_name(source: str) -> None:
 
 
 def _unknown(name: str) -> KeyError:
-    return KeyError(f"unknown metric {name!r}{suggestion(name, (*_CLASSES, *foreign.installed()))}")
+    return KeyError(
+        f"unknown metric {name!r}{suggestion(name, (*_CLASSES, *SETS, *foreign.installed()))}"
+    )

@@ -84,11 +84,16 @@ def lin_file(net: str) -> Path:
 def describe(weights: BackboneWeights) -> str:
     """What determines an LPIPS value: package, backbone and linear layers, with their digests."""
     origin = ORIGINS[weights.net]
-    proof = "" if weights.verified else " (unverified file)"
     return (
-        f"v0.1, lpips {importlib.metadata.version('lpips')}, "
-        f"{origin.file.split('_')[0]} {weights.digest[:12]}{proof}, lin {origin.lin_sha256[:12]}"
+        f"v0.1, lpips {importlib.metadata.version('lpips')}, {named(weights)}, "
+        f"lin {origin.lin_sha256[:12]}"
     )
+
+
+def named(weights: BackboneWeights) -> str:
+    """A backbone by name and digest: `vgg16 76daf72d55e3`."""
+    proof = "" if weights.verified else " (unverified file)"
+    return f"{ORIGINS[weights.net].file.split('_')[0]} {weights.digest[:12]}{proof}"
 
 
 def tensors_digest(tensors: Tensors) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from bench.metrics import names
+from bench.metrics import DEFAULT
 from bench.perf import Figure, learned
 from bench.perf import metrics as perf_metrics
 from bench.run.execute import execute
@@ -29,7 +29,7 @@ from bench.run.settings import RunSettings
 
 RERUN_CODECS = ("jpeg", "jpeg2000", "webp", "avif", "hevc")
 OVERHEAD_CODECS = ("jpeg", "webp", "avif", "hevc", "vvenc:faster")
-OVERHEAD_METRICS = tuple(name for name in names() if name != "lpips-vgg")
+OVERHEAD_METRICS = tuple(name for name in DEFAULT if name != "lpips-vgg")
 """VGG-16 takes seconds an image: half an hour in all, beside which no overhead would show."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import codecs.registry as registry
+from bench.metrics import seconds_per_pixel
 from bench.metrics.base import MetricValue
 from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import INTERRUPTED, Measurement, key_of
@@ -17,9 +18,8 @@ from codecs.base import Codec, CodecError, Point
 from codecs.target import Corpus
 from datasets.base import Dataset, ImageRef
 
-SECONDS_PER_SCORED_PIXEL, SECONDS_PER_VGG_PIXEL = 6e-7, 9e-6
-"""All other metrics together, and LPIPS with VGG16, on one core: for estimates of a run's length
-only."""
+SECONDS_PER_SCORED_PIXEL = 6e-7
+"""The quick metrics together, on one core: for estimates of a run's length only."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _timed_otherwise(old: Measurement, codec: Codec, jobs: int) -> bool:
 
 def scoring_seconds(metrics: Sequence[str]) -> float:
     """Seconds for each pixel, about."""
-    return SECONDS_PER_SCORED_PIXEL + SECONDS_PER_VGG_PIXEL * ("lpips-vgg" in metrics)
+    return SECONDS_PER_SCORED_PIXEL + seconds_per_pixel(metrics)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import codecs.registry as registry
+from bench.metrics import uses_torch
 from bench.record.measurement import INTERRUPTED
 from bench.run import worker
 
@@ -206,7 +207,7 @@ def _context(arguments: tuple[Any, ...]) -> Context:
     """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
     and has seen no image, since each by itself would take seconds to load it."""
     metrics = arguments[0] if arguments else ()
-    if not any(name.startswith("lpips") for name in metrics):
+    if not uses_torch(metrics):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.run.worker", "bench.metrics", "torch"])

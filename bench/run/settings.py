@@ -79,16 +79,16 @@ def default_directory(dataset: str, quick: bool) -> Path:
 
 
 def wanted_metrics(names: Sequence[str] | None) -> dict[str, str]:
-    """Metric -> what creates it, in any working directory: all that come with the harness, or
-    those asked for, in table order; names in any case and with commas between.  Those from outside
-    are loaded.
+    """Metric -> what creates it, in any working directory: the default ones, or those asked for, in
+    table order; names of metrics and of sets in any case and with commas between.  Those from
+    outside are loaded.
 
     Raises `KeyError` for an unknown name, `ValueError` for none or two of one name, `CodecError`
     for a metric from outside that is broken.
     """
     known = metrics_package.names()
     if names is None:
-        return {name: name for name in known}
+        return {name: name for name in metrics_package.DEFAULT}
     found: dict[str, str] = {}
     for source in _spelled(names, known):
         own = metrics_package.resolve(source)
@@ -105,7 +105,9 @@ def _spelled(names: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     for typed in names:
         for part in [typed] if Path(typed).is_file() else typed.split(","):
             name = part.strip()
-            if name.lower() in known:
+            if name.lower() in metrics_package.SETS:
+                yield from metrics_package.SETS[name.lower()]
+            elif name.lower() in known:
                 yield name.lower()
             elif name.endswith(".py"):
                 yield str(Path(name).resolve())

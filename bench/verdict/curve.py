@@ -13,6 +13,7 @@ Array = NDArray[np.float64]
 
 FEWEST = 4
 """Points that a curve should have (VCEG-M33)."""
+IN_DECIBELS = ("ms-ssim", "ms-ssim-y")
 
 
 def on_scale(metric: str, value: Array) -> Array:
@@ -20,7 +21,7 @@ def on_scale(metric: str, value: Array) -> Array:
 
     -10 log10(1 - MS-SSIM) is the field's usual form (e.g. Ballé et al., ICLR 2018).
     """
-    if metric != "ms-ssim":
+    if metric not in IN_DECIBELS:
         return np.asarray(value, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return -10 * np.log10(1 - np.asarray(value, dtype=np.float64))
@@ -28,7 +29,7 @@ def on_scale(metric: str, value: Array) -> Array:
 
 def unit(metric: str, native: str) -> str:
     """Unit on that scale, given the metric's own."""
-    return "dB" if metric == "ms-ssim" else native
+    return "dB" if metric in IN_DECIBELS else native
 
 
 def pooled(metric: str, grid: Array) -> Array:
@@ -37,7 +38,7 @@ def pooled(metric: str, grid: Array) -> Array:
     PSNR of the mean squared error and dB of the mean MS-SSIM; LPIPS has no pooled form other
     than its mean.  It weighs hard images more than the mean of per-image figures does.
     """
-    if metric in ("psnr", "psnr-y"):
+    if metric in ("psnr", "psnr-y", "psnr-hvs-m"):
         with np.errstate(divide="ignore"):  # a set coded without loss
             return -10 * np.log10(np.mean(10 ** (-grid / 10), axis=-1))
     return on_scale(metric, np.mean(grid, axis=-1))
