@@ -104,6 +104,11 @@ def bench_parser() -> argparse.ArgumentParser:
     images.add_argument("--to", type=Path, metavar="DIR", help="default: images/ in the run")
     images.set_defaults(jobs=CORES)
 
+    fid = commands.add_parser("fid", help="FID and KID of a run, for generative codecs")
+    fid.add_argument("run", type=Path, help="run directory, such as runs/clic20")
+    fid.add_argument("codecs", nargs="*", help="codecs to compare (default: all in the run)")
+    fid.set_defaults(jobs=CORES)
+
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics", "published"))
 

@@ -54,6 +54,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
             from bench.cli import joining
 
             return joining.bring if name == "import" else joining.merge
+        case "fid":
+            from bench.cli.fid import fid
+
+            return fid
         case "run":
             from bench.cli.measuring import run
 

@@ -119,6 +119,7 @@ def check_name(source: str) -> None:
 
 
 def _unknown(name: str) -> KeyError:
-    return KeyError(
-        f"unknown metric {name!r}{suggestion(name, (*_CLASSES, *SETS, *foreign.installed()))}"
-    )
+    if name.lower() in ("fid", "kid"):
+        return KeyError(f"{name} is of sets, not of a picture: after the run, bench fid RUN")
+    known = (*_CLASSES, *SETS, *foreign.installed())
+    return KeyError(f"unknown metric {name!r}{suggestion(name, known)}")
