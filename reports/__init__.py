@@ -10,6 +10,7 @@ from datasets.cache import write_atomically
 from reports.provenance import Caution, Provenance
 
 if TYPE_CHECKING:
+    from bench.study.outcome import Outcome
     from bench.verdict.comparison import Comparison
     from reports.pictures import Gallery
 
@@ -23,13 +24,15 @@ def write_report(
     *,
     name: str = "report",
     gallery: Gallery | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> Path:
     """Write a comparison as a page, figures and tables; returns the page's path.
 
     `comparisons[0]` is what the report is about; the others have other anchors and appear in one
     compact table.  A reader can choose any codec as the anchor.  `gallery` has the pictures to
-    look at.  Beside `<name>.html` come `curves/*.svg|pdf` (one per metric) and
-    `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two folders.
+    look at, `outcomes` what people said of some.  Beside `<name>.html` come `curves/*.svg|pdf` (one
+    per metric) and `tables/verdicts.csv|tex|md|json`; a `name` other than `report` prefixes the two
+    folders.
     """
     from reports import page, tables
     from reports.figures import write_figures
@@ -39,7 +42,7 @@ def write_report(
     if not comparisons:
         _write(path, page.render_empty(provenance))
         return path
-    report = make_report(comparisons, provenance, gallery, _all_anchors(comparisons))
+    report = make_report(comparisons, provenance, gallery, _all_anchors(comparisons), outcomes)
     prefix = "" if name == "report" else f"{name}-"
     figures = write_figures(report.charts, directory / f"{prefix}curves")
     _write(path, page.render(report, figures))

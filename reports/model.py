@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench import literature
 from bench.literature import Published
+from bench.study.outcome import Outcome
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult
 from reports import (
@@ -29,6 +30,7 @@ from reports.lossless import LosslessText, lossless_text
 from reports.measurements import Failure, Measured
 from reports.palette import marker, style_class
 from reports.pictures import Gallery
+from reports.preference import Preferred, preferred
 from reports.provenance import Caution, Provenance
 from reports.ranking import Ranking, make_ranking
 from reports.rates import PoolingRow, RateTable, pooling_rows, rate_tables
@@ -104,6 +106,8 @@ class Report:
     pairs: Pairs
     wins: WinTable | None
     gallery: Gallery
+    preferred: tuple[Preferred, ...]
+    """What people said in studies of the run."""
     told: tuple[Told, ...]
     costs: tuple[Cost, ...]
     claims: tuple[ClaimRow, ...]
@@ -126,9 +130,11 @@ def make_report(
     provenance: Provenance,
     gallery: Gallery | None = None,
     anchors: Sequence[Comparison] = (),
+    outcomes: Sequence[Outcome] = (),
 ) -> Report:
     """`comparisons[0]` is what the report is about; `anchors` has a comparison for each anchor that
-    a reader can choose, the first that of the tables (default: `comparisons`)."""
+    a reader can choose, the first that of the tables (default: `comparisons`), `outcomes` what came
+    out of studies."""
     main, gallery = comparisons[0], gallery or Gallery()
     results, look = main.results, styles(main)
     charts = make_charts(main, quick=provenance.quick)
@@ -156,6 +162,7 @@ def make_report(
         pairs=pairs,
         wins=wins.win_table(main, pairs, gallery),
         gallery=gallery,
+        preferred=tuple(preferred(one, look) for one in outcomes),
         told=tuple(diagnostics.tell(results)),
         costs=tuple(costs.costs(results)),
         claims=tuple(claims.claim_rows(anchors or comparisons)),

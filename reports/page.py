@@ -32,6 +32,7 @@ SECTIONS = {
     "targets": "Coded to a rate",
     "wins": "Image by image",
     "look": "Look",
+    "preferred": "What people preferred",
     "streams": "Inside the streams",
     "cost": "Cost",
     "claims": "Claims",
@@ -54,6 +55,7 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
         "targets": bool(report.targets),
         "wins": report.wins is not None,
         "look": bool(report.gallery.pictures),
+        "preferred": bool(report.preferred),
         "streams": bool(report.told),
         "claims": bool(report.claims),
     }
@@ -91,9 +93,12 @@ def render_empty(provenance: Provenance) -> str:
 
 def _render(template: str, provenance: Provenance, **values: object) -> str:
     style = script.style(colour_rules())
-    found = _environment().get_template(template)
+    found = environment().get_template(template)
     return found.render(
-        values, provenance=provenance, policy=script.policy(style), style=Markup(style)
+        values,
+        provenance=provenance,
+        policy=script.policy(style, script.script()),
+        style=Markup(style),
     )
 
 
@@ -132,7 +137,8 @@ def colour_rules() -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What renders templates: all text escaped, nothing printed that acts."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

@@ -1,9 +1,10 @@
-"""The page's script and style sheet, and the content security policy that admits only these."""
+"""The pages' scripts and style sheets, and the content security policy that admits only these."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,10 +28,14 @@ FILES = (
 """In the order in which they are joined: one scope, nothing reaches the page's globals."""
 
 
+STUDY_FILES = ("study/plan.js", "study/ballot.js", "study/page.js")
+"""Those of the page of a study."""
+
+
 @cache
-def script() -> str:
+def script(files: Sequence[str] = FILES) -> str:
     folder = Path(__file__).parent / "static"
-    parts = [_compact((folder / name).read_text(encoding="utf-8")) for name in FILES]
+    parts = [_compact((folder / name).read_text(encoding="utf-8")) for name in files]
     return "(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();"
 
 
@@ -46,11 +51,11 @@ def style(colours: str) -> str:
     return f"{colours}\n{sheet}"
 
 
-def policy(style_sheet: str) -> str:
-    """Nothing but this style sheet, this script, and pictures in the file or beside it."""
+def policy(style_sheet: str, code: str, pictures: str = "data: file: 'self'") -> str:
+    """Nothing but a style sheet, a script, and pictures in the file or beside it."""
     return (
-        "default-src 'none'; img-src data: file: 'self'; "
-        f"style-src '{_hash(style_sheet)}'; script-src '{_hash(script())}'; "
+        f"default-src 'none'; img-src {pictures}; "
+        f"style-src '{_hash(style_sheet)}'; script-src '{_hash(code)}'; "
         "require-trusted-types-for 'script'; base-uri 'none'; form-action 'none'"
     )
 

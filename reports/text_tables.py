@@ -82,20 +82,20 @@ def as_text(comparisons: Sequence[Comparison], provenance: Provenance | None = N
         head = ["", *(metric.heading for metric in found.metrics)]
         body = [[[clean(row.codec)], *(cell.lines for cell in row.cells)] for row in found.rows]
         if body or not lossless:
-            blocks.append(f"{found.title}\n\n{_columns(head, body)}")
+            blocks.append(f"{found.title}\n\n{columns(head, body)}")
         if found.legend:
             blocks.append("\n".join(wrap(found.legend, LEGEND_WIDTH)))
         blocks += found.notes
         if lines := rate_lines(comparison):
-            table = _columns(RATE_HEADINGS, _cells(line.values() for line in lines))
+            table = columns(RATE_HEADINGS, cells(line.values() for line in lines))
             blocks.append(f"Where BD-rate is undefined:\n\n{table}")
         for name, why in comparison.results.unavailable.items():
             blocks.append(f"{clean(name)}: unavailable: {clean(why)}")
     if rows := target_rows(comparisons[0].results):
-        table = _columns(HEADINGS, _cells(row.cells for row in rows))
+        table = columns(HEADINGS, cells(row.cells for row in rows))
         blocks += [f"{TITLE}\n\n{table}", "\n".join(wrap(NOTE, LEGEND_WIDTH))]
     if lossless:
-        table = _columns(lossless.headings, _cells(lossless.rows))
+        table = columns(lossless.headings, cells(lossless.rows))
         blocks += [f"{lossless.title}\n\n{table}", "\n".join(wrap(lossless.note, LEGEND_WIDTH))]
     return "\n\n".join(blocks)
 
@@ -106,12 +106,12 @@ CELL_WIDTH = 30
 """Characters of a terminal column; longer remarks are broken."""
 
 
-def _cells(rows: Iterable[Sequence[str]]) -> list[list[list[str]]]:
+def cells(rows: Iterable[Sequence[str]]) -> list[list[list[str]]]:
     """Rows of cells of one line each."""
     return [[[cell] for cell in row] for row in rows]
 
 
-def _columns(head: Sequence[str], body: Sequence[Sequence[Sequence[str]]]) -> str:
+def columns(head: Sequence[str], body: Sequence[Sequence[Sequence[str]]]) -> str:
     """Rows of cells of lines, as aligned text."""
     wrapped = [
         [[part for line in cell for part in wrap(line, CELL_WIDTH)] for cell in row] for row in body

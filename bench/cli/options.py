@@ -17,6 +17,7 @@ examples:
   python -m bench compare mycodec.toml vvenc      your own codec, given by two command lines
   python -m bench compare rdonet@0.15bpp vvenc@0.15bpp   each picture at this rate
   python -m bench report runs/kodak               a report from what is stored
+  python -m bench study runs/kodak --at 0.15bpp   a page that asks people, blind
 """
 
 
@@ -108,6 +109,44 @@ def bench_parser() -> argparse.ArgumentParser:
     fid.add_argument("run", type=Path, help="run directory, such as runs/clic20")
     fid.add_argument("codecs", nargs="*", help="codecs to compare (default: all in the run)")
     fid.set_defaults(jobs=CORES)
+
+    study = commands.add_parser("study", help="ask people which codec they prefer, blind")
+    study.add_argument("run", type=Path, help="run directory, such as runs/kodak")
+    study.add_argument(
+        "votes", nargs="*", type=Path, help="files that came back: they replace those read before"
+    )
+    study.add_argument(
+        "--at", type=bits_per_pixel, metavar="RATE", help="make a page at this rate, as 0.15bpp"
+    )
+    study.add_argument(
+        "--codecs", nargs="+", default=(), metavar="CODEC", help="these only (default: all)"
+    )
+    study.add_argument(
+        "--pictures",
+        dest="count",
+        type=positive,
+        default=10,
+        metavar="N",
+        help="pictures of the run, drawn (default: 10)",
+    )
+    study.add_argument(
+        "--trials",
+        type=positive,
+        default=40,
+        metavar="N",
+        help="pairs that one participant is shown, besides attention checks (default: 40)",
+    )
+    study.add_argument(
+        "--tolerance",
+        type=seconds,
+        default=10,
+        metavar="PERCENT",
+        help="leave out pictures whose files are further off the rate (default: 10)",
+    )
+    study.add_argument(
+        "--seed", type=int, metavar="N", help="the same study again (default: drawn, and told)"
+    )
+    study.set_defaults(jobs=CORES, pictures=None, no_pictures=False)
 
     listing = commands.add_parser("list", help="codecs, data sets and metrics that exist here")
     listing.add_argument("what", nargs="?", choices=("codecs", "datasets", "metrics", "published"))
@@ -266,6 +305,10 @@ def renaming(text: str) -> tuple[str, str]:
     if not (old and new):
         raise argparse.ArgumentTypeError("must be OLD=NEW, such as mine=mine-v2")
     return old, new
+
+
+def bits_per_pixel(text: str) -> float:
+    return seconds(text.removesuffix("bpp"))
 
 
 def seconds(text: str) -> float:

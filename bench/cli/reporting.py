@@ -12,7 +12,9 @@ from pathlib import Path
 from bench.cli.options import UsageError
 from bench.literature.quoting import Quoted, data_set_named, is_quoted, quote
 from bench.record.manifest import Manifest
-from bench.record.store import Store, Streams
+from bench.record.store import Store, StoreError, Streams
+from bench.study.design import studies
+from bench.study.outcome import Outcome, outcome
 from bench.terminal import clean, program, say, show
 from bench.verdict import runs
 from bench.verdict.comparison import Comparison, compare
@@ -20,7 +22,7 @@ from bench.verdict.results import collect
 from reports import tables, write_report
 from reports.changes import find_changes
 from reports.claims_page import NoClaims, write_claims
-from reports.provenance import Provenance, from_manifest
+from reports.provenance import Caution, Provenance, from_manifest
 from reports.showing import show_pictures
 
 
@@ -87,7 +89,18 @@ def report_run(
 ) -> Path:
     """Write the report of one run; returns the page's path."""
     manifest = Manifest.read(directory)
-    return _write(directory, manifest, comparisons, from_manifest(manifest), options)
+    provenance = from_manifest(manifest)
+    found: list[Outcome] = []
+    for folder in studies(directory):
+        try:
+            found += filter(None, [outcome(folder)])
+        except StoreError as error:
+            caution = Caution(
+                f"Votes of people are not shown: {clean(error)}.",
+                "Put that right, then write the report again.",
+            )
+            provenance = replace(provenance, cautions=(*provenance.cautions, caution))
+    return _write(directory, manifest, comparisons, provenance, options, outcomes=found)
 
 
 def _write(
@@ -98,6 +111,7 @@ def _write(
     options: argparse.Namespace,
     name: str = "report",
     streams: Streams | None = None,
+    outcomes: Sequence[Outcome] = (),
 ) -> Path:
     gallery = None
     if comparisons and not options.no_pictures:
@@ -106,7 +120,9 @@ def _write(
             directory, manifest, comparisons[0].results, asked, jobs, say, streams
         )
         provenance = replace(provenance, cautions=(*provenance.cautions, *cautions))
-    return write_report(directory, comparisons, provenance, name=name, gallery=gallery)
+    return write_report(
+        directory, comparisons, provenance, name=name, gallery=gallery, outcomes=outcomes
+    )
 
 
 def _write_claims(path: Path, comparisons: Sequence[Comparison], directory: Path) -> None:

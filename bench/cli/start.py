@@ -58,6 +58,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
             from bench.cli.fid import fid
 
             return fid
+        case "study":
+            from bench.cli.studying import study
+
+            return study
         case "run":
             from bench.cli.measuring import run
 
