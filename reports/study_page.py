@@ -38,42 +38,40 @@ def page(
 ) -> tuple[Study, str]:
     """The page, and the study with the parts of pictures that fit into `budget` bytes.
 
-    `originals` in the order of the study's pictures; `decoded` by name of item: whole pictures,
-    uint8[H, W, 3].  Raises `TooLarge`.
+    `originals` in the order of the study's pictures, `decoded` by name of item: the parts that it
+    asks for (`cut`), uint8[h, w, 3].  Raises `TooLarge`.
     """
+    fitting = study
     while True:
-        whole = [
-            _uri(_cut(image, p.box)) for image, p in zip(originals, study.pictures, strict=True)
+        boxes = [
+            (now.box[0] - first.box[0], now.box[1] - first.box[1], *now.box[2:])
+            for now, first in zip(fitting.pictures, study.pictures, strict=True)
         ]
-        files = {
-            name: _shown(study, name, originals[item.picture], decoded)
-            for name, item in study.items.items()
-        }
+        parts = [cut(image, box) for image, box in zip(originals, boxes, strict=True)]
+        files = {}
+        for name, item in study.items.items():
+            if item.codec == ORIGINAL:
+                files[name] = ""  # the page has it
+            elif item.codec == SPOILT:
+                files[name] = _uri(spoilt(parts[item.picture], study.seed))
+            else:
+                files[name] = _uri(cut(decoded[name], boxes[item.picture]))
+        whole = [_uri(part) for part in parts]
         size = sum(map(len, (*whole, *files.values())))
         if size <= budget:
-            return study, _render(study, whole, files)
-        study = shrunk(study, min(0.95, math.sqrt(budget / size)))
-        if max(max(p.box[2:]) for p in study.pictures) < SMALLEST:
+            return fitting, _render(fitting, whole, files)
+        fitting = shrunk(fitting, min(0.95, math.sqrt(budget / size)))
+        if max(max(p.box[2:]) for p in fitting.pictures) < SMALLEST:
             raise TooLarge(
                 f"{len(study.pictures)} pictures of {len(study.codecs)} codecs do not fit into "
                 f"{budget / 1e6:.0f} MB: ask for fewer --pictures or --codecs"
             )
 
 
-def _shown(study: Study, name: str, original: Image, decoded: Mapping[str, Image]) -> str:
-    """The file of an item; nothing where it is the original, which the page has."""
-    item = study.items[name]
-    if item.codec == ORIGINAL:
-        return ""
-    box = study.pictures[item.picture].box
-    if item.codec == SPOILT:
-        return _uri(spoilt(_cut(original, box), study.seed))
-    return _uri(_cut(decoded[name], box))
-
-
-def _cut(image: Image, box: Box) -> Image:
+def cut(image: Image, box: Box) -> Image:
+    """A part of a picture, as an array of its own."""
     left, top, width, height = box
-    return np.ascontiguousarray(image[top : top + height, left : left + width])
+    return image[top : top + height, left : left + width].copy()
 
 
 def spoilt(image: Image, seed: int) -> Image:

@@ -30,7 +30,7 @@ from reports.preference import as_text, preferred
 from tests.helpers import collected, measurement, run_alone
 from tests.reports_cases import PROVENANCE, plain
 from tests.reports_cases import Page as ReadPage
-from tests.reports_gallery import HOSTILE, NAMES, SIZES
+from tests.reports_gallery import HOSTILE, NAMES, SIZES, original
 from tests.study_cases import CODECS, ballot, decoded, designed, known, saved, written
 from tests.test_commands import pictures
 from tests.test_reports_safety import digest
@@ -93,9 +93,10 @@ def test_every_pair_of_codecs_is_asked_on_every_picture_once_in_each_block():
             asked[picture, codecs] += 1
     assert set(asked.values()) == {1}
     assert len(asked) == len(wanted) * len(study.pictures)
-    for original, spoilt in study.checks:
-        assert (study.items[original].codec, study.items[spoilt].codec) == (ORIGINAL, SPOILT)
-        assert study.items[original].picture == study.items[spoilt].picture
+    for pair in study.checks:
+        whole, spoilt = (study.items[name] for name in pair)
+        assert (whole.codec, spoilt.codec) == (ORIGINAL, SPOILT)
+        assert whole.picture == spoilt.picture
 
 
 def test_a_seed_makes_the_same_study_and_another_seed_another():
@@ -203,8 +204,8 @@ def test_pictures_are_the_decoded_ones_and_nothing_else(page):
             assert error > 25
         else:
             assert np.array_equal(found, images[name])
-    for shown, original in zip(data["pictures"], originals, strict=True):
-        assert np.array_equal(pixels(shown["original"]), original)
+    for shown, whole in zip(data["pictures"], originals, strict=True):
+        assert np.array_equal(pixels(shown["original"]), whole)
 
 
 def pixels(uri: str) -> np.ndarray:
@@ -231,6 +232,9 @@ def test_the_page_keeps_to_a_size():
     for small, large in zip(study.pictures, first.pictures, strict=True):
         assert small.box[2] < large.box[2]
         assert small.box[0] + small.box[2] <= large.box[2]
+        left, top, width, height = small.box
+        part = original(NAMES.index(small.name))[top : top + height, left : left + width]
+        assert any(np.array_equal(pixels(uri), part) for uri in files)
     assert study.id != first.id
     assert document(text)["study"] == study.id
     with pytest.raises(study_page.TooLarge, match="fewer --pictures"):

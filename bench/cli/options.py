@@ -138,7 +138,7 @@ def bench_parser() -> argparse.ArgumentParser:
     )
     study.add_argument(
         "--tolerance",
-        type=seconds,
+        type=percent,
         default=10,
         metavar="PERCENT",
         help="leave out pictures whose files are further off the rate (default: 10)",
@@ -308,10 +308,18 @@ def renaming(text: str) -> tuple[str, str]:
 
 
 def bits_per_pixel(text: str) -> float:
-    return seconds(text.removesuffix("bpp"))
+    return _above_zero(text.removesuffix("bpp"))
+
+
+def percent(text: str) -> float:
+    return _above_zero(text.removesuffix("%"))
 
 
 def seconds(text: str) -> float:
+    return _above_zero(text)
+
+
+def _above_zero(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError("must be more than 0")

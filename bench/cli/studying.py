@@ -79,10 +79,10 @@ def _make(options: argparse.Namespace) -> int:
         trials=options.trials,
         seed=secrets.randbits(32) if options.seed is None else options.seed,
     )
-    pictures = [load_ref(known[picture.digest]) for picture in designed.pictures]
+    parts = [study_page.cut(load_ref(known[p.digest]), p.box) for p in designed.pictures]
     decoded = _decoded(designed, options.run, manifest, known, options.jobs)
     try:
-        made, text = study_page.page(designed, pictures, decoded)
+        made, text = study_page.page(designed, parts, decoded)
     except study_page.TooLarge as error:
         raise UsageError(str(error)) from error
     folder = made.write(options.run)
@@ -144,22 +144,25 @@ def _decoded(
     known: Mapping[str, ImageRef],
     jobs: int,
 ) -> dict[str, Image]:
-    """The whole pictures of a study's codecs, by name of item."""
+    """The parts of pictures that a study asks for, by name of item; one picture of all codecs is
+    in memory at once."""
     store = Store(run)
     rows = {m.key: m for m in store}
-    wanted = {name: rows[i.measurement] for name, i in designed.items.items() if i.measurement}
     typed = {own: name for name, own in manifest.names.items()}
+    parts = {}
     with store.locked(), decoders(store, typed, jobs) as pool:
-        found = pool.decode(list(wanted.values()), known)
-    if failed := [one for one in found if one.image is None]:
-        m = failed[0].measurement
-        raise UsageError(
-            f"{clean(m.codec)} cannot be shown on {clean(m.image)}: {clean(failed[0].reason)}; "
-            "measure it again, or leave it out with --codecs"
-        )
-    return {
-        name: one.image for name, one in zip(wanted, found, strict=True) if one.image is not None
-    }
+        for place, picture in enumerate(designed.pictures):
+            names = [n for n, i in designed.items.items() if i.measurement and i.picture == place]
+            found = pool.decode([rows[designed.items[name].measurement] for name in names], known)
+            for name, one in zip(names, found, strict=True):
+                if one.image is None:
+                    m = one.measurement
+                    raise UsageError(
+                        f"{clean(m.codec)} cannot be shown on {clean(picture.name)}: "
+                        f"{clean(one.reason)}; measure it again, or leave it out with --codecs"
+                    )
+                parts[name] = study_page.cut(one.image, picture.box)
+    return parts
 
 
 def _read_in(options: argparse.Namespace) -> int:

@@ -128,7 +128,7 @@ def largest(ballots: Sequence[Ballot]) -> tuple[tuple[Ballot, ...], tuple[Ballot
         if known is None or len(one.votes) >= len(known.votes):
             best[one.study, one.participant] = one
     kept = tuple(best[key] for key in sorted(best))
-    return kept, tuple(one for one in ballots if not any(one is other for other in kept))
+    return kept, tuple(one for one in ballots if best[one.study, one.participant] is not one)
 
 
 def failed(ballot: Ballot, study: Study) -> str:
