@@ -413,6 +413,15 @@ def test_a_run_of_small_pictures_keeps_what_can_be_scored(tmp_path, monkeypatch)
     )
 
 
+def test_what_a_run_asks_before_it_starts():
+    """Whether scorers need PyTorch, and about how long they take, of names alone."""
+    assert metrics.uses_torch(["psnr", "vifp"])
+    assert not metrics.uses_torch(["psnr", "vmaf", "somebody's"])
+    assert metrics.seconds_per_pixel(["psnr", "somebody's"]) == 0
+    both = metrics.seconds_per_pixel(["dists", "vifp"])
+    assert both > metrics.seconds_per_pixel(["dists"]) > metrics.seconds_per_pixel(["vifp"]) > 0
+
+
 def test_ms_ssim_of_luma_is_compared_in_decibels():
     assert metric_text("ms-ssim-y").heading == "MS-SSIM-Y (dB)"
     assert on_scale("ms-ssim-y", np.array([0.9])) == pytest.approx(10)

@@ -163,6 +163,7 @@ HEAD = "dataset,metric,bpp,value\n"
         ("a.csv", HEAD + "set,psnr,0.1\n", "line 2: value is no number"),
         ("a.csv", HEAD + "set,psnr,nan,30\n", "bpp is not finite"),
         ("a.csv", HEAD + "set,psnr,0,30\n", "0 are no bits per pixel"),
+        ("a.csv", HEAD + "set,ms-ssim-y,1,12\n", "MS-SSIM is below 1"),
         ("a.csv", HEAD + "set,vmaf2,0.1,30\n", "the metric 'vmaf2' is none of psnr"),
         ("a.csv", HEAD + "set,ms-ssim,0.1,13\n", "call decibels ms-ssim-db"),
         ("a.csv", HEAD + ",psnr,0.1,30\n", "the data set has no name"),

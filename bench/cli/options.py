@@ -210,8 +210,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         metavar="NAME",
-        help="where learned codecs and LPIPS run: cpu (default), cuda, cuda:1; streams are the "
-        "same everywhere (or by the variable BENCH_DEVICE)",
+        help="where learned codecs, LPIPS and DISTS run: cpu (default), cuda, cuda:1; streams are "
+        "the same everywhere (or by the variable BENCH_DEVICE)",
     )
     parser.add_argument(
         "--retime",

@@ -131,7 +131,7 @@ def _row(cells: Mapping[str, str], numbers: Sequence[float], where: str) -> _Row
         raise ValueError(f"{where}: {bpp:g} are no bits per pixel")
     if metric == "ms-ssim-db":
         metric, value = "ms-ssim", 1 - 10 ** (-value / 10)
-    if metric == "ms-ssim" and not 0 <= value < 1:
+    if metric in ("ms-ssim", "ms-ssim-y") and not 0 <= value < 1:
         raise ValueError(f"{where}: MS-SSIM is below 1; call decibels ms-ssim-db")
     dataset = cells["dataset"].lower()
     if not dataset:
