@@ -10,14 +10,15 @@ def pack_notes(results: Results) -> list[str]:
     """One sentence for each pack that measurements of these results come from."""
     notes = []
     for digest, text in results.packs.items():
-        codecs = [
-            clean(codec.label)
+        found = {
+            clean(codec.label): [m for m in codec.measurements.values() if m.pack == digest]
             for codec in results.codecs
-            if any(m.pack == digest for m in codec.measurements.values())
-        ]
-        if codecs:
+        }
+        if codecs := [label for label, measurements in found.items() if measurements]:
+            timed = any(m.encode for measurements in found.values() for m in measurements)
+            times = "; the encoding times are those of the machine that made it" if timed else ""
             notes.append(
                 f"{', '.join(codecs)}: streams from the pack {clean(text)}. Decoded and scored "
-                "here; the encoding times are those of the machine that made it."
+                f"here{times}."
             )
     return notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +15,9 @@ from bench import __main__ as bench_main
 from bench.record.manifest import Manifest
 from bench.record.pack import write_pack
 from bench.record.store import Store
+from bench.run.packs import SHIPPED, open_pack
+from codecs import framing
+from tests.conftest import DATA
 from tests.test_packs import contents, pictures
 
 CODEC = "jpeg@30,60,90"
@@ -137,3 +142,34 @@ def test_a_bad_pack_is_one_clear_error(folder, pack, capsys):
     assert "made.tar.zst" in capsys.readouterr().err
     assert run(folder, "b", CODEC, "--pack", "none.tar.zst") == 2
     assert not list(Path("cache/packs").glob("unpack-*"))
+
+
+def test_the_shipped_packs_open_and_are_small(folder):
+    paths = sorted(SHIPPED.glob("*.tar.zst"))
+    assert "kodak-vtm.tar.zst" in [path.name for path in paths]
+    assert sum(path.stat().st_size for path in paths) <= 14_000_000
+    for path in paths:
+        found = open_pack(path)
+        assert all(m.dataset == "kodak" for m in found.measurements.values())
+        assert len(found.measurements) == len(list(found.store))
+
+
+def test_vtm_is_compared_where_nobody_has_it(folder, monkeypatch):
+    """Against the figures that came with the streams: see `bench.packs.vtm`."""
+    if not (DATA / "vtm" / "vtm.csv").exists():
+        pytest.skip("the raw streams of VTM are not on this machine")
+    monkeypatch.setenv("BENCH_DATA", str(DATA))
+    with (DATA / "vtm" / "vtm.csv").open() as table:
+        known = {(row["image"], int(row["qp"])): row for row in csv.DictReader(table)}
+    few = ["--dataset", "kodak", "--images", "2", "--metrics", "psnr", "--no-report"]
+    assert bench_main.main(["run", "vtm@52,37", *few, "--run", "b"]) == 0
+    measured = list(Store(Path("b")))
+    assert len(measured) == 4
+    for m in measured:
+        row = known[Path(m.image).stem, int(m.value)]
+        assert m.metric("psnr") == pytest.approx(float(row["psnr_rgb"]), abs=1e-3)
+        _, _, stream = framing.unpack(framing.VTM, Store(Path("b")).stream_path(m.key).read_bytes())
+        assert hashlib.sha256(stream).hexdigest() == row["sha256_stream"]
+        assert m.bytes is not None
+        assert 0 < m.bytes - int(row["bytes"]) <= 16
+    assert bench_main.main(["run", "vtm@52", *few, "--run", "c", "--no-pack"]) == 1

@@ -33,7 +33,6 @@ from bench.run.plan import Plan, Task, make_plan
 from bench.run.progress import Progress
 from bench.run.settings import RunSettings
 from bench.terminal import program
-from bench.verdict.common import listed
 from datasets.base import Dataset
 from datasets.registry import open_dataset
 
@@ -173,8 +172,9 @@ class _Work:
 def _is_wrong(taken: Taken, made: Sequence[Measurement], progress: Progress) -> bool:
     wrong = differences(taken, made)
     if wrong:
+        shown = ", ".join(wrong[:5])
         progress.say(
-            f"  the pack {taken.pack.description} is not used: encoded here, {listed(wrong)} "
+            f"  the pack {taken.pack.description} is not used: encoded here, {shown} "
             f"{'is another stream' if len(wrong) == 1 else 'are other streams'}"
         )
     return bool(wrong)
