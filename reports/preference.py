@@ -37,6 +37,8 @@ class PreferredCodec:
     points_interval: str
     won: str
     rate: str
+    ratio: str
+    """Of its mean rate to the anchor's."""
     remark: str
     at: float
     """Position on the axis in percent, and of the interval's ends; NaN where there is none."""
@@ -165,6 +167,7 @@ def _codec(
         points_interval=_limits(f"{ELO * low:+.0f}", f"{ELO * high:+.0f}") if low == low else "",
         won=f"{won:.0f} of {won + lost:.0f}",
         rate=f"{_rates(study, name).mean():.4f}",
+        ratio=f"{_rates(study, name).mean() / _rates(study, study.anchor).mean():.3f}",
         remark="" if bounded else _unbounded(won, lost),
         at=scale(difference),
         low=scale(low),
@@ -220,7 +223,8 @@ def _facts(outcome: Outcome) -> Iterator[tuple[str, str]]:
         reduced = f"; {outcome.reduced} on pictures shown smaller than they are"
         yield (
             "Votes",
-            f"{outcome.votes}, {outcome.seconds:.1f} s each (median)"
+            f"{outcome.votes}, {outcome.seconds:.1f} s each (median), "
+            f"{100 * outcome.left / outcome.votes:.0f} % of them for the picture on the left"
             f"{reduced if outcome.reduced else ''}",
         )
     checks = _count(len(study.checks), "attention check")

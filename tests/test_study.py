@@ -385,7 +385,10 @@ def test_who_does_not_look_is_left_out(tmp_path):
     assert (found.participants, found.votes) == (1, 9)
     assert found.preferences
     assert found.preferences.wins[CODECS.index("rdonet")].sum() == 6
-    assert "participant BBBBBBBB: 3 of 3 attention checks wrong" in as_text(preferred(found))
+    text = as_text(preferred(found))
+    left = [v["chosen"] == v["left"] for v in ballot(study, "AAAAAAAA", better)["votes"][:9]]
+    assert f"9, 1.5 s each (median), {100 * np.mean(left):.0f} % of them for the picture" in text
+    assert "participant BBBBBBBB: 3 of 3 attention checks wrong" in text
 
 
 def test_no_vote_that_counts_is_said(tmp_path):
@@ -424,6 +427,9 @@ def test_the_report_tells_what_people_preferred(tmp_path):
     difference = found.preferences.differences[CODECS.index("rdonet"), CODECS.index("vvenc")]
     assert rdonet.points == f"{difference * 400 / np.log(10):+.0f}"
     assert rdonet.share == f"{100 / (1 + np.exp(-difference)):.0f} %"
+    spent = {c: [i.bpp for i in study.items.values() if i.codec == c] for c in CODECS}
+    assert rdonet.rate == f"{np.mean(spent['rdonet']):.4f}"
+    assert rdonet.ratio == f"{np.mean(spent['rdonet']) / np.mean(spent['vvenc']):.3f}"
     assert rdonet.low < rdonet.at < rdonet.high
     path = write_report(tmp_path, [plain()], PROVENANCE, outcomes=[found])
     text = path.read_text(encoding="utf-8")

@@ -32,6 +32,8 @@ class Outcome:
     """Median time of a vote that counts."""
     reduced: int
     """Votes on pictures that the participant's screen showed smaller than they are."""
+    left: int
+    """Votes for the picture on the left: near half of them, unless people answer by habit."""
     read: str
     """When the votes were read in."""
     files: tuple[tuple[str, str], ...]
@@ -83,6 +85,7 @@ def made(study: Study, ballots: tuple[Ballot, ...], read: str) -> Outcome:
         left_out=tuple((code, why) for code, why in reasons.items() if why),
         seconds=statistics.median(times) if times else 0.0,
         reduced=sum(vote.scale < WHOLE for _, vote in counted),
+        left=sum(vote.chosen == vote.left for _, vote in counted),
         read=read,
         files=tuple((one.file, one.sha256) for one in ballots),
     )
