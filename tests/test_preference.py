@@ -105,6 +105,30 @@ def test_pictures_that_differ_widen_the_interval():
     assert found.high[0, 1] - found.differences[0, 1] > 3 * naive
 
 
+def test_the_interval_of_votes_of_as_many_people_is_that_of_a_share():
+    """Two hundred people, a vote each: the log-odds of a binomial share have a known deviation."""
+    won = (np.arange(200) % 4 == 0).astype(int)
+    found = prefer(won, 1 - won, np.arange(200), np.zeros(200, int), 2)
+    half = (found.high - found.low)[0, 1] / 2
+    assert half == pytest.approx(1.972 / np.sqrt(200 * 0.25 * 0.75), rel=0.08)
+
+
+def test_what_people_and_what_pictures_add_counts_together():
+    """Half of the people and half of the pictures lean to either codec, each as much."""
+    who, what = np.divmod(np.arange(12 * 12 * 10), 120)
+    what //= 10
+    leaning = np.array([9, 5, 1])[who % 2 + what % 2]
+    won = (np.arange(1440) % 10 >= leaning).astype(int)
+
+    def width(people, pictures):
+        found = prefer(won, 1 - won, people, pictures, 2)
+        return (found.high - found.low)[0, 1]
+
+    alone = (width(who, 0 * what), width(0 * who, what))
+    assert alone[0] == pytest.approx(alone[1], rel=0.1)
+    assert width(who, what) == pytest.approx(np.hypot(*alone), rel=0.1)
+
+
 def test_one_person_and_one_picture_give_no_interval():
     assert np.isnan(prefer([0, 1], [1, 0], [0, 0], [0, 0], 2).low).all()
     assert np.isfinite(prefer([0, 1], [1, 0], [0, 0], [0, 1], 2).low).all()
