@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from bench import metrics
 from bench.check import closely, round_trip, sandbox
 from bench.check import installation as check
 from bench.check.finding import Finding
@@ -144,6 +145,26 @@ def test_wrong_values_are_found(monkeypatch, spoil: Callable[..., None], checked
     assert "wrong" not in right
     spoil(monkeypatch)
     assert [f.status for f in checked()] == [s.replace("ok", "wrong") for s in right]
+
+
+def test_optional_metrics_are_checked_or_missing(monkeypatch):
+    monkeypatch.setattr(metrics.registry.Butteraugli, "__init__", _gone)
+    right = {finding.name: finding for finding in check.optional_metrics()}
+    assert {name for name, finding in right.items() if finding.status == "missing"} >= {
+        *("Butteraugli", "Butteraugli 3-norm")
+    }
+    assert right["Butteraugli"].detail == "get the program"
+    ok = {name for name, finding in right.items() if finding.status == "ok"}
+    assert ok >= {"MS-SSIM-Y", "IW-SSIM", "VIFp", "FSIM", "NLPD", "PSNR-HVS-M", "VMAF"}
+    assert ok >= {"SSIMULACRA2", "CIEDE2000"}
+    real = check.score
+    monkeypatch.setattr(check, "score", lambda *given: real(*given) * 1.01 + 0.001)
+    wrong = {f.name for f in check.optional_metrics() if f.status == "wrong"}
+    assert wrong == ok
+
+
+def _gone(self: object) -> None:
+    raise metrics.MetricUnavailable("get the program")
 
 
 def test_data_sets_are_looked_at_and_not_downloaded(tmp_path, monkeypatch):

@@ -113,6 +113,33 @@ def metrics_equal_the_packages() -> Iterator[Finding]:
         yield compared(label, "lpips", ours, float(package), f"; {version}")
 
 
+def optional_metrics() -> Iterator[Finding]:
+    """Known answers of those that are here: of identical pictures, or of flat ones."""
+    reference = photograph()
+    black, dull, bright = (np.full((128, 128, 3), value, np.uint8) for value in (0, 128, 178))
+    shifted = 20 * math.log10(255 / (3 * 1.608443))  # the weight of the mean of a block
+    pairs = {
+        "nlpd": (reference, reference, 1e-5, "identical pictures"),
+        "vmaf": (reference, reference, 97.43, "identical stills"),
+        "psnr-hvs-m": (black, black + np.uint8(3), shifted, "3 more everywhere"),
+        "ssimulacra2": (dull, bright, -9.82, "50 more everywhere, by the authors' program"),
+        "ciede2000": (black, black + np.uint8(255), 100.0, "black and white"),
+    }
+    for name in metrics.names():
+        if name in metrics.DEFAULT:
+            continue
+        label = metrics.info(name).label
+        version = metrics.versions((name,))[name]
+        if version.startswith("unavailable"):
+            yield Finding(label, "missing", version.removeprefix("unavailable: "))
+            continue
+        best = float(metrics.info(name).higher_is_better)
+        a, b, known, what = pairs.get(name, (reference, reference, best, "identical pictures"))
+        value = score(name, a, b)
+        detail = f"{value:.4f} of {what}, known {known:g}; {version}"
+        yield _verdict(label, math.isclose(value, known, rel_tol=3e-3, abs_tol=1e-4), detail)
+
+
 def bd_known_answers() -> Iterator[Finding]:
     """Shifted curves, and straight ones that spread: their BD-rates have closed forms."""
     rate, quality = np.array([0.1, 0.2, 0.4, 0.8, 1.2]), np.array([28.0, 30.5, 33, 36, 37.5])
@@ -186,6 +213,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     surroundings,
     psnr_known_answers,
     metrics_equal_the_packages,
+    optional_metrics,
     bd_known_answers,
     colour_round_trip,
     codecs_decode_in_other_processes,
