@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from bench.metrics import DEFAULT
-from bench.perf import Figure, learned
+from bench.perf import Figure, growth, learned
 from bench.perf import metrics as perf_metrics
 from bench.run.execute import execute
 from bench.run.progress import Progress
@@ -35,9 +35,18 @@ OVERHEAD_METRICS = tuple(name for name in DEFAULT if name != "lpips-vgg")
 
 def main() -> int:
     """Print each figure as soon as it is measured."""
-    argparse.ArgumentParser(prog="python -m bench.perf", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench.perf", description=__doc__)
+    parser.add_argument(
+        "--growth",
+        type=int,
+        metavar="PICTURES",
+        help="only what a run of so many pictures costs, 160 measurements each",
+    )
+    pictures = parser.parse_args().growth
     print(Figure("what", "measured", "asked"))
-    for measure in (metrics_engine, overhead, nothing_to_do, start_up, learned.measure):
+    all_others = (metrics_engine, overhead, nothing_to_do, start_up, learned.measure)
+    of_size = (lambda: growth.measure(pictures or 100),)
+    for measure in of_size if pictures else (*all_others, *of_size):
         for figure in measure():
             print(figure, flush=True)
     return 0
