@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.metrics import weights
 from bench.metrics.base import Metric, MetricUnavailable
-from bench.metrics.lpips import MAX_FEATURE_BYTES
+from bench.metrics.lpips import MAX_FEATURE_BYTES, SHARE
 from bench.metrics.packaged import version_of
 from codecs.base import Image
 from codecs.device import chosen
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from bench.metrics.origins import Tensors
 
 WEIGHTS_SHA256 = "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218"
-MAX_PIXELS = 4 * MAX_FEATURE_BYTES // (4 * 64)
-"""Of a picture: four of the largest features, which have 64 channels, exist at a time."""
+MAX_PIXELS = SHARE // (6 * 4 * 64)
+"""Of a picture: six of the largest features, which have 64 channels, exist at a time."""
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 C = 1e-6

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from bench.metrics.origins import Tensors
 
 _MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-MAX_FEATURE_BYTES = min(3 << 29, _MEMORY // (2 * len(os.sched_getaffinity(0))))
-"""1.5 GiB, or a core's share of half the memory, because each may score an image of its own.
-Features of larger images are computed again for each decoded one."""
+SHARE = _MEMORY // (2 * len(os.sched_getaffinity(0)))
+"""A core's share of half the memory, in bytes, because each may score an image of its own."""
+MAX_FEATURE_BYTES = min(3 << 29, SHARE)
+"""1.5 GiB at most.  Features of larger images are computed again for each decoded one."""
 
 # The package's input scaling: (x - SHIFT) / SCALE for x in [-1, 1].
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
