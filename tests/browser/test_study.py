@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def is_ready(page: Page) -> None:
     page.wait_for_function("document.getElementById('left').dataset.ready === 'true'")
 
 
+def press(page: Page, key: str) -> None:
+    """Answer by a key, and wait until the page has taken the answer."""
+    is_ready(page)
+    pair = page.locator("#progress").text_content()
+    page.keyboard.press(key)
+    page.wait_for_function(
+        """(pair) => document.getElementById('trial').hidden
+          || document.getElementById('progress').textContent !== pair""",
+        arg=pair,
+    )
+
+
 def answer(page: Page, study: Study) -> None:
     """Prefer the original, and then the codec that comes first in the alphabet, by keyboard."""
     is_ready(page)
@@ -48,7 +61,7 @@ def answer(page: Page, study: Study) -> None:
         found = {study.items[name].codec for name in shown(page)[side]}
         return (ORIGINAL not in found, min(found))
 
-    page.keyboard.press("ArrowLeft" if rank("left") < rank("right") else "ArrowRight")
+    press(page, "ArrowLeft" if rank("left") < rank("right") else "ArrowRight")
 
 
 def downloaded(page: Page, folder: Path) -> Path:
@@ -104,6 +117,7 @@ def test_answers_are_taken_back_kept_and_gone_on_with(visit, made, tmp_path):
     before = shown(page)
     answer(page, study)
     page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#progress")).to_have_text(re.compile("^Pair 2 "))
     is_ready(page)
     assert shown(page) == before
     page.keyboard.down("o")
@@ -158,8 +172,7 @@ def test_participants_are_asked_in_orders_of_their_own_and_in_balance(visit, tmp
         page.reload()
         page.get_by_role("button", name="Begin").click()
         for _ in range(study.trials + len(study.checks)):
-            is_ready(page)
-            page.keyboard.press("ArrowLeft")
+            press(page, "ArrowLeft")
         expect(page.get_by_role("heading", name="Thank you")).to_be_visible()
         orders.append(json.loads(downloaded(page, tmp_path).read_text())["votes"])
     assert len({json.dumps([vote["left"] for vote in order]) for order in orders}) == 4
