@@ -7,7 +7,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test test-browser screenshots lint perf check train weights lock venv clean
+.PHONY: bench test test-browser compressai screenshots lint perf check train weights lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
@@ -16,6 +16,14 @@ bench: $(VENV)/ready
 # As many processes as cores share the tests. Options for pytest: make test PYTEST="-k metrics --cov"
 test: $(VENV)/ready lint
 	$(PY) -m pytest --ignore=tests/browser -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
+
+# CompressAI, for its models and for your own weights of its networks; its tests then run as well.
+# Without its dependencies, of which numpy 1 is one: codecs/compressai_zoo.py.
+compressai: $(VENV)/compressai
+$(VENV)/compressai: $(VENV)/ready requirements-compressai.lock
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --no-deps --require-hashes \
+		-r requirements-compressai.lock
+	touch $@
 
 # The report in a real browser: Debian's Chromium, or CHROMIUM=/path/to/one.
 test-browser: $(VENV)/browser chromium
@@ -111,6 +119,9 @@ lock: $(VENV)/ready
 		--group dev --extra metrics pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--constraint requirements.lock --group browser -o requirements-browser.lock
+	$(PY) -c 'import bench; from codecs.compressai_zoo import REQUIREMENTS; print(*REQUIREMENTS, sep="\n")' | \
+		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --no-deps - -o requirements-compressai.lock
 	echo uv | $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate - -o requirements-uv.lock
 

@@ -22,6 +22,9 @@ class Entry:
     """Variants that say what is so anyway: the codec's own name leaves them out."""
     decoder: str = ""
     """`module:function` of a factory that does with less: for where nothing is encoded."""
+    from_files: str = ""
+    """`module:function` of the factory that takes a variant and weights of the user's, the path
+    that follows an `@`; see `codecs.checkpoints`."""
     network: str = ""
     """`module:class` of the network that `python -m codecs.train NAME` trains."""
 
@@ -150,12 +153,15 @@ BUILT_IN = (
             "mbt2018-mean",
             "bmshj2018-hyperprior",
             "bmshj2018-factorized",
+            "bmshj2018-factorized-relu",
             "cheng2020-anchor",
             "cheng2020-attn",
             "ms-ssim",
         ),
         (),
-        "CompressAI's pretrained models, mbt2018 (optional package)",
+        "CompressAI's pretrained models, mbt2018, or with weights of yours: "
+        "compressai:mbt2018@./ckpt-{value}.pth (optional package)",
         "codecs.compressai_models:create",
+        from_files="codecs.compressai_models:from_files",
     ),
 )

@@ -1,9 +1,9 @@
-"""CompressAI's networks with their published weights (the package is optional).
+"""CompressAI's networks with their published weights, or somebody's (the package is optional).
 
-Weights are kept where CompressAI itself keeps them (PyTorch Hub's folder `checkpoints`), so a file
-that is there already is used.  A file's name ends with the first eight digits of its SHA-256, which
-is checked, and it is read with `torch.load(weights_only=True)`: CompressAI's own loader checks
-nothing and, before PyTorch 2.6, runs any code that a pickle holds.
+Published ones are kept where CompressAI itself keeps them (PyTorch Hub's folder `checkpoints`), so
+a file that is there already is used.  A file's name ends with the first eight digits of its
+SHA-256, which is checked, and it is read with `torch.load(weights_only=True)`: CompressAI's own
+loader checks nothing and, before PyTorch 2.6, runs any code that a pickle holds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from codecs.base import CodecUnavailable
 
@@ -74,14 +75,37 @@ def fetch(url: str) -> Path:
 
 
 def load(architecture: str, path: Path) -> Any:
-    """The network of a weights file, in evaluation mode."""
-    zoo = package()
+    """The network of a weights file, in evaluation mode; its widths are those of the file.
+
+    The file holds a state dict, or, as CompressAI's `examples/train.py` writes it, one beside the
+    state of the training.  Raises `CodecUnavailable`.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        model = zoo.model_architectures[architecture].from_state_dict(zoo.load_pretrained(state))
-    except Exception as error:  # unpickling, names and shapes each have errors of their own
-        raise CodecUnavailable(f"{path}: not weights of {architecture} ({error})") from error
+    except Exception as error:  # unpickling has errors of many kinds
+        raise CodecUnavailable(
+            f"{path}: cannot be read as plain tensors, and code in a file is not run "
+            f"({_short(error)}); write it with torch.save(network.state_dict(), path)"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
+        raise CodecUnavailable(f"{path}: holds no state dict")
+    zoo = package()
+    models = zoo.model_architectures
+    network = models.get(architecture) or models[architecture.replace("-", "_")]
+    try:
+        model = network.from_state_dict(zoo.load_pretrained(state))
+    except Exception as error:  # names and shapes each have errors of their own
+        raise CodecUnavailable(
+            f"{path}: not weights of {architecture} ({_short(error)}); is it another architecture?"
+        ) from error
     return model.eval()
+
+
+def _short(error: Exception) -> str:
+    """Its kind, and the first of what may be a long list of names."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 def _download(url: str, path: Path, digest: str) -> None:

@@ -1,5 +1,5 @@
-"""The few bytes in front of a stream of HEVC, VVC or a command that works on planes, which say how
-large the picture is.
+"""The few bytes in front of a stream of HEVC, VVC, a command that works on planes, or a codec of
+one's own (`codecs.helpers`), which say how large the picture is.
 
     1 byte   format and version
     varint   width, then height (LEB128: 7 bits a byte, low bits first; 2 bytes below 16384)
@@ -22,11 +22,12 @@ HM = 0x42
 VVC = 0x51
 VTM = 0x52
 COMMAND = 0x61
+OWN = 0x71
 
 
 def pack(kind: int, height: int, width: int, payload: bytes) -> bytes:
     """Frame the stream of a picture whose true size is height x width."""
-    header = bytes([kind]) + _varint(width) + _varint(height)
+    header = bytes([kind]) + varint(width) + varint(height)
     return header + _checksum(header, payload) + payload
 
 
@@ -34,8 +35,8 @@ def unpack(kind: int, data: bytes) -> tuple[int, int, bytes]:
     """(height, width, stream).  Raises `BitstreamError` for anything that `pack` did not write."""
     if data[:1] != bytes([kind]):
         raise BitstreamError("the stream does not begin with this codec's format byte")
-    width, at = _read_varint(data, 1)
-    height, at = _read_varint(data, at)
+    width, at = read_varint(data, 1)
+    height, at = read_varint(data, at)
     header, checksum, payload = data[:at], data[at : at + 2], data[at + 2 :]
     if not 0 < width * height <= MAX_PIXELS:
         raise BitstreamError(f"the header promises {width} x {height} pixels")
@@ -48,7 +49,8 @@ def _checksum(header: bytes, payload: bytes) -> bytes:
     return binascii.crc_hqx(payload, binascii.crc_hqx(header, 0xFFFF)).to_bytes(2, "big")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """LEB128."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -57,7 +59,8 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """(value below 2^35, offset behind it).  Raises `BitstreamError`."""
     value = 0
     for shift in range(0, 35, 7):
         if at >= len(data):

@@ -6,7 +6,8 @@ A codec is named by
 - an entry point in group `bench.codecs` of an installed package, whose value is a factory
   `codec(variant: str | None = None) -> Codec`;
 - the path of a Python file with such a function `codec`;
-- the path of a TOML file that gives two command lines (see `codecs.command`).
+- the path of a TOML file that gives two command lines (see `codecs.command`);
+- a built-in name and, after an `@`, files of weights: `compressai:mbt2018@./ckpt-{value}.pth`.
 
 and, after an `@`, the points to run or rates to code to: see `codecs.selection`.
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from codecs import foreign
+from codecs import checkpoints, foreign
 from codecs.base import Codec, CodecError, CodecUnavailable
 from codecs.builtin import BUILT_IN, Entry
 from codecs.naming import UnknownCodec, check_spelling, suggestion, variants_of
@@ -62,8 +63,8 @@ def check_name(name: str) -> None:
     name, _ = split(name)
     if file := _as_file(name):
         _existing(file[0])
-    else:
-        _find(name)
+    elif weights := _find(name)[2]:
+        checkpoints.found(weights)
 
 
 def unaliased(name: str) -> str:
@@ -84,7 +85,7 @@ def is_foreign_code(name: str) -> bool:
     name, _ = split(name)
     if file := _as_file(name):
         return file[0].suffix == ".py"
-    base = name.partition(":")[0]
+    base = name.partition("@")[0].partition(":")[0]
     return all(base not in (entry.name, *entry.aliases) for entry in BUILT_IN)
 
 
@@ -108,13 +109,16 @@ def _create(name: str, *, encoding: bool) -> Codec:
         from codecs.command import load as load_commands
 
         return _own_name(load_commands(path, variant), str(path))
-    entry, variant = _find(name)
+    entry, variant, weights = _find(name)
     if entry not in BUILT_IN:
         return _own_name(foreign.from_package(entry.target, variant, name), name)
     target = entry.target if encoding else entry.decoder or entry.target
-    module, _, function = target.partition(":")
+    module, _, function = (entry.from_files if weights else target).partition(":")
     with foreign.reasons(name):  # of the libraries that it imports
         imported = importlib.import_module(module)
+    if weights:
+        made: Codec = getattr(imported, function)(variant, weights)
+        return made
     return foreign.factory(imported, function)(variant)
 
 
@@ -153,21 +157,24 @@ def _network_in(module: ModuleType, name: str) -> type[CodecNetwork]:
     return own[0]
 
 
-def _find(name: str) -> tuple[Entry, str | None]:
-    """The entry and the variant that `name` means."""
-    base, colon, rest = name.partition(":")
+def _find(name: str) -> tuple[Entry, str | None, str]:
+    """The entry, the variant and the files of weights that `name` means."""
+    named, _, weights = name.partition("@")
+    base, colon, rest = named.partition(":")
     variant = rest if colon else None
     entries = available()
-    named = [entry for entry in entries if base == entry.name or base in entry.aliases]
-    if named and named[0] in BUILT_IN:
-        variants_of(base, variant, named[0].variants)
-        return named[0], variant
+    found = [entry for entry in entries if base == entry.name or base in entry.aliases]
+    if found and weights and not found[0].from_files:
+        raise UnknownCodec(f"{base} takes no files of weights after an @")
+    if found and found[0] in BUILT_IN:
+        variants_of(base, variant, found[0].variants)
+        return found[0], variant, weights
     # Of two packages with one name neither is preferred.
-    problems = [entry.problem for entry in named if entry.problem]
+    problems = [entry.problem for entry in found if entry.problem]
     if problems:
         raise CodecError(f"codec {base}: {problems[0]}")
-    if named:
-        return named[0], variant
+    if found:
+        return found[0], variant, weights
     known = [spelling for entry in entries for spelling in (entry.name, *entry.aliases)]
     hint = suggestion(base, known)
     raise UnknownCodec(
@@ -227,9 +234,11 @@ def absolute(name: str) -> str:
     """The codec's name for a process that runs in another folder."""
     base, _ = split(name)
     file = _as_file(base)
-    if file is None:
-        return name
-    whole = ":".join(filter(None, (str(file[0].resolve()), file[1])))
+    if file:
+        whole = ":".join(filter(None, (str(file[0].resolve()), file[1])))
+    else:
+        named, at, weights = base.partition("@")
+        whole = f"{named}@{Path(weights).expanduser().absolute()}" if at else base
     return whole + name.removeprefix(base)
 
 

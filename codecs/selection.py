@@ -4,6 +4,9 @@ vvenc@32,37,42               these points in the place of the ladder's
 jpeg@50:95:5                 from 50 to 95 in steps of 5
 rdonet@0.15bpp               for each picture the point whose file is nearest to the rate
 minnen@0.075,0.15bpp:corpus  for each rate the one point that meets it over all pictures
+
+Weights of one's own stand before that (`compressai:mbt2018@./ckpt-{value}.pth@0.15bpp`) and are
+part of the name.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ LOWEST, HIGHEST = 1e-6, 1e6
 """Rates, in bits per pixel."""
 _SELECTED = re.compile(r"(?P<name>.+)@(?P<selection>[^@/]*)")
 _FILE = re.compile(r".+\.(?:py|toml)(?::.+)?")
+_WEIGHTS = re.compile(r".+\.(?:pth|pt|ckpt|tar)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,12 @@ class Selection:
 def split(name: str) -> tuple[str, Selection | None]:
     """A codec's name without its selection, and that.  Raises `UnknownCodec` for one that is none.
 
-    An `@` in the path of a file is part of it.
+    An `@` in the path of a file is part of it, and so is a file of weights of a built-in codec.
     """
     found = _SELECTED.fullmatch(name)
     if found is None or _FILE.fullmatch(found["selection"]):
+        return name, None
+    if _WEIGHTS.fullmatch(found["selection"]) and not _FILE.fullmatch(found["name"]):
         return name, None
     try:
         return found["name"], _parsed(found["selection"])

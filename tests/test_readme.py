@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from bench.cli.options import bench_parser, compare_parser
 from codecs import command as command_codec
 from codecs import publish, train
-from codecs.base import CodecUnavailable, Point
+from codecs.base import BitstreamError, CodecUnavailable, Point
 from codecs.compressai_zoo import REQUIREMENTS
+from codecs.helpers import frame
 from codecs.registry import Entry, available, create
 from tests.conftest import ROOT
 
@@ -96,6 +97,19 @@ def test_the_codec_in_one_file(tmp_path, photo):
     path = tmp_path / "mine.py"
     path.write_text(block("python", "class Mine"))
     round_trip_improves(str(path), photo)
+
+
+def test_the_codec_made_of_helpers(tmp_path, photo):
+    path = tmp_path / "net.py"
+    path.write_text(block("python", "codecs.helpers"))
+    round_trip_improves(str(path), photo[:61, :90])
+    codec = create(str(path))
+    data = codec.encode(photo[:61, :90], codec.points[0])
+    damaged = bytearray(data)
+    damaged[-9] ^= 4
+    for each in (data[:-1], bytes(damaged), frame(61, 90, b"", b""), frame(61, 90, b"1", b"x")):
+        with pytest.raises(BitstreamError):
+            codec.decode(each)
 
 
 def test_the_learned_codec_in_one_file(tmp_path, photo):
