@@ -181,7 +181,7 @@ def test_data_sets_are_looked_at_and_not_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     found = {finding.name: finding for finding in check.data_sets()}
     assert found["kodak"].status == "wrong"
-    assert "is not Kodak's kodim01.png" in found["kodak"].detail
+    assert "is not the kodim01.png of Kodak" in found["kodak"].detail
 
 
 @pytest.mark.parametrize(
