@@ -42,7 +42,14 @@ class Measured:
     by_image: tuple[tuple[str, list[ImageRow]], ...]
 
 
+MAX_ROWS = 10_000
+"""Measurements that a page lists, a megabyte."""
+
+
 def measured(results: Results) -> Iterator[Measured]:
+    """A table for each codec; none where there would be more than `MAX_ROWS` rows."""
+    if sum(len(codec.measurements) for codec in results.codecs) > MAX_ROWS:
+        return
     for codec in results.codecs:
         metrics = measured_metrics(codec, results.metrics)
         yield Measured(codec, tuple(metrics), tuple(by_image(codec, metrics)))

@@ -141,7 +141,7 @@ def make_report(
     short = wording.short_labels(results)
     drawn = {chart.metric.name for chart in charts}
     first = next((i for i, name in enumerate(results.metrics) if name in drawn), 0)
-    pairs = wins.all_pairs(results)
+    pairs = wins.all_pairs(main)
     return Report(
         provenance=provenance,
         main=main,

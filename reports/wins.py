@@ -20,6 +20,10 @@ from reports.wording import clean, metric_text
 
 STEP = 1e-5
 """Of log10 of a ratio of rates."""
+MAX_RATIOS = 150_000
+"""Of single pictures in the page, a megabyte; beyond it only those against the first anchor."""
+MAX_ROWS = 300
+"""Pictures in the table; beyond it those on which the codecs differ most."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +47,40 @@ class WinTable:
     codecs: tuple[tuple[int, str], ...]
     """(place in the results, name) of each column."""
     rows: tuple[WinRow, ...]
+    left_out: int
+    """Pictures without a row."""
 
 
 Pairs = Mapping[str, Mapping[str, Any]]
 """`first-second` (places of codecs) -> metric -> ratios of rates, in steps of `STEP`."""
 
 
-def all_pairs(results: Results) -> Pairs:
+def all_pairs(comparison: Comparison) -> Pairs:
     """Each pair of codecs once: the other direction has the other sign."""
-    return {
-        f"{i}-{k}": _pair(results.codecs[i], results.codecs[k], results)
-        for i, k in itertools.combinations(range(len(results.codecs)), 2)
-    }
+    results = comparison.results
+    pairs = list(itertools.combinations(range(len(results.codecs)), 2))
+    few = len(pairs) * len(results.metrics) * len(results.images) <= MAX_RATIOS
+    against = {frozenset((row.codec, row.against)) for row in comparison.rows}
+    found = {}
+    for i, k in pairs:
+        first, second = results.codecs[i], results.codecs[k]
+        by_image = few or frozenset((first.name, second.name)) in against
+        found[f"{i}-{k}"] = _pair(first, second, results, by_image=by_image)
+    return found
 
 
-def _pair(first: CodecResult, second: CodecResult, results: Results) -> dict[str, Any]:
+def _pair(
+    first: CodecResult, second: CodecResult, results: Results, *, by_image: bool
+) -> dict[str, Any]:
     """log10(rate of second / rate of first), by picture and over quality."""
     found = {}
     for name in results.metrics:
         rising = metric_text(name).higher_is_better
-        images = spread.rate_by_image(first, second, name, rising)
+        images = spread.rate_by_image(first, second, name, rising) if by_image else np.empty(0)
         band = spread.relative_rate(first, second, name, rising)
         if np.isfinite(images).any() or band:
             found[name] = {
-                "images": _steps(images),
+                "images": _steps(images) if by_image else None,
                 "curve": band
                 and {
                     "from": round(float(band.at[0]), 5),
@@ -100,26 +114,39 @@ def win_table(comparison: Comparison, pairs: Pairs, gallery: Gallery) -> WinTabl
         return None
     thumbnails = {shown.image: shown.crops.thumbnail for shown in gallery.pictures}
 
-    def value(image: int, codec: int, against: int) -> str:
+    def ratio(image: int, codec: int, against: int) -> float:
         pair = pairs[f"{min(codec, against)}-{max(codec, against)}"].get(known[0])
         steps = pair["images"][image] if pair else None
-        if steps is None:
-            return "undefined"
-        ratio = steps * STEP
-        return wording.percent(100 * (10 ** (ratio if against < codec else -ratio) - 1))
+        return math.nan if steps is None else (steps if against < codec else -steps) * STEP
 
+    def value(found: float) -> str:
+        return "undefined" if math.isnan(found) else wording.percent(100 * (10**found - 1))
+
+    ratios = [[ratio(i, *pair) for _, *pair in columns] for i in range(len(results.images))]
+    shown = _telling(ratios)
     rows = tuple(
         WinRow(
             place,
             name,
             thumbnails.get(place, ""),
             _thumbnail_size(results.sizes[place]),
-            tuple(value(place, codec, against) for _, codec, against in columns),
+            tuple(map(value, ratios[place])),
         )
         for place, name in enumerate(results.images)
+        if place in shown
     )
     codecs = tuple((place, clean(name)) for name, place, _ in columns)
-    return WinTable(metric_text(known[0]).label, codecs, rows)
+    return WinTable(metric_text(known[0]).label, codecs, rows, len(ratios) - len(rows))
+
+
+def _telling(ratios: list[list[float]]) -> set[int]:
+    """The pictures to show: all, or those on which the codecs differ most."""
+
+    def spread_of(image: int) -> float:
+        known = [ratio for ratio in (*ratios[image], 0.0) if math.isfinite(ratio)]
+        return max(known) - min(known)
+
+    return set(sorted(range(len(ratios)), key=spread_of, reverse=True)[:MAX_ROWS])
 
 
 def _thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:

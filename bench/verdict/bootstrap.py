@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -122,15 +123,18 @@ def _unfit(pair: Sequence[Array]) -> str:
     return ""
 
 
+@lru_cache(maxsize=8)
 def resamples(images: int, n: int = 1000, seed: int = 0) -> Array:
     """How often each image is drawn in each resample, as weights that sum to 1: [n, images].
 
-    Of a single image there are none: [0, 1].
+    Of a single image there are none: [0, 1].  Not to be written to: the same for all codecs.
     """
     if images < 2:
         return np.empty((0, images))
     draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=n)
-    return draws / images
+    weights = draws / images
+    weights.setflags(write=False)
+    return weights
 
 
 def mean_curves(rates: Array, quality: Array, weights: Array, higher_is_better: bool) -> Bundle:

@@ -94,7 +94,8 @@ def _read(curves: Bundle, x: Array, y: Array, at: Array) -> Array:
 def _alike(kept: Bools, usable: Bools) -> Iterator[tuple[NDArray[np.intp], Bools]]:
     """Usable curves that keep the same points: (their indices, those points)."""
     rows = np.flatnonzero(usable)
-    if len(rows):
-        patterns, which = np.unique(kept[rows], axis=0, return_inverse=True)
-        for index, pattern in enumerate(patterns):
-            yield rows[which.reshape(-1) == index], pattern
+    while len(rows):
+        pattern = kept[rows[0]]
+        same = (kept[rows] == pattern).all(axis=1)
+        yield rows[same], pattern
+        rows = rows[~same]

@@ -51,7 +51,15 @@ class CodecResult:
         return self.grid(lambda m: m.bpp)
 
     def metric(self, name: str) -> Grid:
-        return self.grid(lambda m: m.metric(name))
+        """Its values, not to be written to: each is asked for once for every other codec."""
+        if name not in self._metrics:
+            self._metrics[name] = self.grid(lambda m: m.metric(name))
+            self._metrics[name].setflags(write=False)
+        return self._metrics[name]
+
+    @cached_property
+    def _metrics(self) -> dict[str, Grid]:
+        return {}
 
     def seconds(self, what: str, clock: str = "cpu") -> Grid:
         """Encode or decode time (`what`) of each measurement by `clock` (cpu or wall)."""

@@ -102,5 +102,5 @@ function ratios(place, name) {
     low: turn(sign > 0 ? pair.curve.low : pair.curve.high),
     high: turn(sign > 0 ? pair.curve.high : pair.curve.low),
   };
-  return {images: turn(pair.images), curve};
+  return {images: pair.images && turn(pair.images), curve};
 }

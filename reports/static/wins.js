@@ -3,8 +3,11 @@
 const WIN_WIDTH = 460;
 const WIN_ROW = 34;
 
+let winImages = [];
+
 function makeWins() {
   if (!$('#win-table')) return;
+  winImages = $$('#win-table tbody tr').map((row) => Number(row.dataset.image));
   watch(['metric', 'anchor', 'hidden', 'sort'], drawWins);
   drawWins();
 }
@@ -58,7 +61,7 @@ function winScale(columns) {
 }
 
 function winOrder(columns) {
-  const order = data.images.map((_, i) => i);
+  const order = [...winImages];
   const column = columns.find(({place}) => data.codecs[place].name === state.sort.replace(/^-/, ''));
   const sign = state.sort.startsWith('-') ? -1 : 1;
   if (state.sort === '-') return order.reverse();
