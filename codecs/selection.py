@@ -48,6 +48,18 @@ class Selection:
         return f"@{rates}bpp{CORPUS if self.corpus else ''}"
 
 
+def to_rate(name: str) -> tuple[str, str]:
+    """A codec's name without a rate that it was to meet, and for what: `picture`, each by itself,
+    `corpus`, or nothing."""
+    try:
+        base, selection = split(name)
+    except UnknownCodec:  # of a stored run, which may hold anything
+        return name, ""
+    if selection is None or not selection.are_rates:
+        return name, ""
+    return base, "corpus" if selection.corpus else "picture"
+
+
 def split(name: str) -> tuple[str, Selection | None]:
     """A codec's name without its selection, and that.  Raises `UnknownCodec` for one that is none.
 

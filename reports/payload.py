@@ -145,7 +145,7 @@ def _anchor(anchor: Anchor, places: dict[str, int]) -> dict[str, Any]:
 
 
 def _gallery(shown: Gallery, results: Results) -> dict[str, Any]:
-    """Which operating point is shown where; `chosen[image][rate][codec]`, null where none is."""
+    """What is shown where: `chosen[image][rate][codec]`, `codec-point`, null where nothing is."""
     images, codecs = range(len(results.images)), range(len(results.codecs))
     return {
         "rates": shown.rates,
@@ -157,10 +157,17 @@ def _gallery(shown: Gallery, results: Results) -> dict[str, Any]:
             if (names := diagnostics.map_names(codec))
         },
         "chosen": [
-            [[shown.chosen.get((i, r, c)) for c in codecs] for r in range(len(shown.rates))]
+            [
+                [_file(shown.chosen.get((i, rate, codec))) for codec in codecs]
+                for rate in range(len(shown.rates))
+            ]
             for i in images
         ],
     }
+
+
+def _file(chosen: tuple[int, int] | None) -> str | None:
+    return None if chosen is None else f"{chosen[0]}-{chosen[1]}"
 
 
 def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def picture(shown: Shown, gallery: Gallery, results: Results) -> dict[str, Any]:
     crops = shown.crops
     shown_points = {
         f"{codec}-{point}": results.codecs[codec].measurements[point, image]
-        for (image, _, codec), point in gallery.chosen.items()
+        for (image, *_), (codec, point) in gallery.chosen.items()
         if image == shown.image
     }
     names = {m.key: name for name, m in shown_points.items()}

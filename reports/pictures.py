@@ -8,6 +8,7 @@ when they are asked for.  What was decoded once is kept in the run's folder `pic
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -19,7 +20,8 @@ import numpy as np
 
 from bench.record.measurement import Measurement
 from bench.run.decoding import Decoders
-from bench.verdict.results import Results
+from bench.verdict.results import CodecResult, Results
+from codecs.selection import to_rate
 from datasets.base import DatasetError, ImageRef
 from datasets.cache import write_atomically
 from reports.charts import CLIC_BUDGETS
@@ -58,8 +60,8 @@ class Gallery:
     """All pictures of a report."""
 
     rates: tuple[float, ...] = ()
-    chosen: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
-    """(image, rate, codec) -> operating point."""
+    chosen: Mapping[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict)
+    """(image, rate, codec) -> (codec, operating point): see `nearest_points`."""
     pictures: tuple[Shown, ...] = ()
     problems: tuple[str, ...] = ()
     """Why something is not shown."""
@@ -75,7 +77,7 @@ class PicturePlan:
     size: tuple[int, int]
     share: int
     """Bytes of the report that one picture may take."""
-    chosen: Mapping[tuple[int, int, int], int]
+    chosen: Mapping[tuple[int, int, int], tuple[int, int]]
 
 
 def make_plan(results: Results, *, whole: bool) -> PicturePlan:
@@ -95,25 +97,43 @@ def make_plan(results: Results, *, whole: bool) -> PicturePlan:
     return PicturePlan(rates, in_page, size, BUDGET // images, nearest_points(results, rates))
 
 
-def nearest_points(results: Results, rates: Sequence[float]) -> dict[tuple[int, int, int], int]:
-    """(image, rate, codec) -> the operating point nearest in log rate; none where all failed."""
+def nearest_points(
+    results: Results, rates: Sequence[float]
+) -> dict[tuple[int, int, int], tuple[int, int]]:
+    """(image, rate, codec) -> (codec, operating point), nearest in log rate; none where all failed.
+
+    What was coded to a rate stands for its codec: `vvenc@0.15bpp` for `vvenc` where it is nearer.
+    """
+    with np.errstate(divide="ignore"):
+        log_rates = [np.log(codec.bpp) for codec in results.codecs]
+    members = [
+        [k for k, other in enumerate(results.codecs) if k == place or stands_for(other, codec)]
+        for place, codec in enumerate(results.codecs)
+    ]
     chosen = {}
-    for place, codec in enumerate(results.codecs):
-        with np.errstate(divide="ignore"):
-            log_rate = np.log(codec.bpp)
-        for image in range(len(results.images)):
-            column = log_rate[:, image]
-            if np.isfinite(column).any():
-                for index, rate in enumerate(rates):
-                    distance = np.abs(column - math.log(rate))
-                    chosen[image, index, place] = int(np.nanargmin(distance))
+    for place, image in itertools.product(range(len(members)), range(len(results.images))):
+        for index, rate in enumerate(rates):
+            distances = [
+                (float(abs(log_rate - math.log(rate))), k, point)
+                for k in members[place]
+                for point, log_rate in enumerate(log_rates[k][:, image])
+                if math.isfinite(log_rate)
+            ]
+            if distances:
+                chosen[image, index, place] = min(distances)[1:]
     return chosen
+
+
+def stands_for(coded: CodecResult, codec: CodecResult) -> bool:
+    """Whether `coded` is the same codec, coding each picture to a rate."""
+    base, to = to_rate(coded.name)
+    return to == "picture" and base == codec.name
 
 
 def decoding_seconds(results: Results, plan: PicturePlan) -> float:
     """How long decoding took when it was measured: what showing pictures will cost."""
-    shown = {(point, image, codec) for (image, _, codec), point in plan.chosen.items()}
-    rows = [results.codecs[codec].measurements[point, image] for point, image, codec in shown]
+    shown = {(codec, point, image) for (image, *_), (codec, point) in plan.chosen.items()}
+    rows = [results.codecs[codec].measurements[point, image] for codec, point, image in shown]
     return sum(m.decode.wall for m in rows if m.decode)
 
 
@@ -208,7 +228,7 @@ class _Maker:
 
     def _wanted(self) -> Iterator[tuple[str, tuple[Measurement, bool]]]:
         """(key, (measurement, whether its crop stands in the page)); high rates last."""
-        for (image, rate, codec), point in sorted(self.plan.chosen.items()):
+        for (image, rate, _), (codec, point) in sorted(self.plan.chosen.items()):
             if image == self.index:
                 m = self.results.codecs[codec].measurements[point, image]
                 yield m.key, (m, self.plan.rates[rate] in self.plan.in_page)

@@ -91,7 +91,7 @@ def gallery(compared: Comparison, folder: Path | None = None) -> Gallery:
             results.codecs[codec].measurements[point, image].key: coded(
                 image, 10 + 12 * point + 3 * codec
             )
-            for (image, _, codec), point in plan.chosen.items()
+            for (image, *_), (codec, point) in plan.chosen.items()
             if image == place
         }
         files = {}

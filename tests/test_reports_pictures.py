@@ -27,7 +27,7 @@ from codecs.registry import create
 from reports import pictures, showing
 from reports.crops import make_crops, most_different
 from tests.conftest import ROOT
-from tests.reports_cases import comparison, kodak, ladder
+from tests.reports_cases import comparison, kodak, ladder, made_up
 from tests.reports_gallery import coded, original
 
 TOY = str(ROOT / "tests" / "toys" / "coarse.py")
@@ -185,7 +185,7 @@ def test_pictures_are_shown_unasked_where_that_costs_little():
     ]
     results = comparison(slow).results
     plan = pictures.make_plan(results, whole=False)
-    expected = 60.0 * len({(i, c, p) for (i, _, c), p in plan.chosen.items()})
+    expected = 60.0 * len({(i, *shown) for (i, *_), shown in plan.chosen.items()})
     assert pictures.decoding_seconds(results, plan) == expected
     assert f"about {expected / 2 / 60:.0f} minutes" in showing._too_much(results, 2)
 
@@ -194,11 +194,31 @@ def test_each_codec_is_shown_at_the_point_nearest_in_log_rate():
     results = comparison([*ladder("jpeg", 2.0), *ladder("vvenc")]).results
     rates = (0.075, 0.15, 0.3)
     chosen = pictures.nearest_points(results, rates)
-    for (image, rate, codec), point in chosen.items():
+    for (image, rate, codec), (shown, point) in chosen.items():
+        assert shown == codec
         bpp = results.codecs[codec].bpp[:, image]
         distances = [abs(np.log2(b / rates[rate])) for b in bpp]
         assert distances[point] == min(distances)
     assert len(chosen) == 3 * 3 * 2
+
+
+def test_what_was_coded_to_a_rate_stands_for_its_codec_there():
+    rows = ladder("vvenc")
+    images = dict.fromkeys(m.image for m in rows)
+    at_rate = [
+        made_up(f"vvenc@0.15bpp{of}", image, 0, bytes=150)
+        for of in ("", ":corpus")
+        for image in images
+    ]
+    results = comparison([*ladder("jpeg", 2.0), *rows, *at_rate]).results
+    jpeg, vvenc, coded, alike = range(4)
+    chosen = pictures.nearest_points(results, (0.075, 0.15))
+    places = range(len(images))
+    assert {chosen[i, 1, vvenc] for i in places} == {(coded, 0)}
+    assert {chosen[i, 1, coded] for i in places} == {(coded, 0)}
+    assert {chosen[i, 1, alike] for i in places} == {(alike, 0)}
+    assert {chosen[i, 0, vvenc][0] for i in places} == {vvenc}  # its own point is nearer to 0.075
+    assert {chosen[i, 1, jpeg][0] for i in places} == {jpeg}
 
 
 def test_twenty_four_pictures_of_six_codecs_keep_to_eight_megabytes():

@@ -9,8 +9,7 @@ import numpy as np
 
 from bench.record.measurement import Measurement
 from bench.verdict.results import CodecResult, Results
-from codecs.naming import UnknownCodec
-from codecs.selection import split
+from codecs.selection import to_rate
 
 
 @dataclass(frozen=True)
@@ -68,20 +67,9 @@ def _measured(codec: CodecResult, image: int) -> Iterator[Measurement]:
 
 def _base(name: str) -> str:
     """The codec whose streams these are."""
-    base, rates = _split(name)
+    base, rates = to_rate(name)
     return base if rates else name
 
 
 def _of_corpus(name: str) -> bool:
-    return _split(name)[1] == "corpus"
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A codec's name without a rate, and whether that was for each picture or the corpus."""
-    try:
-        base, selection = split(name)
-    except UnknownCodec:  # of a stored run, which may hold anything
-        return name, ""
-    if selection is None or not selection.are_rates:
-        return name, ""
-    return base, "corpus" if selection.corpus else "picture"
+    return to_rate(name)[1] == "corpus"

@@ -19,7 +19,7 @@ function makeStreams() {
     imageSelect.value = image;
     setSegment(rate, rates[rateIndex()]);
     setSegment(kinds, chosen());
-    const found = places.map((place) => ({place, map: pictureOf(image).maps[`${place}-${pointOf(image, place)}`]?.find((one) => one.name === chosen())}))
+    const found = places.map((place) => ({place, map: pictureOf(image).maps[fileOf(image, place)]?.find((one) => one.name === chosen())}))
       .filter(({map}) => map);
     const most = Math.max(...found.flatMap(({map}) => map.rows.flat()), 0);
     frames.replaceChildren(...found.map(({place, map}) => streamMap(image, place, map, most)));
@@ -32,7 +32,7 @@ function makeStreams() {
 function streamMap(image, place, map, most) {
   const {width, height} = data.images[image];
   const codec = data.codecs[place];
-  const point = pointOf(image, place);
+  const file = fileOf(image, place);
   const drawing = svg('svg', {viewBox: `0 0 ${width} ${height}`, class: 'map', role: 'img',
     'aria-label': `${map.name} of ${codec.label} on ${data.images[image].name}`},
   svg('image', {href: pictureOf(image).preview, width, height, preserveAspectRatio: 'none'}));
@@ -46,8 +46,8 @@ function streamMap(image, place, map, most) {
     const corners = cells.filter(([value, x, y]) => value === level && x % side === 0 && y % side === 0);
     drawing.append(svg('path', {class: `level level${level % 8}`, d: corners.map(([, x, y]) => `M${x} ${y}h${side}v${side}h${-side}z`).join('')}));
   });
-  const bpp = fixed(pictureOf(image).values[`${place}-${point}`][0], 4);
-  return el('figure', {}, drawing, el('figcaption', {}, el('strong', {}, codec.label), ` ${codec.points[point]}, ${bpp} bpp`));
+  const bpp = fixed(pictureOf(image).values[file][0], 4);
+  return el('figure', {}, drawing, el('figcaption', {}, el('strong', {}, codec.label), ` ${pointName(file)}, ${bpp} bpp`));
 }
 
 function keyOf(map, most) {

@@ -42,12 +42,18 @@ function load(address) {
   return loaded.get(address);
 }
 
-const pointOf = (image, place) => data.gallery.chosen[image][rateIndex()][place];
+// What is shown for a codec: `codec-point`, of itself or of what was coded to this rate.
+const fileOf = (image, place) => data.gallery.chosen[image][rateIndex()][place];
+
+function pointName(file) {
+  const [place, point] = file.split('-').map(Number);
+  return data.codecs[place].points[point];
+}
 
 // {image, box, whole} of a codec or of the original; null where there is no picture.
 async function sourceOf(image, place) {
   const picture = pictureOf(image);
-  const key = place < 0 ? 'original' : `${place}-${pointOf(image, place)}`;
+  const key = place < 0 ? 'original' : fileOf(image, place);
   const {width, height} = data.images[image];
   if (picture.files[key] && !stage.wholeMissing) {
     try {
@@ -237,10 +243,10 @@ function measuredTable(image, places) {
   const shown = data.metrics.map((one, column) => [one, column]).filter(([one]) => hasCurves(one));
   const rows = places.map((place, i) => {
     const name = `${'AB'[i]}: ${sourceName(place)}`;
-    const point = place < 0 ? null : pointOf(image, place);
-    if (!known(point)) return [name, '–', '–', '–', ...shown.map(() => '–')];
-    const [bpp, ...values] = pictureOf(image).values[`${place}-${point}`];
-    return [name, data.codecs[place].points[point], fixed(bpp, 4), `× ${fixed(bpp / rate, 2)}`,
+    const file = place < 0 ? null : fileOf(image, place);
+    if (!known(file)) return [name, '–', '–', '–', ...shown.map(() => '–')];
+    const [bpp, ...values] = pictureOf(image).values[file];
+    return [name, pointName(file), fixed(bpp, 4), `× ${fixed(bpp / rate, 2)}`,
       ...shown.map(([one, column]) => plainValue(one, values[column]))];
   });
   return table(`${data.images[image].name} at the operating points nearest to ${rate} bits per pixel`,
