@@ -195,15 +195,7 @@ def _unavailable(codec: CodecResult, metric: str) -> str:
 def _versions(anchor: CodecResult, codec: CodecResult, metric: str) -> str:
     """Why two codecs' values of a metric cannot be compared; empty where they can."""
     found = {
-        version: result.name
-        for result in (anchor, codec)
-        for version in sorted(
-            {
-                m.metrics[metric].version
-                for m in result.measurements.values()
-                if m.status == "ok" and math.isfinite(m.metric(metric))
-            }
-        )
+        version: result.name for result in (anchor, codec) for version in result.versions(metric)
     }
     if len(found) <= 1:
         return ""

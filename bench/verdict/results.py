@@ -61,6 +61,21 @@ class CodecResult:
     def _metrics(self) -> dict[str, Grid]:
         return {}
 
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The versions by which a metric's finite values were computed."""
+        if name not in self._versions:
+            found = {
+                m.metrics[name].version
+                for m in self.measurements.values()
+                if m.status == "ok" and math.isfinite(m.metric(name))
+            }
+            self._versions[name] = tuple(sorted(found))
+        return self._versions[name]
+
+    @cached_property
+    def _versions(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
     def seconds(self, what: str, clock: str = "cpu") -> Grid:
         """Encode or decode time (`what`) of each measurement by `clock` (cpu or wall)."""
         return self.grid(lambda m: getattr(getattr(m, what), clock, math.nan))
@@ -137,7 +152,7 @@ def collect(
     codecs = []
     for ladder in ladders:
         cells = {
-            (i, column): replace(rows[key], image=picture.name)
+            (i, column): _called(rows[key], picture.name)
             for column, picture in enumerate(ordered)
             for i, key in enumerate(ladder.keys(picture))
             if key in rows
@@ -155,6 +170,10 @@ def collect(
         metrics=tuple(metrics),
         unavailable=reasons,
     )
+
+
+def _called(m: Measurement, image: str) -> Measurement:
+    return m if m.image == image else replace(m, image=image)
 
 
 def _codec_result(
