@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from bench.metrics.base import MetricValue
@@ -102,8 +103,7 @@ class Measurement:
             raw = json.loads(line)
             if raw["schema"] != SCHEMA:
                 raise ValueError(f"schema {raw['schema']} is not {SCHEMA}")
-            known = {f.name for f in fields(cls)}
-            values = {name: value for name, value in raw.items() if name in known}
+            values = {name: value for name, value in raw.items() if name in _names()}
             values["metrics"] = {k: MetricValue(**v) for k, v in raw["metrics"].items()}
             for name in ("encode", "decode"):
                 values[name] = raw[name] and Timing(**raw[name])
@@ -112,6 +112,11 @@ class Measurement:
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a measurement: {error}") from error
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(f.name for f in fields(Measurement))
 
 
 def measurement_key(
