@@ -10,11 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bench import literature
 from bench.verdict.bd import Status, Verdict, bd_rate
+from bench.verdict.bootstrap import limits, resamples
 from bench.verdict.comparison import Cell, Comparison
 from bench.verdict.curve import Curve
-from bench.verdict.results import Results
+from bench.verdict.results import Grid, Results
+from codecs.selection import split, to_rate
 from reports import wording
 from reports.charts import CLIC_BUDGETS
 from reports.diagnostics import scalars
@@ -148,24 +152,51 @@ def _bd_rate(
 
 
 def _lower(metric: str) -> Callable[[Compared, tuple[str, ...]], Outcome | None]:
-    """A claim of less of a metric than the anchor has, at each of the CLIC rates."""
+    """A claim of less of a metric than the anchor has, at each of the CLIC rates: of streams that
+    were coded to the rate, all pictures together, or else read off the curves."""
 
     def judge(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
         cell = _cell(compared, codecs, metric)
         points = [p for p in cell.equal_rate if p.rate in CLIC_BUDGETS] if cell else []
         if not points:
             return None
+        results = next(iter(compared.values())).results
         texts, signs = [], []
         for p in points:
-            difference = p.quality - p.anchor_quality
-            known = all(map(math.isfinite, (difference, p.low, p.high)))
-            signs.append((p.high < 0) - (p.low > 0) if known else 0)
-            shown = f"{difference:+.4f} [{p.low:+.4f}, {p.high:+.4f}]" if known else "out of range"
-            texts.append(f"{p.rate:g} bpp: {shown}")
+            coded = _difference_at(results, codecs[0], codecs[-1], metric, p.rate)
+            difference, low, high = coded or (p.quality - p.anchor_quality, p.low, p.high)
+            known = all(map(math.isfinite, (difference, low, high)))
+            signs.append((high < 0) - (low > 0) if known else 0)
+            shown = f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]" if known else "out of range"
+            texts.append(f"{p.rate:g} bpp{', coded to it' if coded else ''}: {shown}")
         worse, better = any(s < 0 for s in signs), all(s > 0 for s in signs)
         return Outcome("; ".join(texts), HOLDS if better else FAILS if worse else OPEN)
 
     return judge
+
+
+def _difference_at(
+    results: Results, test: str, anchor: str, metric: str, rate: float
+) -> tuple[float, float, float] | None:
+    """Mean difference over pictures, and its 95 % interval, where both codecs were coded to `rate`
+    over all pictures (`@0.15bpp:corpus`)."""
+    rows = [_coded_to(results, name, metric, rate) for name in (test, anchor)]
+    if any(row is None for row in rows):
+        return None
+    differences = np.subtract(*rows)  # type: ignore[arg-type]
+    means = resamples(len(differences)) @ differences
+    low, high = limits(means[:, None])[:, 0]
+    return float(differences.mean()), float(low), float(high)
+
+
+def _coded_to(results: Results, name: str, metric: str, rate: float) -> Grid | None:
+    for codec in results.codecs:
+        if to_rate(codec.name) == (name, "corpus"):
+            _, selection = split(codec.name)
+            whole = selection is not None and len(selection.values) == len(codec.points)
+            if selection and whole and rate in selection.values:
+                return codec.metric(metric)[selection.values.index(rate)]
+    return None
 
 
 def _less_lpips() -> Iterator[Claim]:

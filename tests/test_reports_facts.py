@@ -141,6 +141,34 @@ def test_lpips_must_be_lower_at_all_three_rates(metric, net):
         assert row.figure.count("bpp:") == 3
 
 
+def test_streams_coded_to_a_rate_decide_before_curves():
+    rates = (0.075, 0.15, 0.3)
+
+    def coded(name: str, gain: float):
+        return [
+            made_up(
+                f"{name}@0.075,0.15,0.3bpp:corpus",
+                *(image, order),
+                metrics={"lpips-alex": 0.5 - 0.06 * order - gain - number / 100},
+            )
+            for number, image in enumerate(("a.png", "b.png", "c.png"))
+            for order, _ in enumerate(rates)
+        ]
+
+    rows = [*ladder("rdonet"), *ladder("vvenc"), *coded("rdonet", 0.02), *coded("vvenc", 0)]
+    compared = [compare(comparison(rows, metrics=("lpips-alex",)).results, "vvenc")]
+    found = {row.text: row for row in claims.claim_rows(compared)}
+    row = about(found, "(AlexNet) than VVenC slower")
+    assert row.figure.split("; ") == [
+        f"{rate:g} bpp, coded to it: -0.0200 [-0.0200, -0.0200]" for rate in rates
+    ]
+    assert row.verdict == HOLDS
+    del rows[-1]  # of one picture the highest rate
+    compared = [compare(comparison(rows, metrics=("lpips-alex",)).results, "vvenc")]
+    found = {row.text: row for row in claims.claim_rows(compared)}
+    assert about(found, "(AlexNet) than VVenC slower").verdict == OPEN
+
+
 def test_claims_stand_in_the_page(tmp_path):
     _, page = written(tmp_path, pictured())
     rows = page.table(id="claim-table")
