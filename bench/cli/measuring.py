@@ -12,6 +12,7 @@ from bench.cli import reporting
 from bench.cli.options import UsageError
 from bench.literature.quoting import is_quoted, quote
 from bench.metrics import is_file, names
+from bench.run import cluster
 from bench.run.execute import RunOutcome, execute
 from bench.run.progress import Progress
 from bench.run.settings import (
@@ -145,6 +146,8 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
     if options.device:
         os.environ[device.VARIABLE] = options.device  # for the processes that code and score
     device.chosen()
+    if options.cluster:
+        _check_cluster(options)
     settings = RunSettings(
         codecs=codecs,
         dataset=options.dataset,
@@ -160,8 +163,19 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
         packs=tuple(options.pack),
         shipped_packs=not options.no_pack,
         verify_pack=options.verify_pack,
+        cluster=options.cluster,
     )
     return apply_quick(settings) if options.quick else settings
+
+
+def _check_cluster(options: argparse.Namespace) -> None:
+    """Before anything else is done."""
+    try:
+        cluster.parse(options.cluster)
+    except cluster.ClusterError as error:
+        raise UsageError(str(error)) from error
+    if options.retime:
+        raise UsageError("--retime takes timings on this machine: leave --cluster out")
 
 
 def _metrics(options: argparse.Namespace) -> dict[str, str]:

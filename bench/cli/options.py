@@ -201,6 +201,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="measurements side by side (default: all cores; 1 for timings taken alone)",
     )
     parser.add_argument(
+        "--cluster",
+        default="",
+        metavar="WHERE",
+        help="measure on a Dask cluster: tcp://host:8786, local:4, or a batch system's slurm.toml",
+    )
+    parser.add_argument(
         "--time-limit",
         type=seconds,
         metavar="S",

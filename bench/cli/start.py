@@ -77,6 +77,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from bench.cli.options import UsageError
     from bench.literature.files import PointsError
     from bench.record.store import StoreError
+    from bench.run.cluster import ClusterError
     from codecs.base import CodecError
     from datasets.base import DatasetError
 
@@ -85,6 +86,7 @@ def _expected() -> tuple[type[Exception], ...]:
         terminal.OutputLost,
         PointsError,
         StoreError,
+        ClusterError,
         CodecError,
         DatasetError,
     )

@@ -7,8 +7,10 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from bench import metrics as metrics_package
 from bench.record.manifest import Manifest, RunImage
 from bench.record.measurement import Measurement, now
 from bench.record.store import Store, StoreError
-from bench.run.local import run_tasks
+from bench.run import dispatch, local
+from bench.run.cluster import opened, parse
+from bench.run.lane import Done
 from bench.run.packs import (
     Pack,
     Taken,
@@ -117,9 +121,12 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         manifest.write(settings.directory)
         taken = take(plan, packs, settings.verify_pack, earlier.packs if earlier else ())
         shorter = shortened(plan, taken)
-        progress.announce(shorter, manifest, settings)
-        work = _Work(store, settings, progress, plan.failed)
-        with progress:
+        with ExitStack() as stack:
+            place = _place(settings, store, versions, progress, shorter)
+            carry_out, slots = stack.enter_context(place)
+            progress.announce(shorter, manifest, replace(settings, jobs=slots))
+            work = _Work(store, carry_out, progress, plan.failed)
+            stack.enter_context(progress)
             sample = shorter.tasks[: sum(len(one.sample) for one in taken)]
             made = work.measure(sample)
             right = [one for one in taken if not _is_wrong(one, made, progress)]
@@ -139,25 +146,42 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     return RunOutcome(manifest, plan, work.failed, time.perf_counter() - clock, work.busy)
 
 
+CarryOut = Callable[[Sequence[Task]], Iterator[Done]]
+
+
+@contextmanager
+def _place(
+    settings: RunSettings,
+    store: Store,
+    versions: Mapping[str, str],
+    progress: Progress,
+    plan: Plan,
+) -> Iterator[tuple[CarryOut, int]]:
+    """Where tasks are carried out, and how many side by side: in lanes here, or on a cluster."""
+    limit, own = settings.time_limit, settings.own_metrics
+    if not (settings.cluster and plan.tasks):
+        lanes = partial(local.run_tasks, jobs=settings.jobs, time_limit=limit, own_metrics=own)
+        yield partial(lanes, store=store), settings.jobs
+        return
+    with store.scratch() as scratch, opened(parse(settings.cluster), scratch) as cluster:
+        page = f"; its page: {cluster.dashboard}" if cluster.dashboard else ""
+        progress.say(f"on the cluster at {cluster.address}{page}")
+        workers = partial(dispatch.run_tasks, cluster=cluster, metrics=versions, say=progress.tell)
+        yield partial(workers, store=store, time_limit=limit, own_metrics=own), cluster.slots
+
+
 class _Work:
     """Tasks carried out, and what has become of them."""
 
-    def __init__(
-        self, store: Store, settings: RunSettings, progress: Progress, failed: int
-    ) -> None:
+    def __init__(self, store: Store, carry_out: CarryOut, progress: Progress, failed: int) -> None:
         """`failed`: measurements that failed earlier."""
-        self.store, self.settings, self.progress = store, settings, progress
+        self.store, self.carry_out, self.progress = store, carry_out, progress
         self.failed, self.busy = failed, 0.0
 
     def measure(self, tasks: Sequence[Task]) -> list[Measurement]:
         """Carry out tasks and store each measurement as soon as it is made."""
         made = []
-        for done in run_tasks(
-            *(tasks, self.store),
-            jobs=self.settings.jobs,
-            time_limit=self.settings.time_limit,
-            own_metrics=self.settings.own_metrics,
-        ):
+        for done in self.carry_out(tasks):
             if done.problem:
                 self.failed += 1
             else:

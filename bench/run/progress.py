@@ -113,14 +113,14 @@ class Progress:
         m = done.measurement
         if m.status != "ok":
             self.failures += 1
-            self._line(f"{m.status}: {m.codec} {m.point.label} on {m.image}: {m.reason}")
+            self.tell(f"{m.status}: {m.codec} {m.point.label} on {m.image}: {m.reason}")
         elif done.problem:
-            self._line(f"{m.codec} {m.point.label} on {m.image}: {done.problem}")
+            self.tell(f"{m.codec} {m.point.label} on {m.image}: {done.problem}")
         if self.bar:
             self.bar.update(self.task, advance=1, left=self._left())
         elif time.monotonic() - self.last > LINE_EVERY or self.count == self.tasks:
             self.last = time.monotonic()
-            self._line(f"{self.count}/{self.tasks} {self._left()}")
+            self.tell(f"{self.count}/{self.tasks} {self._left()}")
 
     def _left(self) -> str:
         """Time left, from how the estimates have held up so far (at first: from them alone)."""
@@ -130,7 +130,8 @@ class Progress:
         pace = (spent + TRUSTED / self.jobs) / (self.done_estimate + TRUSTED)
         return f"about {duration(pace * (self.planned - self.done_estimate))} left"
 
-    def _line(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Say something beside the bar."""
         if self.bar:
             self.bar.console.print(clean(text), markup=False)
         else:

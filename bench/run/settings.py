@@ -44,6 +44,8 @@ class RunSettings:
     """Whether those that come with the harness count."""
     verify_pack: int = 3
     """Measurements of each pack that are made here as well."""
+    cluster: str = ""
+    """Where to measure, as `bench.run.cluster.parse` takes it; empty for this machine."""
 
 
 def quick_name(name: str) -> str:

@@ -138,7 +138,9 @@ class Encoder:
 
         codec = self.codecs[name]
         if key is not None and key_of(codec, point, original) != key:
-            raise CodecError(f"{name} has changed since the run was planned: run again")
+            raise CodecUnavailable(
+                f"{name} is another version here than the run was planned with: run again"
+            )
         if self.loaded is None or self.loaded[0] != original:
             self.loaded = (original, load_ref(original))
         image = self.loaded[1]
