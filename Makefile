@@ -7,14 +7,14 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test test-browser compressai screenshots lint perf check train weights lock venv clean
+.PHONY: bench test test-browser compressai cluster screenshots lint perf check train weights lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
 	$(PY) -m bench run --dataset $(DATASET) $(BENCH)
 
 # As many processes as cores share the tests. Options for pytest: make test PYTEST="-k metrics --cov"
-test: $(VENV)/ready lint
+test: $(VENV)/ready $(VENV)/cluster lint
 	$(PY) -m pytest --ignore=tests/browser -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
 
 # CompressAI, for its models and for your own weights of its networks; its tests then run as well.
@@ -23,6 +23,12 @@ compressai: $(VENV)/compressai
 $(VENV)/compressai: $(VENV)/ready requirements-compressai.lock
 	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --no-deps --require-hashes \
 		-r requirements-compressai.lock
+	touch $@
+
+# Dask, for `--cluster`; workers on other machines need it too.
+cluster: $(VENV)/cluster
+$(VENV)/cluster: $(VENV)/ready requirements-cluster.lock
+	$(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements-cluster.lock
 	touch $@
 
 # The report in a real browser: Debian's Chromium, or CHROMIUM=/path/to/one.
@@ -119,6 +125,8 @@ lock: $(VENV)/ready
 		--group dev --extra metrics pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--constraint requirements.lock --group browser -o requirements-browser.lock
+	echo "distributed dask-jobqueue" | tr ' ' '\n' | $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-header --constraint requirements.lock --no-annotate - -o requirements-cluster.lock
 	$(PY) -c 'import bench; from codecs.compressai_zoo import REQUIREMENTS; print(*REQUIREMENTS, sep="\n")' | \
 		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-annotate --no-deps - -o requirements-compressai.lock

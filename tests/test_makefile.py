@@ -86,7 +86,7 @@ def test_training_without_data_says_what_to_name(checkout):
 def test_everything_is_installed_by_hash():
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     installs = [line for line in makefile.splitlines() if "pip install" in line]
-    assert len(installs) == 4
+    assert len(installs) == 5
     for line in installs:
         assert "--require-hashes" in line
         (lock,) = re.findall(r"-r (\S+)", line)

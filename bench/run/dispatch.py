@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.record.measurement import INTERRUPTED, digest
 from bench.record.store import Store
-from bench.run.cluster import Cluster, ClusterError
+from bench.run.cluster import CONNECT, Cluster, ClusterError
 from bench.run.lane import Done
 from bench.run.plan import Task
 from bench.run.station import (
@@ -50,8 +50,6 @@ STRIKES, REST = 3, 60.0
 """After so many interrupted tasks in a row (a full disk?) a worker rests for so many seconds."""
 LOOK = 1.0
 """Seconds from one look at which workers there are to the next."""
-CONNECT = 30.0
-"""Seconds to wait for the scheduler or a worker to answer."""
 
 
 @dataclass(eq=False)
@@ -224,6 +222,8 @@ class _Dispatch:
         self.seats: dict[str, _Seat] = {}
         self.misfits: dict[str, str] = {}
         """Workers that are not used, and why."""
+        self.asked: dict[str, asyncio.Future[Any]] = {}
+        """Workers that have not told their facts yet."""
         self.loop = asyncio.new_event_loop()
         self.all_settled = asyncio.Event()
         self.stopped = False
@@ -279,8 +279,7 @@ class _Dispatch:
                 threads = await client.nthreads()
                 for address in self.seats.keys() - threads.keys():
                     await self._gone(address)
-                new = [a for a in threads if a not in self.seats and a not in self.misfits]
-                await asyncio.gather(*(self._welcome(client, a, threads[a]) for a in new))
+                await self._welcome(client, threads)
                 if self.seats:
                     self.seen = time.monotonic()
                     self._settle_what_nobody_can()
@@ -290,6 +289,9 @@ class _Dispatch:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.all_settled.wait(), LOOK)
         finally:
+            for asked in self.asked.values():
+                asked.cancel()
+            self.asked.clear()
             for address in list(self.seats):
                 await self._gone(address, say=False)
             if client.status == "running":
@@ -303,25 +305,33 @@ class _Dispatch:
                 f"{why}; what was measured is kept: see to it, then run the same command again"
             )
 
-    async def _welcome(self, client: Any, address: str, threads: int) -> None:
-        """Give a new worker work if it measures as we would."""
-        try:
-            asked = client.run(facts, self.conditions, workers=[address])
-            found: Facts = (await asyncio.wait_for(asked, 4 * CONNECT))[address]
-        except Exception as error:  # it may lack anything, Python code of ours to begin with
-            why = f"{type(error).__name__}: {error}"
-        else:
-            why = self._unlike(found)
-            if not why:
-                seat = self.seats[address] = _Seat(address, threads, found)
+    async def _welcome(self, client: Any, threads: Mapping[str, int]) -> None:
+        """Ask new workers for facts, and give those work that measure as we would."""
+        for address in threads.keys() - self.seats.keys() - self.misfits.keys():
+            if address not in self.asked:
+                asked = client.run(facts, self.conditions, workers=[address])
+                self.asked[address] = asyncio.ensure_future(asyncio.wait_for(asked, 4 * CONNECT))
+        if self.asked:  # those that come together begin together, but for one that is slow
+            await asyncio.wait(self.asked.values(), timeout=CONNECT / 3)
+        for address in [a for a, answer in self.asked.items() if answer.done()]:
+            try:
+                found: Facts = self.asked.pop(address).result()[address]
+            except Exception as error:  # it may lack anything, our sources to begin with
+                why = f"{type(error).__name__}: {error}"
+            else:
+                why = self._unlike(found)
+            if why:
+                self.misfits[address] = why
+                self.tell(f"the worker {address} is not used: {why}")
+            elif address in threads:
+                self.seats[address] = _Seat(address, threads[address], found)
+        for seat in self.seats.values():
+            if not seat.work:
                 # One more than work at a time: the next tasks are there when these are done.
                 seat.work = [
-                    asyncio.create_task(self._keep_busy(client, seat, ahead=i == threads))
-                    for i in range(threads + 1)
+                    asyncio.create_task(self._keep_busy(client, seat, ahead=i == seat.threads))
+                    for i in range(seat.threads + 1)
                 ]
-                return
-        self.misfits[address] = why
-        self.tell(f"the worker {address} is not used: {why}")
 
     def _unlike(self, found: Facts) -> str:
         if found.harness != harness():
