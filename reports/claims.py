@@ -40,6 +40,7 @@ BORDER_ERROR = 1.25
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
 """BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
 neither do those that leave out points or pictures."""
+TO_CLIC_RATES = f"@{','.join(map(str, CLIC_BUDGETS))}bpp:corpus"
 CTU = 64
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
@@ -63,11 +64,14 @@ class Claim:
     codecs: tuple[str, ...]
     """What must have been measured; the anchor last."""
     judge: Callable[[Compared, tuple[str, ...]], Outcome | None]
+    coded_to: str = ""
+    """What is put behind both names for streams that decide it before the curves do."""
 
     @property
     def command(self) -> str:
         codecs = self.codecs if len(self.codecs) > 1 else (*self.codecs, "vvenc")
-        return f"python -m bench.compare {' '.join(codecs)} --dataset kodak"
+        coded = [name + self.coded_to for name in codecs if self.coded_to]
+        return f"python -m bench.compare {' '.join((*coded, *codecs))} --dataset kodak"
 
 
 @dataclass(frozen=True)
@@ -207,12 +211,14 @@ def _less_lpips() -> Iterator[Claim]:
             PAPER,
             ("rdonet", "vvenc"),
             _lower(metric),
+            TO_CLIC_RATES,
         )
         yield Claim(
             f"... and than VVenC with perceptual QPA ({net})",
             PAPER,
             ("rdonet", "vvenc:qpa"),
             _lower(metric),
+            TO_CLIC_RATES,
         )
 
 
