@@ -14,11 +14,12 @@ import pytest
 from PIL import Image as PillowImage
 
 from bench import metrics
-from bench.check import closely, round_trip, sandbox
+from bench.check import closely, round_trip
 from bench.check import installation as check
 from bench.check.finding import Finding
 from bench.check.round_trip import check_codecs
 from bench.record.store import Store
+from bench.run import sandbox
 from codecs import registry
 from codecs.base import CodecUnavailable
 from codecs.registry import Entry

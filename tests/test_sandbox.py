@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.check.sandbox import COVERED, KINDS, Sandbox, best_kind, works
+from bench.run.sandbox import COVERED, KINDS, Sandbox, best_kind, works
 
 WORKING = [kind for kind in KINDS if kind == "folders" or works(kind)]
 CLOSED = [kind for kind in WORKING if kind != "folders"]

@@ -16,10 +16,10 @@ from bench.check.finding import (
     decibels,
     photograph,
     score,
-    stream_alone,
 )
 from bench.check.remote import Description, RemoteCodec
 from bench.run.processes import CallFailed
+from bench.run.sandboxed import stream_alone
 from codecs.base import Image, Point, wrong_size
 
 DAMAGED_LIMIT = 60.0
@@ -76,7 +76,7 @@ def look_closer(name: str, opener: Opener, coded: CodedMiddle) -> Iterator[Findi
                 streams[key] = encoder.encode(name, picture, point, CODEC_LIMIT)
             except CallFailed as error:
                 refused[key] = error
-        left = encoder.left()
+        left = encoder.left(name)
     yield _same_bytes(coded.stream, again)
     with opener("decode") as decoder:
         for key, picture in pictures.items():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench import metrics
-from bench.verdict.common import listed
 from codecs.base import Image
 
 CODEC_LIMIT = 300.0
@@ -44,11 +43,3 @@ def score(name: str, reference: Image, decoded: Image) -> float:
 
 def decibels(psnr: float) -> str:
     return "without loss" if math.isinf(psnr) else f"{psnr:.2f} dB"
-
-
-def stream_alone(left: list[str]) -> str:
-    """What a decoder had to do without, as the end of a sentence."""
-    text = "; it was given the stream and nothing else"
-    if left:
-        text += f": what the encoder had left in {listed(left)} was removed before"
-    return text

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -23,11 +22,11 @@ from bench.check.finding import (
     decibels,
     photograph,
     score,
-    stream_alone,
 )
 from bench.check.remote import ProcessCodec, RemoteCodec, SandboxCodec
-from bench.check.sandbox import KINDS, best_kind
 from bench.run.processes import CallFailed
+from bench.run.sandbox import KINDS, best_kind
+from bench.run.sandboxed import stream_alone
 from bench.verdict import plausible
 from codecs.base import CodecError, CodecUnavailable, wrong_size
 
@@ -47,15 +46,15 @@ def check_codecs(
 
         for name in names:
             foreign = registry.file_of(name) is not None or registry.is_foreign_code(name)
-            opener = partial(_sandboxed, name) if foreign else plain
+            opener = _sandboxed if foreign else plain
             for finding in _guarded(name, _codec(name, opener, closely)):
                 if finding.status == "missing" and name in wanted:
                     finding = replace(finding, status="wrong")
                 yield finding
 
 
-def _sandboxed(name: str, role: str) -> RemoteCodec:
-    return SandboxCodec(name)
+def _sandboxed(role: str) -> RemoteCodec:
+    return SandboxCodec(role.split()[0])
 
 
 def _guarded(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -87,7 +86,7 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
         about = encoder.describe(name, CODEC_LIMIT)
         point = about.points[len(about.points) // 2]
         stream = encoder.encode(name, image, point, CODEC_LIMIT)
-        left = encoder.left()
+        left = encoder.left(name)
     # The encoder's sandbox is gone: a decoder finds nothing of it.
     isolated = isinstance(encoder, SandboxCodec)
     without = stream_alone(left) if isolated else ""

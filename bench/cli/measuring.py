@@ -164,6 +164,7 @@ def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettin
         shipped_packs=not options.no_pack,
         verify_pack=options.verify_pack,
         cluster=options.cluster,
+        sandbox=options.sandbox,
     )
     return apply_quick(settings) if options.quick else settings
 
@@ -176,6 +177,11 @@ def _check_cluster(options: argparse.Namespace) -> None:
         raise UsageError(str(error)) from error
     if options.retime:
         raise UsageError("--retime takes timings on this machine: leave --cluster out")
+    if options.sandbox:
+        raise UsageError(
+            "--sandbox is for this machine alone: leave --cluster out, or check the streams when "
+            "they are here, with bench verify"
+        )
 
 
 def _metrics(options: argparse.Namespace) -> dict[str, str]:

@@ -245,6 +245,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="measurements of each pack that are made here too and must be the same (default: 3)",
     )
+    parser.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="run codecs where they see neither pictures nor the run nor a network, and find "
+        "nothing that another process has left (Linux namespaces)",
+    )
     parser.add_argument("--no-report", action="store_true", help="measure only")
     add_picture_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress")

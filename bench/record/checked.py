@@ -20,7 +20,8 @@ def check_measurement(m: Measurement) -> None:
     """Raises `ValueError` that says what is wrong."""
     texts = (
         *(m.key, m.status, m.codec, m.label, m.version, m.parameter, m.dataset, m.image),
-        *(m.image_digest, m.reason, m.device, m.host, m.time, m.pack, *m.tuned_for, *m.notes),
+        *(m.image_digest, m.reason, m.device, m.host, m.time, m.sandbox, m.pack),
+        *(*m.tuned_for, *m.notes),
     )
     _ask(all(isinstance(text, str) for text in texts), "a text is none")
     _ask(m.status in STATUSES, f"its status is {m.status!r}")

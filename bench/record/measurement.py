@@ -66,6 +66,9 @@ class Measurement:
     """What had to be converted to make of what the decoder wrote an image of 8-bit RGB."""
     host: str = ""
     time: str = ""
+    sandbox: str = ""
+    """What kept the codec from all but picture and stream (`bench.run.sandbox.KINDS`); empty where
+    nothing did."""
     pack: str = ""
     """Digest of the pack that the stream and its encoding time come from; empty where it was
     encoded in this run."""

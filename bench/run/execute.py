@@ -35,6 +35,8 @@ from bench.run.packs import (
 )
 from bench.run.plan import Plan, Task, make_plan
 from bench.run.progress import Progress
+from bench.run.sandbox import KINDS, best_kind
+from bench.run.sandboxed import Walls
 from bench.run.settings import RunSettings
 from bench.terminal import program
 from datasets.base import Dataset
@@ -122,7 +124,8 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         taken = take(plan, packs, settings.verify_pack, earlier.packs if earlier else ())
         shorter = shortened(plan, taken)
         with ExitStack() as stack:
-            place = _place(settings, store, versions, progress, shorter)
+            walls = Walls.around(settings.directory, dataset.images) if settings.sandbox else None
+            place = _place(settings, store, versions, progress, shorter, walls)
             carry_out, slots = stack.enter_context(place)
             progress.announce(shorter, manifest, replace(settings, jobs=slots))
             work = _Work(store, carry_out, progress, plan.failed)
@@ -156,12 +159,15 @@ def _place(
     versions: Mapping[str, str],
     progress: Progress,
     plan: Plan,
+    walls: Walls | None,
 ) -> Iterator[tuple[CarryOut, int]]:
     """Where tasks are carried out, and how many side by side: in lanes here, or on a cluster."""
     limit, own = settings.time_limit, settings.own_metrics
     if not (settings.cluster and plan.tasks):
+        if walls:
+            progress.say(f"codecs run in sandboxes: {KINDS[best_kind()]}")
         lanes = partial(local.run_tasks, jobs=settings.jobs, time_limit=limit, own_metrics=own)
-        yield partial(lanes, store=store), settings.jobs
+        yield partial(lanes, store=store, walls=walls), settings.jobs
         return
     with store.scratch() as scratch, opened(parse(settings.cluster), scratch) as cluster:
         page = f"; its page: {cluster.dashboard}" if cluster.dashboard else ""

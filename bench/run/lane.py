@@ -20,8 +20,10 @@ from bench.metrics.base import MetricValue
 from bench.record.measurement import Measurement, Timing, now
 from bench.record.store import Store
 from bench.run.plan import Task
-from bench.run.processes import CallFailed, CodecWorkers, Worker
+from bench.run.processes import CallFailed, Worker
 from bench.run.replay import is_reproduced, same_image
+from bench.run.sandbox import best_kind
+from bench.run.sandboxed import SandboxedCodecs, Walls, codec_workers, stream_alone
 from codecs.base import wrong_size
 
 SCORE_LIMIT = 1800.0
@@ -52,16 +54,19 @@ class Lane:
         time_limit: float | None,
         first: Task,
         own_metrics: Mapping[str, str],
+        walls: Walls | None = None,
     ) -> None:
-        """`pixels`: the file for its reconstructions, in the folder for temporary files."""
+        """`pixels`: the file for its reconstructions, in the folder for temporary files; `walls`:
+        what codecs may not see, in sandboxes, or None for none."""
         scratch = pixels.parent
         self.store = store
         self.pixels = pixels
         self.jobs = jobs
         self.time_limit = time_limit
+        self.sandbox = best_kind() if walls else ""
         self.first = first
-        self.encoders = CodecWorkers("encode", scratch=scratch)
-        self.decoders = CodecWorkers("decode", scratch=scratch)
+        self.encoders = codec_workers("encode", walls, scratch)
+        self.decoders = codec_workers("decode", walls, scratch)
         ours = tuple(name for name in first.metrics if name not in own_metrics)
         self.scorer = Worker("score", ours, scratch=scratch)
         self.own_metrics = own_metrics
@@ -122,7 +127,8 @@ class Lane:
     def _here(self, m: Measurement, task: Task) -> Measurement:
         """With the conditions under which this lane takes times."""
         host = os.uname().nodename
-        return replace(m, jobs=self.jobs, device=task.device, host=host, time=now())
+        m = replace(m, jobs=self.jobs, device=task.device, host=host, time=now())
+        return replace(m, sandbox=self.sandbox)
 
     def _score_kept(self, task: Task) -> Done:
         """New metrics for a stream measured earlier; coded anew only where it decodes to something
@@ -165,9 +171,15 @@ class Lane:
         """Digest of the reconstruction, which then lies in `self.pixels`, the time it took, and
         what had to be converted: see `Codec.decoded_notes`."""
         m = task.blank
-        shape, pixel_digest, timing, notes = self.decoders.call(
-            (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
-        )
+        try:
+            shape, pixel_digest, timing, notes = self.decoders.call(
+                (task.codec, self.store.stream_path(m.key), self.pixels), self._limit(task)
+            )
+        except CallFailed as error:
+            if not isinstance(self.encoders, SandboxedCodecs):
+                raise
+            why = f"{error}{stream_alone(self.encoders.left(task.codec))}"
+            raise CallFailed(error.status, why, answered=error.answered) from error
         if wrong := wrong_size(shape, m.width, m.height):
             raise CallFailed("failed", wrong, answered=True)
         return pixel_digest, timing, notes

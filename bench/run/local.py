@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.record.store import Store
 from bench.run.lane import Done, Lane
 from bench.run.plan import Task
+from bench.run.sandboxed import Walls
 
 
 def run_tasks(
@@ -23,19 +24,20 @@ def run_tasks(
     jobs: int,
     time_limit: float | None = None,
     own_metrics: Mapping[str, str] | None = None,
+    walls: Walls | None = None,
 ) -> Iterator[Done]:
     """Execute tasks in `jobs` lanes and yield each as it is done.
 
     `time_limit` bounds one encode or decode call in seconds; by default it grows with the
-    codec's own estimate.  `own_metrics`: those from outside -> what creates each.  Closing the
-    iterator stops all work at once.
+    codec's own estimate.  `own_metrics`: those from outside -> what creates each.  `walls`: what
+    codecs may not see, in sandboxes; None for none.  Closing the iterator stops all work at once.
     """
     pending = _Pending(tasks)
     finished: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
     with store.scratch() as scratch:
         lanes = [
-            Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0], own_metrics or {})
+            Lane(store, scratch / f"{i}.npy", jobs, time_limit, tasks[0], own_metrics or {}, walls)
             for i in range(min(jobs, len(tasks)))
         ]
         threads = [

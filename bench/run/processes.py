@@ -20,7 +20,7 @@ from multiprocessing.context import (
     SpawnProcess,
 )
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import codecs.registry as registry
 from bench.metrics import uses_torch
@@ -48,18 +48,27 @@ class CallFailed(Exception):
         self.answered = answered
 
 
+class Serving(Protocol):
+    """A process that answers one request at a time."""
+
+    def call(self, request: tuple[Any, ...], limit: float) -> Any: ...
+    def start(self) -> object: ...
+    def kill(self) -> None: ...
+
+
 class CodecWorkers:
     """The workers of one role (`encode` or `decode`): which of them serves which codec.
 
     One process serves the built-in codecs and command lines, which run in processes anyway; each
     codec in Python from outside has its own.  All of them start when they are first needed.
+    `bench.run.sandboxed` has those that work in sandboxes.
     """
 
     def __init__(self, role: str, *, scratch: Path | None = None) -> None:
         self.role = role
         self.scratch = scratch
-        self.shared = Worker(role, scratch=scratch)
-        self.foreign: OrderedDict[str, Worker] = OrderedDict()
+        self.shared = self._made(None)
+        self.foreign: OrderedDict[str, Serving] = OrderedDict()
         self.lock = threading.Lock()
         self.closed = False
 
@@ -79,8 +88,15 @@ class CodecWorkers:
         for each in workers:
             each.kill()
 
-    def _serving(self, codec: str) -> Worker:
-        if not registry.is_foreign_code(codec):
+    def _made(self, codec: str | None) -> Serving:
+        """A worker for one codec from outside, or for all that share one."""
+        return Worker(self.role, scratch=self.scratch)
+
+    def _is_apart(self, codec: str) -> bool:
+        return registry.is_foreign_code(codec)
+
+    def _serving(self, codec: str) -> Serving:
+        if not self._is_apart(codec):
             return self.shared
         retired = None
         with self.lock:
@@ -89,7 +105,7 @@ class CodecWorkers:
             if codec not in self.foreign:
                 if len(self.foreign) == FOREIGN_PROCESSES:
                     _, retired = self.foreign.popitem(last=False)
-                self.foreign[codec] = Worker(self.role, scratch=self.scratch)
+                self.foreign[codec] = self._made(codec)
             self.foreign.move_to_end(codec)
             serving = self.foreign[codec]
         if retired is not None:

@@ -46,6 +46,8 @@ class RunSettings:
     """Measurements of each pack that are made here as well."""
     cluster: str = ""
     """Where to measure, as `bench.run.cluster.parse` takes it; empty for this machine."""
+    sandbox: bool = False
+    """Whether codecs run where they see neither pictures nor the run: `bench.run.sandboxed`."""
 
 
 def quick_name(name: str) -> str:

@@ -87,15 +87,15 @@ def reply(handle: Callable[..., Any], request: tuple[Any, ...], role: str) -> tu
     except CodecUnavailable as error:
         return "unavailable", str(error)
     except (CodecError, DatasetError) as error:
-        return _status(error), str(error)
+        return status_of(error), str(error)
     except MemoryError:
         return INTERRUPTED, f"out of memory in {role}"
     except Exception as error:
         # Anything may come out of other people's codecs; the run goes on.
-        return _status(error), f"{role} raised {type(error).__name__}: {error}"[:2000]
+        return status_of(error), f"{role} raised {type(error).__name__}: {error}"[:2000]
 
 
-def _status(error: BaseException) -> str:
+def status_of(error: BaseException) -> str:
     """Whether a failure is of the codec, or of a machine that had no room just then."""
     cause: BaseException | None = error
     while cause is not None:
@@ -205,7 +205,7 @@ class Decoder:
         image, timing = _timed(lambda: codec.decode(data))
         check_image(image)
         image = np.array(image, order="C")  # what is saved and digested is no buffer of the codec's
-        _save(pixel_path, image)
+        save(pixel_path, image)
         return image.shape, digest(image.data), timing, codec.decoded_notes
 
 
@@ -249,7 +249,7 @@ class Scorer:
         return sum(prepared.nbytes for prepared in self.prepared.values())
 
 
-def _save(path: Path, image: Image) -> None:
+def save(path: Path, image: Image) -> None:
     """Write into the file of the image before: 20 times as fast as into a new one."""
     path.touch()
     with open(path, "r+b") as file:

@@ -2,9 +2,9 @@
 
     unshare --user --map-root-user --mount --net --ipc --pid --fork python sandbox_setup.py PLAN ...
 
-PLAN is JSON: `scratch`, the one folder that stays writable where it is; `covers`, pairs of a
-shared folder and the folder inside the scratch that takes its place; `read_only`, paths below such
-shared folders that stay visible; `directory`, where the program starts.  All else becomes
+PLAN is JSON: `scratch`, the one folder that stays writable where it is; `mounts`, triples of a
+place, what is to be seen there and whether it can be written; `masked`, files in whose place the
+empty file `nothing` is seen; `directory`, where the program starts.  All else becomes
 read-only.  The standard library has no call for mounts, and `mount` none that makes a whole tree
 read-only before util-linux 2.39: hence `ctypes`.  Nothing of the harness is imported here.
 """
@@ -49,19 +49,20 @@ def close_file_system(plan: dict[str, Any]) -> None:
     """Make everything read-only but the scratch folder.  Raises `OSError`."""
     _mount("none", "/", MS_REC | MS_PRIVATE)
     # Opened before other folders cover them; a mount is made of the open file then.
-    kept = [(path, os.open(path, os.O_PATH)) for path in plan["read_only"]]
-    scratch = os.open(plan["scratch"], os.O_PATH)
-    covers = [(place, os.open(source, os.O_PATH)) for place, source in plan["covers"]]
+    scratch, nothing = (os.open(plan[name], os.O_PATH) for name in ("scratch", "nothing"))
+    mounts = [(place, os.open(what, os.O_PATH), free) for place, what, free in plan["mounts"]]
     _set_read_only("/", True)
-    for place, source in covers:
+    for place, source, writable in mounts:
+        _make(Path(place), directory=os.path.isdir(f"/proc/self/fd/{source}"))
         _bind(source, place)
-        _set_read_only(place, False)
-    # Shortest first: one of them may lie in another.
-    for path, source in sorted([*kept, (plan["scratch"], scratch)], key=lambda pair: len(pair[0])):
-        _make(Path(path), directory=os.path.isdir(f"/proc/self/fd/{source}"))
-        _bind(source, path)
+        if writable:
+            _set_read_only(place, False)
+    for place in plan["masked"]:
+        _bind(nothing, place)
+    _make(Path(plan["scratch"]), directory=True)
+    _bind(scratch, plan["scratch"])
     _set_read_only(plan["scratch"], False)
-    for descriptor in (scratch, *(source for _, source in (*kept, *covers))):
+    for descriptor in (scratch, nothing, *(source for _, source, _ in mounts)):
         os.close(descriptor)
     # Processes outside, and the root folders that /proc shows of them, are out of reach; read-only,
     # because settings of the kernel ask for root's number alone.

@@ -1,8 +1,9 @@
 """What runs inside a sandbox: encoding and decoding on request, by files and lines of JSON.
 
 A request is a line on standard input, a list of the kind of call and its arguments; a reply is a
-line on what was standard output, `[status, value]` as in `bench.run.worker.serve`.  Images and
-streams are files.  Nothing is pickled: the harness reads no objects that a codec could make up.
+line on what was standard output, `[status, value]` as in `bench.run.worker.serve`; the first line
+is `["ready", null]`.  Images and streams are files.  Nothing is pickled: the harness
+reads no objects that a codec could make up.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def serve() -> None:
     }
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
+    replies.write(json.dumps(["ready", None]) + "\n")
+    replies.flush()
     while True:
         role, *arguments = json.loads(lines.get())
         reply = worker.reply(calls[role], tuple(arguments), role)
@@ -61,17 +64,21 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _encoding(encoder: worker.Encoder) -> Callable[..., None]:
-    def encode(name: str, parameter: str, value: Any, picture: list[Any], stream: str) -> None:
+def _encoding(encoder: worker.Encoder) -> Callable[..., list[Any]]:
+    def encode(
+        name: str, parameter: str, value: Any, picture: list[Any], stream: str, key: str | None
+    ) -> list[Any]:
         path, digest, width, height = picture
         original = ImageRef(Path(path).name, Path(path), digest, width, height)
-        encoder(name, Point(parameter, value), original, Path(stream))
+        _, _, timing, told = encoder(name, Point(parameter, value), original, Path(stream), key)
+        return [timing.wall, timing.cpu, told]
 
     return encode
 
 
-def _decoding(decoder: worker.Decoder) -> Callable[..., None]:
-    def decode(name: str, stream: str, pixels: str) -> None:
-        decoder(name, Path(stream), Path(pixels))
+def _decoding(decoder: worker.Decoder) -> Callable[..., list[Any]]:
+    def decode(name: str, stream: str, pixels: str) -> list[Any]:
+        _, _, timing, notes = decoder(name, Path(stream), Path(pixels))
+        return [timing.wall, timing.cpu, notes]
 
     return decode
