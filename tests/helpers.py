@@ -70,10 +70,15 @@ def collected(rows: Sequence[Measurement], **options: Any) -> Results:
     return collect(rows, ladders, tuple(pictures.values()), **options)
 
 
-def run_alone(folder: Path, directory: Path, *codecs: str) -> RunOutcome:
+def run_alone(folder: Path, directory: Path, *codecs: str, sandbox: bool = False) -> RunOutcome:
     """Measure codecs on a folder of pictures, PSNR alone, one thing at a time."""
     settings = RunSettings(
-        codecs=codecs, dataset=str(folder), directory=directory, metrics=("psnr",), jobs=1
+        codecs=codecs,
+        dataset=str(folder),
+        directory=directory,
+        metrics=("psnr",),
+        jobs=1,
+        sandbox=sandbox,
     )
     return execute(settings, Progress(quiet=True))
 

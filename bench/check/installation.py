@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,8 +37,18 @@ def run_checks(codecs: Sequence[str] = ()) -> int:
     to a codec is indented below its line.
     """
     codecs = list(dict.fromkeys(map(without_rates, codecs)))
-    found: list[Finding] = []
     findings = check_codecs(codecs, wanted=codecs, closely=True) if codecs else _findings()
+    counts = tell(findings)
+    if counts["missing"]:
+        print("What is missing is optional; its line says how to get it. All else works without.")
+    if counts["wrong"] and not codecs:
+        print("Do not trust what is wrong. `make clean && make check` installs everything anew.")
+    return 1 if counts["wrong"] else 0
+
+
+def tell(findings: Iterable[Finding]) -> Counter[str]:
+    """Print findings as they are made, then how many there are of each status."""
+    found: list[Finding] = []
     for finding in findings:
         found.append(finding)
         indent = "        " if finding.of else ""
@@ -46,11 +56,7 @@ def run_checks(codecs: Sequence[str] = ()) -> int:
         print(f"{indent}{finding.status:8}{said}", flush=True)
     counts = _counts(found)
     print(f"\n{counts['ok']} ok, {counts['missing']} missing, {counts['wrong']} wrong")
-    if counts["missing"]:
-        print("What is missing is optional; its line says how to get it. All else works without.")
-    if counts["wrong"] and not codecs:
-        print("Do not trust what is wrong. `make clean && make check` installs everything anew.")
-    return 1 if counts["wrong"] else 0
+    return counts
 
 
 def _counts(findings: Sequence[Finding]) -> Counter[str]:

@@ -97,6 +97,25 @@ def bench_parser() -> argparse.ArgumentParser:
         "--run", type=Path, metavar="DIR", required=True, help="where to: a new run, or an old one"
     )
 
+    verify = commands.add_parser(
+        "verify", help="decode the streams of a run again, isolated, and compare"
+    )
+    verify.add_argument("run", type=Path, help="run directory, such as runs/kodak")
+    verify.add_argument(
+        "--sample",
+        type=count,
+        default=3,
+        metavar="N",
+        help="measurements of each codec that are also scored again (default: 3)",
+    )
+    verify.add_argument(
+        "--jobs",
+        type=positive,
+        default=CORES,
+        metavar="N",
+        help="side by side (default: all cores)",
+    )
+
     images = commands.add_parser(
         "export-images", help="decoded pictures and streams of a run under plain names"
     )

@@ -42,6 +42,10 @@ def _command(name: str) -> Callable[[argparse.Namespace], int]:
             from bench.check.installation import run_checks
 
             return lambda options: run_checks(options.codecs)
+        case "verify":
+            from bench.cli.verifying import verify
+
+            return verify
         case "report":
             from bench.cli.reporting import report
 

@@ -41,8 +41,11 @@ class Store:
 
     def __iter__(self) -> Iterator[Measurement]:
         """The newest measurement of each key, in order of first appearance."""
+        return iter({measurement.key: measurement for measurement in self.history()}.values())
+
+    def history(self) -> Iterator[Measurement]:
+        """All measurements ever stored, the oldest first."""
         self.damaged = 0
-        newest: dict[str, Measurement] = {}
         if self.path.exists():
             with open(self.path, encoding="utf-8", errors="replace") as lines:
                 for line in lines:
@@ -51,8 +54,7 @@ class Store:
                     except ValueError:
                         self.damaged += bool(line.strip())
                     else:
-                        newest[measurement.key] = measurement
-        return iter(newest.values())
+                        yield measurement
 
     def append(self, measurement: Measurement) -> None:
         """Add a line, in one write, starting afresh after a line that was cut short."""

@@ -7,7 +7,7 @@ import queue
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from bench.record.store import Store, Streams
 from bench.run.lane import SCORE_LIMIT
 from bench.run.processes import CallFailed, CodecWorkers, Worker
 from bench.run.replay import is_reproduced, same_image
+from bench.run.sandboxed import Walls, codec_workers
 from codecs.base import Image, wrong_size
 from datasets.base import ImageRef
 
@@ -34,6 +35,12 @@ class Decoded:
     reason: str = ""
     exact: bool = True
     """False for an image that differs a little from the measured one: see `bench.run.replay`."""
+    unavailable: bool = False
+    """Whether there is no image because the codec cannot run here."""
+    size: int | None = None
+    """Bytes of the stream."""
+    scores: Mapping[str, MetricValue] = field(default_factory=dict)
+    """Of the metrics that were asked for, where the image is the measured one."""
 
 
 class Decoders:
@@ -48,18 +55,26 @@ class Decoders:
         self.pool = ThreadPoolExecutor(len(lanes))
 
     def decode(
-        self, measurements: Sequence[Measurement], originals: Mapping[str, ImageRef] | None = None
+        self,
+        measurements: Sequence[Measurement],
+        originals: Mapping[str, ImageRef] | None = None,
+        rescore: Mapping[str, tuple[str, ...]] | None = None,
     ) -> list[Decoded]:
         """All images of some measurements, side by side; bounded memory is up to the caller.
 
         `originals` by image digest: without one, only the very image that was measured counts.
+        `rescore`: key of a measurement -> metrics to compute anew, which needs an original.
         """
-        found = originals or {}
-        return list(
-            self.pool.map(lambda m: self._decode(m, found.get(m.image_digest)), measurements)
-        )
+        found, wanted = originals or {}, rescore or {}
 
-    def _decode(self, m: Measurement, original: ImageRef | None) -> Decoded:
+        def one(m: Measurement) -> Decoded:
+            return self._decode(m, found.get(m.image_digest), wanted.get(m.key, ()))
+
+        return list(self.pool.map(one, measurements))
+
+    def _decode(
+        self, m: Measurement, original: ImageRef | None, metrics: tuple[str, ...]
+    ) -> Decoded:
         stream = self.streams(m)
         if stream is None:
             return Decoded(m, None, "the stream was not kept, or is not the one that was measured")
@@ -72,9 +87,12 @@ class Decoders:
             exact = same_image(m, digest)
             if not (exact or _is_near(m, original, lane)):
                 return Decoded(m, None, "decodes to another picture than the one that was measured")
-            return Decoded(m, np.load(lane.pixels, allow_pickle=False), exact=exact)
+            image = np.load(lane.pixels, allow_pickle=False)
+            scores = _scores(lane, original, metrics) if exact and original and metrics else {}
+            size = stream.stat().st_size
+            return Decoded(m, image, exact=exact, size=size, scores=scores)
         except CallFailed as error:
-            return Decoded(m, None, str(error))
+            return Decoded(m, None, str(error), unavailable=error.status == "unavailable")
         finally:
             self.free.put(lane)
 
@@ -89,29 +107,36 @@ class _Place:
 
 def _is_near(m: Measurement, original: ImageRef | None, lane: _Place) -> bool:
     """Whether what lies in the lane has the scores of `m`.  Raises `CallFailed`."""
+    return original is not None and is_reproduced(m, lambda names: _scores(lane, original, names))
 
-    def score(metrics: tuple[str, ...]) -> Mapping[str, MetricValue]:
-        scores: Mapping[str, MetricValue]
-        scores, _ = lane.scorer.call((original, lane.pixels, metrics), SCORE_LIMIT)
-        return scores
 
-    return original is not None and is_reproduced(m, score)
+def _scores(
+    lane: _Place, original: ImageRef, metrics: tuple[str, ...]
+) -> Mapping[str, MetricValue]:
+    """Of what lies in the lane.  Raises `CallFailed`."""
+    scores: Mapping[str, MetricValue]
+    scores, _ = lane.scorer.call((original, lane.pixels, metrics), SCORE_LIMIT)
+    return scores
 
 
 @contextmanager
 def decoders(
-    store: Store, names: Mapping[str, str], jobs: int, streams: Streams | None = None
+    store: Store,
+    names: Mapping[str, str],
+    jobs: int,
+    streams: Streams | None = None,
+    walls: Walls | None = None,
 ) -> Iterator[Decoders]:
     """Processes that work in the run of `store`, on its streams unless others are given.
 
     `names` maps a codec's own name to what creates it here (a file, say); none: its own name.
-    The processes start with the first image and end with the context.  The caller holds the
-    run's lock.
+    With `walls` decoders work in sandboxes.  The processes start with the first image and end with
+    the context.  The caller holds the run's lock.
     """
     with store.scratch() as scratch:
         lanes = [
             _Place(
-                CodecWorkers("decode", scratch=scratch),
+                codec_workers("decode", walls, scratch),
                 Worker("score", scratch=scratch),
                 scratch / f"{i}.npy",
             )

@@ -16,6 +16,8 @@ from bench.record.measurement import Measurement
 
 TOLERANCE = 0.01
 """Decibels by which a score may differ on a reconstruction that counts as the one measured."""
+RELATIVE = 0.0023
+"""The same as a share, for scores that no decibels are known of."""
 WITNESSES = ("psnr", "psnr-y", "ms-ssim", "lpips-alex", "lpips-vgg")
 """The scores that are asked, in this order; one that was stored decides."""
 
@@ -40,9 +42,17 @@ def is_reproduced(m: Measurement, score: Score) -> bool:
             continue
         again = score((name,)).get(name)
         if again is not None and again.version == stored.version:
-            difference = decibels(name, again.value) - decibels(name, stored.value)
-            return abs(difference) <= TOLERANCE
+            return same_score(name, stored.value, again.value)
     return False
+
+
+def same_score(metric: str, stored: float | None, again: float | None) -> bool:
+    """Whether two values of one metric, of one picture, are one."""
+    if stored is None or again is None:
+        return stored is again
+    if metric in WITNESSES and math.isfinite(decibels(metric, stored)):
+        return abs(decibels(metric, again) - decibels(metric, stored)) <= TOLERANCE
+    return math.isclose(stored, again, rel_tol=RELATIVE, abs_tol=1e-6)
 
 
 def decibels(metric: str, value: float | None) -> float:
