@@ -16,6 +16,7 @@ from typing import Any
 from bench.verdict.bd import Verdict
 from bench.verdict.comparison import Cell, Comparison, Row
 from bench.verdict.lossless import LosslessPoint, compare_lossless
+from bench.verdict.plausible import unlikely_rates
 from reports import wording
 from reports.costs import speed
 from reports.provenance import Provenance
@@ -82,6 +83,10 @@ def _comparison_object(comparison: Comparison) -> dict[str, Any]:
             one.name: {"label": one.label, "curves": [asdict(curve) for curve in one.curves]}
             for one in results.quoted
         },
+        "cautions": [
+            {"codec": found.codec, "message": wording.unlikely_rate(found)}
+            for found in unlikely_rates(results)
+        ],
         "rows": [
             {
                 "codec": row.codec,
@@ -146,6 +151,7 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
 
     Points without loss have no anchor and no metric: `lossless_bpp`, `lossless_percent_of_raw`,
     `lossless_percent_larger_than_smallest` (of these points), `lossless_encode_megapixels_...`.
+    `caution`: what `message` says of a codec whose rates cannot be true.
     """
     lines = [
         head | line
@@ -170,11 +176,12 @@ def as_csv(comparisons: Sequence[Comparison], provenance: Provenance | None = No
                 line["low"] = _csv_number(point.low, 3)
                 line["high"] = _csv_number(point.high, 3)
             lines.append(line)
+    lines += _csv_cautions(comparisons[0])
     return _csv([dict(zip(CSV_FIELDS, CSV_FIELDS, strict=True)), *lines])
 
 
 def csv_verdicts(comparison: Comparison) -> Written:
-    """The BD-rates alone, a line for each metric of a codec."""
+    """The BD-rates alone, a line for each metric of a codec; below them what cannot be true."""
     rows = [
         _csv(
             _csv_head(comparison, row, name) | _csv_lines(cell)[0]
@@ -182,7 +189,20 @@ def csv_verdicts(comparison: Comparison) -> Written:
         )
         for row in comparison.rows
     ]
-    return Written(",".join(CSV_FIELDS), tuple(row.rstrip("\n") for row in rows))
+    cautions = _csv(_csv_cautions(comparison)).rstrip("\n")
+    return Written(",".join(CSV_FIELDS), tuple(row.rstrip("\n") for row in rows), cautions)
+
+
+def _csv_cautions(comparison: Comparison) -> list[dict[str, str]]:
+    return [
+        {
+            "codec": _csv_text(found.codec),
+            "label": _csv_text(found.label),
+            "quantity": "caution",
+            "message": _csv_text(wording.unlikely_rate(found)),
+        }
+        for found in unlikely_rates(comparison.results)
+    ]
 
 
 def _csv(lines: Iterable[Mapping[str, str]]) -> str:

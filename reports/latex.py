@@ -108,6 +108,7 @@ def latex_verdicts(found: Verdicts) -> Written:
         rows,
         width(beside=beside),
         found.marks,
+        found.cautions,
     )
 
 
@@ -142,6 +143,7 @@ def _table(
     rows: Sequence[str],
     width: float,
     explained: Sequence[Mark],
+    cautions: Sequence[str] = (),
 ) -> Written:
     """All texts as LaTeX; `width` in points, as estimated."""
     environment = "table" if width <= COLUMN else "table*"
@@ -161,11 +163,16 @@ def _table(
     below = [
         r"\bottomrule",
         r"\end{tabular}" + ("}" if squeeze else ""),
-        *([rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {legend}.}}"] * bool(explained)),
+        *([_below(f"{legend}.")] * bool(explained)),
+        *(_below(latex_escape(caution)) for caution in cautions),
         rf"\end{{{environment}}}",
         "",
     ]
     return Written("\n".join(above), tuple(rows), "\n".join(below))
+
+
+def _below(text: str) -> str:
+    return rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {text}}}"
 
 
 def _latex_cell(cell: VerdictCell, *, bold: bool) -> tuple[str, str]:

@@ -81,6 +81,8 @@ class Verdicts:
     notes: tuple[str, ...]
     """The remarks that no cell holds whole, each once, with the metrics they are about; codecs that
     are compared elsewhere; rates that cannot be true."""
+    cautions: tuple[str, ...] = ()
+    """Of the notes, those on rates that cannot be true: no table goes without them."""
 
     @property
     def legend(self) -> str:
@@ -132,6 +134,7 @@ def verdicts(comparison: Comparison) -> Verdicts:
         tuple(rows),
         tuple(used(mark for row in rows for cell in row.cells for mark in cell.marks)),
         tuple(_notes(comparison)),
+        tuple(map(wording.unlikely_rate, unlikely_rates(results))),
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bench.record.measurement import Measurement
 from bench.verdict.plausible import unlikely_rates
+from reports import tables
+from reports.data_tables import csv_verdicts
+from reports.latex import latex_verdicts
 from reports.verdicts import verdicts
 from tests.reports_cases import comparison, ladder, made_up, written
 
@@ -27,6 +32,17 @@ def test_a_decoder_with_next_to_no_bits_gets_a_caution(tmp_path):
     assert SENTENCE in page.text
     assert "python -m bench check CODEC" in page.text
     assert any(SENTENCE in note for note in verdicts(results).notes)
+
+
+def test_no_table_goes_without_it(tmp_path):
+    results = [comparison([*flat_curve("cheat", 36, 2), *ladder("vvenc")])]
+    for render in (tables.as_text, tables.as_markdown, tables.as_latex, tables.as_csv):
+        assert "CHEAT at qp 50 reaches 36.0 dB" in render(results), render
+    (caution,) = json.loads(tables.as_json(results))["comparisons"][0]["cautions"]
+    assert caution["codec"] == "cheat"
+    assert SENTENCE in caution["message"]
+    for written_down in (csv_verdicts(results[0]), latex_verdicts(verdicts(results[0]))):
+        assert SENTENCE in written_down.tail
 
 
 def test_codecs_with_true_rates_get_none(tmp_path):

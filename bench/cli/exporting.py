@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from bench.cli.options import UsageError
+from bench.cli.reporting import unlikely
 from bench.export import export, measured, safe_name
 from bench.record.manifest import Manifest
 from bench.record.pack import SUFFIX, write_pack
@@ -36,6 +37,8 @@ def points(options: argparse.Namespace) -> int:
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
         say(f"{folder / name}")
+    for sentence in unlikely(options.run):
+        say(sentence)
     return 0
 
 

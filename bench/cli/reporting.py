@@ -18,12 +18,14 @@ from bench.study.outcome import Outcome, outcome
 from bench.terminal import clean, program, say, show
 from bench.verdict import runs
 from bench.verdict.comparison import Comparison, compare
+from bench.verdict.plausible import unlikely_rates
 from bench.verdict.results import collect
 from reports import tables, write_report
 from reports.changes import find_changes
 from reports.claims_page import NoClaims, write_claims
 from reports.provenance import Caution, Provenance, from_manifest
 from reports.showing import show_pictures
+from reports.wording import unlikely_rate
 
 
 def report(options: argparse.Namespace) -> int:
@@ -181,6 +183,15 @@ def comparisons_of(
         return []
     others = [name for name in names if name != main and _is_vvc(name)]
     return [compare(results, name) for name in (main, *others)]
+
+
+def unlikely(directory: Path) -> list[str]:
+    """A sentence on each codec of a run whose rates cannot be true."""
+    return [
+        unlikely_rate(found)
+        for comparison in comparisons_of(directory, None, None)[:1]
+        for found in unlikely_rates(comparison.results)
+    ]
 
 
 def _quoted(manifest: Manifest, names: Sequence[str]) -> tuple[Quoted, ...]:

@@ -20,6 +20,7 @@ simple, and next to no bits can be enough."""
 class Unlikely:
     """A codec's lowest-rate point that cannot be true, averaged over the images."""
 
+    codec: str
     label: str
     point: str
     bpp: float
@@ -51,7 +52,7 @@ def unlikely_rates(results: Results) -> list[Unlikely]:
             continue
         for point, (bpp, psnr) in zip(codec.points, means[codec.name], strict=True):
             if cannot_be_true(bpp, psnr):
-                found.append(Unlikely(codec.label, point, bpp, psnr))
+                found.append(Unlikely(codec.name, codec.label, point, bpp, psnr))
                 break
     return found
 
