@@ -24,17 +24,22 @@ MAX_WORKERS = 512
 _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _MAX_FILE = 1 << 16
 LOOPBACK = "127.0.0.1"
+PATIENCE = 120.0
+"""Seconds without a scheduler or worker after which a run is given up."""
 CONNECT = 30.0
 """Seconds to wait for a scheduler or a worker to answer."""
 
 
-_QUIET = {
+_STARTED_HERE = {
     "distributed.worker.daemon": False,
+    # A worker that was killed may take long to be there again, on a machine with much to do.
+    "distributed.deploy.lost-worker-timeout": "10 minutes",
+    # What Dask does beside: a tenth of what it does by itself.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.tick.interval": "200ms",
 }
-"""What Dask does beside, on clusters that are started here: a tenth of what it does by itself."""
+"""Dask's configuration of clusters that are started here."""
 
 
 class ClusterError(Exception):
@@ -135,7 +140,7 @@ def opened(asked: Existing | Local | Batch, scratch: Path) -> Iterator[Cluster]:
         raise ClusterError("--cluster needs Dask: make cluster") from error
     import dask
 
-    with dask.config.set(_QUIET):
+    with dask.config.set(_STARTED_HERE):
         if isinstance(asked, Existing):
             yield _existing(asked.address)
         elif isinstance(asked, Local):
@@ -149,7 +154,7 @@ def opened(asked: Existing | Local | Batch, scratch: Path) -> Iterator[Cluster]:
                 silence_logs="CRITICAL",
             ) as local:
                 page = local.dashboard_link
-                yield Cluster(local.scheduler_address, page, asked.workers, 60.0)
+                yield Cluster(local.scheduler_address, page, asked.workers, PATIENCE)
         else:
             with _submitted(asked) as batch:
                 page = batch.dashboard_link
@@ -163,7 +168,7 @@ def _existing(address: str) -> Cluster:
     try:
         with distributed.Client(address, timeout=CONNECT, set_as_default=False) as client:
             threads = client.nthreads()
-            return Cluster(address, client.dashboard_link, max(1, sum(threads.values())), 60.0)
+            return Cluster(address, client.dashboard_link, max(1, sum(threads.values())), PATIENCE)
     except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
         raise ClusterError(
             f"there is no scheduler at {address} ({error}); start one on that machine: "
