@@ -1,9 +1,10 @@
 """Tasks on a Dask cluster: the same results as from lanes on this machine.
 
-The client alone decides which worker does what, and alone writes the store.  A worker gets tasks
-on one picture with one codec, stays with its picture while there is something left to do on it, and
-gets the next tasks while it works on these.  What a lost worker had is given to others, one task at
-a time; what a worker cannot do is left to others; where nobody can, the row says why.
+The client alone decides which worker does what, and alone writes the store.  A worker stays with
+its picture while there is something left to do on it, and gets the next task while it works on
+this one.  What is encoded is sent and comes back by itself, so that no more is lost with a worker
+than it was at; kept streams are scored several at once.  What a lost worker had is given to others;
+what a worker cannot do is left to others; where nobody can, the row says why.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import queue
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -70,6 +72,8 @@ class _Seat:
     address: str
     threads: int
     facts: Facts
+    picture: str | None = None
+    """Digest of the one that it had last."""
     strikes: int = 0
     barred: dict[str, str] = field(default_factory=dict)
     """Codecs that cannot run there, and why."""
@@ -151,9 +155,9 @@ class _Pending:
         codecs[item.task.codec].remove(item)
         self._tidy(item)
 
-    def take(self, seat: _Seat, picture: str | None) -> list[_Item]:
+    def take(self, seat: _Seat) -> list[_Item]:
         """Tasks for a worker, of the picture that it has if there are any."""
-        for each in self._pictures(picture):
+        for each in self._pictures(seat.picture):
             for items in self.groups.get(each, {}).values():
                 if chosen := self._parcel(items, seat):
                     return chosen
@@ -171,11 +175,11 @@ class _Pending:
         yield from sorted(counts, key=lambda each: -counts[each])
 
     def _parcel(self, items: deque[_Item], seat: _Seat) -> list[_Item]:
-        """A few at once; by itself what was lost before, so that no more is lost with it."""
+        """A few at once, of what is only scored; by itself what was lost before."""
         chosen: list[_Item] = []
         seconds = 0.0
         for item in list(items):
-            alone = bool(item.lost or item.tried)
+            alone = bool(item.task.encode or item.lost or item.tried)
             full = seconds >= PARCEL_SECONDS or len(chosen) == PARCEL_TASKS
             if chosen and (alone or full):
                 break
@@ -255,15 +259,17 @@ class _Dispatch:
         """Until all is settled, whatever becomes of the scheduler."""
         from distributed import Client
 
+        warnings.filterwarnings("ignore", "Sending large graph")  # a picture, which is meant
         self.seen = time.monotonic()
         while self.left:
             try:
-                async with Client(
+                connecting = Client(
                     *(self.cluster.address,),
                     asynchronous=True,
                     timeout=CONNECT,
                     set_as_default=False,
-                ) as client:
+                )
+                async with connecting as client:
                     await self._attend(client)
             except OSError as error:  # also what Dask says of a lost connection
                 self.tell(f"the scheduler does not answer ({error}): trying again")
@@ -276,7 +282,7 @@ class _Dispatch:
             while self.left:
                 if client.status != "running":
                     raise OSError("the connection was lost")
-                threads = await client.nthreads()
+                threads = await asyncio.wait_for(client.nthreads(), CONNECT)
                 for address in self.seats.keys() - threads.keys():
                     await self._gone(address)
                 await self._welcome(client, threads)
@@ -311,8 +317,8 @@ class _Dispatch:
             if address not in self.asked:
                 asked = client.run(facts, self.conditions, workers=[address])
                 self.asked[address] = asyncio.ensure_future(asyncio.wait_for(asked, 4 * CONNECT))
-        if self.asked:  # those that come together begin together, but for one that is slow
-            await asyncio.wait(self.asked.values(), timeout=CONNECT / 3)
+        if self.asked:  # those that are there at first begin together, but for one that is slow
+            await asyncio.wait(self.asked.values(), timeout=LOOK if self.seats else CONNECT / 3)
         for address in [a for a, answer in self.asked.items() if answer.done()]:
             try:
                 found: Facts = self.asked.pop(address).result()[address]
@@ -353,15 +359,14 @@ class _Dispatch:
     async def _keep_busy(self, client: Any, seat: _Seat, ahead: bool) -> None:
         """One parcel after another, as long as there are any; `ahead`: only while there are many,
         so that none waits for this worker that another one could begin."""
-        picture: str | None = None
         while self.left:
             slots = sum(each.threads for each in self.seats.values())
-            few = self.pending.count <= 2 * PARCEL_TASKS * slots
-            items = [] if ahead and few else self.pending.take(seat, picture)
+            few = self.pending.count <= 2 * slots
+            items = [] if ahead and few else self.pending.take(seat)
             if not items:
                 await asyncio.sleep(0.1)
                 continue
-            picture = items[0].task.image.digest
+            seat.picture = items[0].task.image.digest
             try:
                 answers = await self._ask(client, seat, items)
             except asyncio.CancelledError:
