@@ -7,6 +7,7 @@ pictures are taken from the files outside.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -42,6 +43,10 @@ SHOWN = 3
 MOST_FILES = 200_000
 """Beside a codec's file; where there are more, none of them can be compared with a time."""
 _START = "import sys; sys.path[:] = {path!r}; import bench.run.sandbox_worker as w; w.serve()"
+_WRITABLE = (
+    "in a sandbox it can write to its working directory, HOME and TMPDIR alone, which its decoder "
+    "does not share"
+)
 _KILLED = (-9, -15, 128 + 9, 128 + 15)
 
 
@@ -260,6 +265,8 @@ class SandboxedWorker:
             self._end()
             raise CallFailed("failed", f"the {role} process answered nonsense: {error}") from error
         if status != "ok":
+            if os.strerror(errno.EROFS) in str(value):
+                value = f"{value}; {_WRITABLE}"
             known = status if status in (INTERRUPTED, "unavailable") else "failed"
             raise CallFailed(known, str(value), answered=status == "failed")
         return value
