@@ -189,8 +189,11 @@ def _submitted(asked: Batch) -> Any:
         raise ClusterError(f"dask-jobqueue has no class {asked.kind}: SLURMCluster is one")
     if found is JobQueueCluster:
         raise ClusterError("name a class for your batch system, such as SLURMCluster")
+    options = {"worker_extra_args": ["--no-dashboard"], **asked.options}
+    page = {"dashboard_address": f"{LOOPBACK}:0"}
     try:
-        batch = found(**asked.options)
+        options["scheduler_options"] = page | options.get("scheduler_options", {})
+        batch = found(**options)
         batch.scale(jobs=asked.jobs)
     except Exception as error:  # whatever it makes of its options
         raise ClusterError(f"{asked.kind}: {type(error).__name__}: {error}") from error
