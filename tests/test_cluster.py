@@ -208,6 +208,14 @@ def test_a_scheduler_that_is_gone_is_told(folder, cluster, monkeypatch):
         pass
 
 
+def test_tls_without_certificates_is_told(tmp_path):
+    with (
+        pytest.raises(ClusterError, match="needs certificates"),
+        opened(Existing("tls://127.0.0.1:9"), tmp_path),
+    ):
+        pass
+
+
 def test_a_picture_lies_in_the_cache_or_is_sent(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     ref = read_ref(folder / "0.png")

@@ -165,6 +165,12 @@ def opened(asked: Existing | Local | Batch, scratch: Path) -> Iterator[Cluster]:
 def _existing(address: str) -> Cluster:
     import distributed
 
+    ours = distributed.Security().get_connection_args("client")
+    if address.startswith("tls:") and ours.get("ssl_context") is None:
+        raise ClusterError(
+            f"{address} needs certificates: name ca-file, client.cert and client.key of "
+            "distributed.comm.tls in Dask's configuration"
+        )
     try:
         with distributed.Client(address, timeout=CONNECT, set_as_default=False) as client:
             threads = client.nthreads()
