@@ -46,7 +46,8 @@ def package() -> ModuleType:
 
 
 def version() -> str:
-    """Of the installed package."""
+    """Of the installed package.  Raises `CodecUnavailable` as `package` does."""
+    package()
     return importlib.metadata.version("compressai")
 
 
