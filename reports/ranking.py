@@ -19,8 +19,8 @@ from reports.wording import clean
 
 TICKS = (0, 100, -50, 50, 25, -25, 200, 400, -75, 10, -10, 900, 5, -5, 2, -2)
 """Percent; those come first that are wanted most."""
-GAP = 13.0
-"""Percent of the axis between the texts of two ticks, at least: they fit a telephone."""
+GAP = 17.0
+"""Percent of the axis between the texts of two ticks, at least: they fit a narrow window."""
 MARGIN = 4.0
 LEAST = math.log(1.06)
 """Half of the shortest axis, as log of a ratio of rates."""
