@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from bench.cli.options import UsageError
-from bench.cli.reporting import unlikely
+from bench.cli.reporting import every_original, unlikely, wanted_codecs
 from bench.export import export, measured, safe_name
 from bench.record.manifest import Manifest
 from bench.record.pack import SUFFIX, write_pack
@@ -49,9 +49,7 @@ def _pack(options: argparse.Namespace) -> int:
     manifest = Manifest.read(options.run)
     pictures = None
     if options.with_pictures:
-        pictures = {ref.digest: ref.path for ref in originals(manifest).values()}
-        if lacking := [p.name for p in manifest.pictures if p.digest not in pictures]:
-            raise UsageError(f"{len(lacking)} pictures cannot be found, such as {lacking[0]}")
+        pictures = {picture.digest: picture.path for picture in every_original(manifest)}
     with Store(options.run).locked():
         count = write_pack(options.run, out, pictures)
     say(f"{count} measurements and their streams, {out.stat().st_size / 1e6:.1f} MB: {out}")
@@ -63,9 +61,7 @@ def images(options: argparse.Namespace) -> int:
     """`kodim01.vvenc.qp37.png` and `.bin` for each measurement, and `manifest.csv`."""
     folder = options.to or options.run / "images"
     manifest, store = Manifest.read(options.run), Store(options.run)
-    wanted = {manifest.codec_named(name) for name in options.codecs} or set(manifest.ladders)
-    if unknown := wanted - manifest.ladders.keys():
-        raise UsageError(f"{', '.join(sorted(unknown))}: not in {options.run}")
+    wanted = wanted_codecs(manifest, options)
     rows = [m for m in measured(options.run) if m.codec in wanted and m.status == "ok"]
     typed = {own: name for name, own in manifest.names.items()}
     _make(folder)

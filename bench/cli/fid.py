@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bench.cli.options import UsageError
+from bench.cli.reporting import every_original, wanted_codecs
 from bench.export import measured
 from bench.metrics import MetricUnavailable, inception
 from bench.metrics.inception import Extractor, Features
@@ -21,7 +22,6 @@ from bench.terminal import say, show
 from datasets.base import ImageRef
 from datasets.cache import write_atomically
 from datasets.loading import load_ref
-from reports.showing import originals
 
 BATCH = 8
 """Pictures held in memory at once."""
@@ -36,13 +36,8 @@ def fid(options: argparse.Namespace) -> int:
     except MetricUnavailable as error:
         raise UsageError(f"FID and KID are unavailable: {error}") from error
     manifest, store = Manifest.read(options.run), Store(options.run)
-    wanted = {manifest.codec_named(name) for name in options.codecs} or set(manifest.ladders)
-    if unknown := wanted - manifest.ladders.keys():
-        raise UsageError(f"{', '.join(sorted(unknown))}: not in {options.run}")
-    known = originals(manifest)
-    if lacking := [p.name for p in manifest.pictures if p.digest not in known]:
-        raise UsageError(f"{len(lacking)} pictures cannot be found, such as {lacking[0]}")
-    pictures = [known[p.digest] for p in manifest.pictures]
+    wanted = wanted_codecs(manifest, options)
+    pictures = every_original(manifest)
     reference = [extract(inception.patches(load_ref(picture))) for picture in pictures]
     if (count := sum(map(len, reference))) < 2:
         raise UsageError(

@@ -19,7 +19,7 @@ from bench.terminal import program, say
 
 def bring(options: argparse.Namespace) -> int:
     """Check a pack, unpack it beside the run, and add it."""
-    parent = (options.run or Path("runs")).parent if options.run else Path("runs")
+    parent = options.run.parent if options.run else Path("runs")
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent) as scratch:

@@ -20,11 +20,12 @@ from bench.verdict import runs
 from bench.verdict.comparison import Comparison, compare
 from bench.verdict.plausible import unlikely_rates
 from bench.verdict.results import collect
+from datasets.base import ImageRef
 from reports import tables, write_report
 from reports.changes import find_changes
 from reports.claims_page import NoClaims, write_claims
 from reports.provenance import Caution, Provenance, from_manifest
-from reports.showing import show_pictures
+from reports.showing import originals, show_pictures
 from reports.wording import unlikely_rate
 
 
@@ -183,6 +184,22 @@ def comparisons_of(
         return []
     others = [name for name in names if name != main and _is_vvc(name)]
     return [compare(results, name) for name in (main, *others)]
+
+
+def wanted_codecs(manifest: Manifest, options: argparse.Namespace) -> set[str]:
+    """The codecs of a run that were named, by their own names; all where none was."""
+    wanted = {manifest.codec_named(name) for name in options.codecs} or set(manifest.ladders)
+    if unknown := wanted - manifest.ladders.keys():
+        raise UsageError(f"{', '.join(sorted(unknown))}: not in {options.run}")
+    return wanted
+
+
+def every_original(manifest: Manifest) -> list[ImageRef]:
+    """The pictures of a run, in its order; raises `UsageError` where one cannot be found."""
+    known = originals(manifest)
+    if lacking := [p.name for p in manifest.pictures if p.digest not in known]:
+        raise UsageError(f"{len(lacking)} pictures cannot be found, such as {lacking[0]}")
+    return [known[p.digest] for p in manifest.pictures]
 
 
 def unlikely(directory: Path) -> list[str]:

@@ -30,8 +30,6 @@ from datasets.cache import cache_folder, file_digest, locked, write_atomically
 
 SHIPPED = Path(__file__).parents[1] / "packs"
 """Packs that come with the harness: `SET-CODEC.tar.zst`, for pictures of the set SET."""
-VERIFIED = 3
-"""Measurements of each pack that are made here, unless told otherwise."""
 
 
 @dataclass(frozen=True)
