@@ -1,7 +1,8 @@
 """What a trainable codec network declares, to training, to weights files and to the codec.
 
-Training knows nothing of a network's inside: it calls `forward`, adds a distortion of `x_hat` to
-the sum of `bits`, and stores `config` beside the weights so that `from_config` can rebuild it.
+Training knows nothing of a network's inside: it calls `forward`, adds a distortion of `x_hat`, and
+a `penalty` where there is one, to the sum of `bits`, and stores `config` beside the weights so that
+`from_config` can rebuild it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ class ForwardOutput:
     """Reconstruction, [B, 3, H, W], about 0 to 1 but *not clamped*."""
     bits: Mapping[str, Tensor]
     """Estimated bits per stream and image, each [B]: `{"y": ..., "z": ...}`, RDONet `y1`...`z3`."""
+    penalty: Tensor | None = None
+    """A further term of each sample's loss that is the network's own, [B], in the units of
+    J = R + Λ·D."""
 
     def total_bits(self) -> Tensor:
         """Sum over all streams, [B]."""

@@ -78,7 +78,7 @@ def training_card(
             "target_bpp": rate,
             "lambda_eff": progress.controller.lambda_eff,
             "loss": "lambda_eff*(mse*MSE + ms_ssim*(1-MS-SSIM) + lpips*LPIPS + features*FEATURES "
-            "+ gan*GAN) + bpp",
+            "+ gan*GAN) + bpp + penalty of the network, if any",
             "steps": steps,
             "started_from": None
             if settings.start_digest is None

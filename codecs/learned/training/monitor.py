@@ -19,7 +19,7 @@ from codecs.learned.training.state import TrainingProgress
 
 TRAIN_COLUMNS = (
     *("step", "wall", "cpu", "phase", "rate", "lr", "lambda_eff", "loss", "bpp", "psnr", "mse"),
-    *("ms_ssim", "lpips", "features", "gan_g", "gan_d", "gradient_norm"),
+    *("ms_ssim", "lpips", "features", "gan_g", "gan_d", "penalty", "gradient_norm"),
 )
 """`train.csv`: means over `Limits.log_every` steps on training crops, noise for rounding; `ms_ssim`
 is 1 - MS-SSIM, `rate` the target, `lr` and `lambda_eff` those of the last step."""

@@ -161,6 +161,7 @@ class Learner:
             terms["gan_g"] = adversarial
             cost = cost + segment.gan_weight(number) * adversarial
         rate_weight = segment.rate_weight(number)
+        relative: Tensor | float = 1.0
         if quality is None:
             loss = lambda_eff * cost.mean() + rate_weight * bpp.mean()
         else:
@@ -168,6 +169,9 @@ class Learner:
             lambdas = self.network.lambda_of(quality)
             relative = torch.sqrt(lambdas / self.network.lambda_of(self.middle))
             loss = ((lambdas * cost + rate_weight * bpp) / relative).mean()
+        if output.penalty is not None:
+            terms["penalty"] = output.penalty.mean()
+            loss = loss + (output.penalty / relative).mean()
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
