@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from bench.run.sandbox import KINDS
 from bench.verdict.comparison import Comparison
 from bench.verdict.results import CodecResult
 from reports.wording import clean, metric_text
@@ -38,8 +40,21 @@ def _facts(codec: CodecResult, anchor: str) -> CodecFacts:
     ]
     if codec.tuned_for:
         facts.append(("trained for", ", ".join(codec.tuned_for)))
+    if sandboxed := _sandboxed(codec):
+        facts.append(("sandbox", sandboxed))
     return CodecFacts(
         codec.name, codec.label, codec.name == anchor, tuple(facts), tuple(commands.items())
+    )
+
+
+def _sandboxed(codec: CodecResult) -> str:
+    """How many measurements were made where the codec sees neither pictures nor the run."""
+    counts = Counter(m.sandbox for m in codec.measurements.values())
+    total = counts.total()
+    return "; ".join(
+        f"{KINDS.get(kind, clean(kind))}, {count} of {total} measurements"
+        for kind, count in sorted(counts.items())
+        if kind
     )
 
 

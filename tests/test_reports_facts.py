@@ -18,6 +18,7 @@ from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name
 from reports import claims, costs, diagnostics
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
+from reports.settings import codec_facts
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy
 from tests.reports_cases import Page, comparison, ladder, made_up, plain, plainly_written, written
@@ -362,3 +363,11 @@ def test_each_claim_can_be_measured_by_its_command():
         assert len(set(names)) >= 2
         for name in names:
             check_name(name)
+
+
+def test_the_page_says_how_many_measurements_were_made_in_a_sandbox():
+    alone = [*ladder("rdonet", sandbox="bwrap"), *ladder("vvenc")]
+    alone[0] = replace(alone[0], sandbox="")
+    found = {codec.name: dict(codec.facts) for codec in codec_facts(comparison(alone))}
+    assert found["rdonet"]["sandbox"] == "namespaces by bubblewrap, 14 of 15 measurements"
+    assert "sandbox" not in found["vvenc"]
