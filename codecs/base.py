@@ -124,7 +124,7 @@ class Codec(ABC):
         * `maps`, a list of `{"name": "levels", "cell": 16, "rows": ["1122", ...]}`: a value for
           each square of `cell` pixels, as rows of numbers or of digits.  With a `legend`, a list of
           `[value, text, side of a block in pixels]`, they are levels; else amounts in a `unit`;
-        * `model`, of a learned codec: `kmac_per_pixel` and `bytes`.
+        * `model`, of a learned codec: `kmac_per_pixel`, `bytes`, `training_hours` of a core.
 
         Anything else is stored with the measurement and not shown.
         """

@@ -41,6 +41,8 @@ _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
 """BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
 neither do those that leave out points or pictures."""
 TO_CLIC_RATES = f"@{','.join(map(str, CLIC_BUDGETS))}bpp:corpus"
+LEARNED_REFERENCE = "hyperprior"
+"""What most ideas in learned codecs were added to: the codec beside which tables put the others."""
 CTU = 64
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""

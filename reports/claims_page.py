@@ -7,7 +7,9 @@ from pathlib import Path
 
 from bench.verdict.comparison import Comparison, compare
 from datasets.cache import write_atomically
-from reports.claims import CLAIMS, claim_rows
+from reports.claims import CLAIMS, LEARNED_REFERENCE, claim_rows
+from reports.costs import costs
+from reports.learned import learned_table
 from reports.provenance import Provenance
 from reports.text_tables import markdown_escape, markdown_table
 
@@ -37,8 +39,10 @@ def write_claims(path: Path, comparison: Comparison, provenance: Provenance) -> 
 def _blocks(comparison: Comparison, provenance: Provenance) -> Iterator[str]:
     results = comparison.results
     names = [codec.name for codec in results.codecs]
-    anchors = dict.fromkeys(claim.codecs[-1] for claim in CLAIMS if claim.codecs[-1] in names)
-    rows = claim_rows([comparison, *(compare(results, name) for name in anchors)])
+    asked = [*(claim.codecs[-1] for claim in CLAIMS), LEARNED_REFERENCE]
+    anchors = dict.fromkeys(name for name in asked if name in names)
+    comparisons = [comparison, *(compare(results, name) for name in anchors)]
+    rows = claim_rows(comparisons)
     if not rows:
         about = dict.fromkeys(claim.codecs[0] for claim in CLAIMS)
         raise NoClaims(f"the run has none of the codecs that claims are about: {', '.join(about)}")
@@ -54,6 +58,9 @@ def _blocks(comparison: Comparison, provenance: Provenance) -> Iterator[str]:
         ["claim", "source", "measured", "verdict", "command that measures it"],
         [[row.text, row.source, row.figure, row.verdict, row.command] for row in rows],
     )
+    if table := learned_table(comparisons, costs(results)):
+        yield "Learned codecs: change in bits at equal quality, and what it costs."
+        yield markdown_table(table.heading, table.texts())
     yield markdown_table(
         ["codec", "version", "device"],
         [[codec.name, codec.version, codec.device] for codec in results.codecs],

@@ -31,6 +31,9 @@ class Cost:
     does not tell: `model.kmac_per_pixel` in its diagnostics."""
     model_bytes: float
     """Size of the weights of one operating point: `model.bytes` in its diagnostics."""
+    training_hours: float
+    """Of a core, for the weights of one operating point, or of all where one file serves all:
+    `model.training_hours` in its diagnostics."""
     device: str
     company: str
     """Beside how many other measurements the times were taken."""
@@ -51,6 +54,7 @@ def _cost(codec: CodecResult) -> Cost:
         decode_speed=speed(good, "decode"),
         kmac=_median([_fact(m, "kmac_per_pixel") for m in good]),
         model_bytes=_median([_fact(m, "bytes") for m in good]),
+        training_hours=_median([_fact(m, "training_hours") for m in good]),
         device=clean(" or ".join(sorted({m.device for m in good}) or [codec.device])),
         company=company(good),
     )

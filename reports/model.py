@@ -26,6 +26,7 @@ from reports.costs import Cost
 from reports.data_tables import csv_verdicts
 from reports.diagnostics import Told
 from reports.latex import latex_verdicts
+from reports.learned import LearnedTable, learned_table
 from reports.lossless import LosslessText, lossless_text
 from reports.measurements import Failure, Measured
 from reports.palette import marker, style_class
@@ -110,6 +111,7 @@ class Report:
     """What people said in studies of the run."""
     told: tuple[Told, ...]
     costs: tuple[Cost, ...]
+    learned: LearnedTable | None
     claims: tuple[ClaimRow, ...]
     cautions: tuple[Caution, ...]
     measured: tuple[Measured, ...]
@@ -142,6 +144,7 @@ def make_report(
     drawn = {chart.metric.name for chart in charts}
     first = next((i for i, name in enumerate(results.metrics) if name in drawn), 0)
     pairs = wins.all_pairs(main)
+    found_costs = costs.costs(results)
     return Report(
         provenance=provenance,
         main=main,
@@ -164,7 +167,8 @@ def make_report(
         gallery=gallery,
         preferred=tuple(preferred(one, look) for one in outcomes),
         told=tuple(diagnostics.tell(results)),
-        costs=tuple(costs.costs(results)),
+        costs=tuple(found_costs),
+        learned=learned_table(anchors or comparisons, found_costs),
         claims=tuple(claims.claim_rows(anchors or comparisons)),
         cautions=find_cautions(main, charts, provenance, gallery),
         measured=tuple(measurements.measured(results)),

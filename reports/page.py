@@ -35,6 +35,7 @@ SECTIONS = {
     "preferred": "What people preferred",
     "streams": "Inside the streams",
     "cost": "Cost",
+    "learned": "Learned codecs",
     "claims": "Claims",
     "images": "Measurements",
     "failures": "Failures",
@@ -57,6 +58,7 @@ def render(report: Report, figures: Mapping[str, bytes]) -> str:
         "look": bool(report.gallery.pictures),
         "preferred": bool(report.preferred),
         "streams": bool(report.told),
+        "learned": report.learned is not None,
         "claims": bool(report.claims),
     }
     busy = {"alone", wording.NOT_MEASURED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +19,21 @@ from codecs.rdonet.diagnostics import describe
 from codecs.registry import check_name
 from reports import claims, costs, diagnostics
 from reports.claims import ABSENT, FAILS, HOLDS, OPEN
+from reports.claims_page import write_claims
 from reports.settings import codec_facts
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy
-from tests.reports_cases import Page, comparison, ladder, made_up, plain, plainly_written, written
+from tests.reports_cases import (
+    PROVENANCE,
+    Page,
+    comparison,
+    figure,
+    ladder,
+    made_up,
+    plain,
+    plainly_written,
+    written,
+)
 from tests.reports_gallery import partition, pictured
 
 
@@ -197,6 +209,35 @@ def test_costs_are_medians_of_what_was_measured(tmp_path):
     assert shown[0][1].startswith(costs.significant(float(np.median(seconds))))
     assert shown[0][5:7] == ["412" if costs.significant(412.5) == "412" else "413", "12.3"]
     assert shown[1][5:7] == ["\N{EN DASH}"] * 2
+
+
+def learned(name: str, efficiency: float, **model: float) -> list[Measurement]:
+    return [replace(m, diagnostics={"model": model}) for m in ladder(name, efficiency)]
+
+
+def test_learned_codecs_stand_beside_each_other_with_what_they_cost(tmp_path):
+    rows = learned("hyperprior", 2.0, kmac_per_pixel=100.0, bytes=1_500_000, training_hours=1.02)
+    rows += learned("lee2019", 1.5, kmac_per_pixel=200.0, bytes=1e6)
+    results = comparison([*rows, *ladder("vvenc"), *ladder("jpeg", 3.0)]).results
+    compared = [compare(results, name) for name in ("vvenc", "hyperprior")]
+    _, page = written(tmp_path, *compared)
+    hyperprior, lee = page.table(id="learned-table")
+    assert [round(figure(cell)) for cell in lee[1:7]] == [50, 50, 50, -25, -25, -25]
+    assert lee[7:] == ["200", "0.125", "1.00", "\N{EN DASH}"]
+    assert round(figure(hyperprior[1])) == 100
+    assert hyperprior[4:] == ["reference"] * 3 + ["100", "0.125", "1.50", "1.02"]
+    one = comparison([*rows[:15], *ladder("vvenc")])
+    assert 'id="learned-table"' not in written(tmp_path, one)[0]
+
+
+def test_the_claims_page_has_the_learned_codecs(tmp_path):
+    rows = [*learned("hyperprior", 2.0, kmac_per_pixel=100.0), *learned("rdonet", 1.5)]
+    rows = [replace(m, diagnostics={"model": {"kmac_per_pixel": 100.0}}) for m in rows]
+    page = tmp_path / "claims.md"
+    write_claims(page, comparison([*rows, *ladder("vvenc")]), PROVENANCE)
+    text = page.read_text()
+    assert "| codec | PSNR against VVENC | MS-SSIM against VVENC |" in text
+    assert re.search(r"\| RDONET \| \+50.0 % \[.*\| -25.0 % \[.*\| 100 \| 0.125 \|", text)
 
 
 @pytest.mark.parametrize(

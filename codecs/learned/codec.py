@@ -67,6 +67,7 @@ class Model(ABC):
         self.name = loaded.path.name
         self.digest = loaded.digest
         self.bytes = loaded.path.stat().st_size
+        self.training_hours = weights.training_hours(loaded.card)
         self.device, self.variant = device, variant
         self.refines = variant.get("refined") == "latents"
         if self.refines:
@@ -306,10 +307,15 @@ class LearnedCodec(Codec):
         return self._model.seconds(pixels, self._variant)
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        """The model's, with its operations and size."""
+        """The model's, with its operations, size and training."""
         model = self._made_with(data)
-        size = {"kmac_per_pixel": kmac_per_pixel(model.network), "bytes": model.bytes}
-        return {**model.diagnostics(image, data), "model": size}
+        facts = {
+            "kmac_per_pixel": kmac_per_pixel(model.network),
+            "bytes": model.bytes,
+            "training_hours": model.training_hours,
+        }
+        told = {name: fact for name, fact in facts.items() if fact is not None}
+        return {**model.diagnostics(image, data), "model": told}
 
     def _made_with(self, data: bytes) -> Model:
         network = self._network

@@ -175,6 +175,20 @@ def last_phase(training: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"features": 0.0, **training["phases"][-1]}
 
 
+def training_hours(card: Mapping[str, Any]) -> float | None:
+    """CPU core hours in which the weights of a card were trained, those that they began with
+    included; `None` where it does not tell, or a GPU trained them."""
+    try:
+        training = card["training"]
+        before = training["started_from"] or {"cpu_seconds": 0}
+        if training["threads"] < 1 or training["device"].startswith("NVIDIA"):
+            return None
+        hours = (training["cpu_seconds_of_run"] + before["cpu_seconds"]) / 3600
+        return round(float(hours), 2)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
 def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters as they will be after `save(..., half=True)` and `load`."""
     return {
