@@ -147,6 +147,14 @@ BUILT_IN = (
         "codecs.minnen:create_mse",
     ),
     Entry(
+        "hu2020",
+        ("bfloat16", "latents"),
+        (),
+        "Coarse-to-fine hyper-latents, Hu et al. 2020, learned for MSE",
+        "codecs.hu2020:create",
+        network="codecs.hu2020:Hu2020",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

@@ -1,11 +1,13 @@
 """Small networks for tests of learned codecs, trained for seconds so that their symbols vary.
 
-`python -m tests.learned_toys` trains them anew; the tests read what that has stored.
+`python -m tests.learned_toys` trains them anew, or those that are named; the tests read what that
+has stored.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 
 import torch
@@ -22,7 +24,7 @@ from tests.rdonet_toys import as_tensor, crop
 TOYS = Path(__file__).parent / "data" / "toys"
 """A folder of weights for each codec that can be trained, laid out as those that ship."""
 LAMBDA = 3000.0
-TRAINED_HERE = ("factorised", "hyperprior", "minnen")
+TRAINED_HERE = ("factorised", "hyperprior", "minnen", "hu2020")
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
@@ -74,7 +76,7 @@ def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
 def store_toys() -> None:
     """Train the toys of `TRAINED_HERE` on one thread, with N = 8 and M = 12."""
     torch.set_num_threads(1)
-    for name in TRAINED_HERE:
+    for name in sys.argv[1:] or TRAINED_HERE:
         torch.manual_seed(0)
         objective = {"lambda_eff": LAMBDA, "mse": 1.0, "ms_ssim": 0.0}
         config = {"N": 8, "M": 12, "objective": objective}

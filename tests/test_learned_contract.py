@@ -196,6 +196,12 @@ for name in sys.argv[2:]:
         encoder = SymbolEncoder()
         model.coder.z.encode(encoder, z)
         sections[0] = encoder.get_bytes()
+    if name == "hu2020":
+        z1 = numpy.zeros((model.coder.z1.channels, 1, MAX_BLOCKS), "i4")
+        encoder = SymbolEncoder()
+        model.coder.z1.encode(encoder, z1[:, 0])
+        z2 = numpy.zeros((2, 2 * MAX_BLOCKS, 64), "i4")
+        sections[:2] = encoder.get_bytes(), model.coder.coarse.encode(z2, model.coder._z1((z1,)))
     wide = numpy.broadcast_to(numpy.zeros(1, numpy.uint8), (64, 64 * MAX_BLOCKS, 3))
     data = bitstream.pack(model.header(wide, None), sections, [])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -33,9 +33,11 @@ def lambda_of(quality: Tensor, anchors: int, lambdas: tuple[float, float]) -> Te
 
 
 class Gains(nn.Module):
-    """g and h of one latent of `channels`."""
+    """g and h of one latent of `channels`; h also of those `beside` it that a synthesis sees."""
 
-    def __init__(self, channels: int, anchors: int, lambdas: tuple[float, float]) -> None:
+    def __init__(
+        self, channels: int, anchors: int, lambdas: tuple[float, float], beside: int = 0
+    ) -> None:
         """Raises `ValueError` unless there are two anchors and a range of Λ."""
         super().__init__()
         if anchors < 2 or not 0 < lambdas[0] < lambdas[1] < math.inf:
@@ -43,9 +45,9 @@ class Gains(nn.Module):
         self.anchors = anchors
         # In theory the step of a quantiser goes with Λ^-1/2; the middle of the range has gain 1.
         span = math.log(lambdas[1] / lambdas[0]) / 2
-        start = torch.linspace(-span / 2, span / 2, anchors)[:, None].repeat(1, channels)
-        self.log_gain = nn.Parameter(start.clone())
-        self.log_inverse = nn.Parameter(-start)
+        start = torch.linspace(-span / 2, span / 2, anchors)[:, None]
+        self.log_gain = nn.Parameter(start.repeat(1, channels))
+        self.log_inverse = nn.Parameter(-start.repeat(1, channels + beside))
 
     def scale(self, y: Tensor, quality: Tensor) -> Tensor:
         """y [B, M, h, w] before it is rounded, for `quality` [B] in 0 ... Q-1."""

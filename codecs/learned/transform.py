@@ -43,9 +43,12 @@ class TransformNetwork(CodecNetwork):
         objective: Mapping[str, float] | None = None,
         qualities: int = 0,
         lambdas: Sequence[float] = LAMBDAS,
+        *,
+        beside: int = 0,
     ) -> None:
         """N channels in hidden layers, M in y; with `qualities`, the network serves so many anchors
-        and all between them.  `objective` changes nothing, but belongs to a point's weights."""
+        and all between them.  `objective` changes nothing, but belongs to a point's weights.
+        `beside` channels follow ŷ where its synthesis sees more than that."""
         super().__init__()
         if N < 1 or M < 3:
             raise ValueError(f"no such network: N = {N}, M = {M}")
@@ -56,7 +59,7 @@ class TransformNetwork(CodecNetwork):
         if qualities:
             low, high = lambdas
             self.config |= {"qualities": qualities, "lambdas": [low, high]}
-            self.gains = Gains(M, qualities, (low, high))
+            self.gains = Gains(M, qualities, (low, high), beside)
 
     @abstractmethod
     def latent_model(self) -> LatentModel:
@@ -71,7 +74,7 @@ class TransformNetwork(CodecNetwork):
         return y if self.gains is None or quality is None else self.gains.scale(y.float(), quality)
 
     def synthesise(self, y: Tensor, quality: Tensor | None) -> Tensor:
-        """Pictures of ŷ."""
+        """Pictures of ŷ and what is beside it."""
         if self.gains is not None and quality is not None:
             y = self.gains.unscale(y, quality)
         x: Tensor = self.g_s(y)
@@ -183,12 +186,12 @@ class TransformModel(Model):
         network, latents = self.network, self.network.latent_model()
         objective = network.objective(quality)
         x, y = to_tensor(image, self.device), y.clone()
-        rate = latents.rate(y)
+        rate, seen = latents.rate(y), latents.seen(y)
 
         def cost(values: Sequence[Tensor]) -> Tensor:
             y = values[0] + latents.grid
             with refine.quick(self.device):
-                y_last = y.contiguous(memory_format=torch.channels_last)
+                y_last = seen(y).contiguous(memory_format=torch.channels_last)
                 decoded = network.synthesise(y_last, quality).float()
             shown = decoded[:, :, : image.shape[0], : image.shape[1]]
             return objective.loss(x, shown, rate(y)[0])

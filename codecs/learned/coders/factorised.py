@@ -6,6 +6,7 @@ For hyper-latents, and for the latents of codecs without side information.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +26,13 @@ from codecs.learned.coders.latents import (
     Tables,
     section_tables,
 )
-from codecs.learned.coders.likelihood import LIKELIHOOD_FLOOR, add_noise
+from codecs.learned.coders.likelihood import (
+    LIKELIHOOD_FLOOR,
+    SCALE_FLOOR,
+    add_noise,
+    bits,
+    gaussian_mass,
+)
 from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import MAX_WINDOW, TOTAL
 from codecs.learned.exact.arithmetic import (
@@ -34,20 +41,67 @@ from codecs.learned.exact.arithmetic import (
     LATENT_LIMIT,
     from_grid,
 )
+from codecs.learned.initialisation import LATENT_GAIN
 from codecs.learned.layers import lower_bound
 
 
-class FactorisedPrior(nn.Module):
+class ChannelPrior(nn.Module, ABC):
+    """A density for each channel, the same everywhere.
+
+    Values are rounded relative to `medians` [C]: ẑ = round(z - m) + m.
+    """
+
+    channels: int
+    medians: Tensor
+
+    @abstractmethod
+    def mass(self, x: Tensor) -> Tensor:
+        """Probability of [x-½, x+½] for x [C, 1, n].  Follows x's dtype."""
+
+    @abstractmethod
+    def quantile(self, logit: float) -> Tensor:
+        """x [C], float64, below which the probability is sigmoid(`logit`)."""
+
+    def round(self, z: Tensor) -> Tensor:
+        """ẑ of z [B, C, H, W]."""
+        medians = self.medians[:, None, None]
+        return torch.round(z - medians) + medians
+
+    def likelihood(self, z: Tensor) -> Tensor:
+        """Floored probability of each (noisy or rounded) value of z [B, C, H, W]."""
+        b, c, h, w = z.shape
+        mass = self.mass(z.transpose(0, 1).reshape(c, 1, -1)).view(c, b, h, w).transpose(0, 1)
+        return lower_bound(mass, LIKELIHOOD_FLOOR)
+
+
+class GaussianPrior(ChannelPrior):
+    """A Gaussian of mean 0 and learned scale for each channel, as Lee 2019 and Hu 2020 have it."""
+
+    def __init__(self, channels: int, init_scale: float = LATENT_GAIN) -> None:
+        super().__init__()
+        self.channels = channels
+        self.scales = nn.Parameter(torch.full((channels,), init_scale))
+        self.register_buffer("medians", torch.zeros(channels), persistent=False)
+
+    def mass(self, x: Tensor) -> Tensor:
+        return gaussian_mass(x, torch.zeros_like(x), self._scales()[:, None, None].to(x.dtype))
+
+    @torch.no_grad()
+    def quantile(self, logit: float) -> Tensor:
+        deviations = torch.special.ndtri(torch.sigmoid(torch.tensor(logit, dtype=torch.float64)))
+        return self._scales().double() * deviations.to(self.scales.device)
+
+    def _scales(self) -> Tensor:
+        return lower_bound(self.scales.abs(), SCALE_FLOOR)
+
+
+class FactorisedPrior(ChannelPrior):
     """Fully factorised density per channel; Ballé et al., "Variational image compression with a
     scale hyperprior", ICLR 2018, appendix 6.1: c = f_K ∘ ... ∘ f_1, here K = 5 of widths 3.
 
     f_k(x) = g_k(H_k x + b_k), g_k(x) = x + a_k ⊙ tanh(x) (identity for the last), the cumulative
     is sigmoid(c); H_k = softplus(.) and a_k = tanh(.) keep it increasing.
-
-    Values are rounded relative to `medians` [C]: ẑ = round(z - m) + m.
     """
-
-    medians: Tensor
 
     def __init__(self, channels: int, init_scale: float = 10.0) -> None:
         super().__init__()
@@ -74,22 +128,10 @@ class FactorisedPrior(nn.Module):
         return x
 
     def mass(self, x: Tensor) -> Tensor:
-        """Probability of [x-½, x+½] for x [C, 1, n]."""
         lower, upper = self.logits(x - 0.5), self.logits(x + 0.5)
         # Evaluated in the tail where the sigmoids are small, to keep relative precision.
         sign = torch.where(lower + upper > 0, -1.0, 1.0).to(x.dtype)
         return torch.abs(torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower))
-
-    def round(self, z: Tensor) -> Tensor:
-        """ẑ of z [B, C, H, W]."""
-        medians = self.medians[:, None, None]
-        return torch.round(z - medians) + medians
-
-    def likelihood(self, z: Tensor) -> Tensor:
-        """Floored probability of each (noisy or rounded) value of z [B, C, H, W]."""
-        b, c, h, w = z.shape
-        mass = self.mass(z.transpose(0, 1).reshape(c, 1, -1)).view(c, b, h, w).transpose(0, 1)
-        return lower_bound(mass, LIKELIHOOD_FLOOR)
 
     @torch.no_grad()
     def quantile(self, logit: float) -> Tensor:
@@ -109,7 +151,7 @@ class FactorisedPrior(nn.Module):
         self.medians.copy_(self.quantile(0.0).to(self.medians.dtype))
 
 
-def factorised_tables(prior: FactorisedPrior) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def factorised_tables(prior: ChannelPrior) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The prior as integers: frequencies [C, K] (zero-padded, escape *first*) and lows [C].
 
     Column 0 is the escape, column 1 + i is the value lows + i (relative to the median).  The
@@ -167,7 +209,7 @@ class FactorisedCoder:
         self._rows = [row[: np.flatnonzero(row)[-1] + 1] for row in self.frequencies]
 
     @staticmethod
-    def export(prior: FactorisedPrior) -> dict[str, NDArray[np.int32]]:
+    def export(prior: ChannelPrior) -> dict[str, NDArray[np.int32]]:
         """The integer tables of a trained prior."""
         frequencies, lows = factorised_tables(prior)
         medians = torch.round(prior.medians.double().cpu() * 2**ACTIVATION_BITS)
@@ -221,7 +263,7 @@ class Factorised(LatentModel):
         return y, {"y": self.rate(y)(y)}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda y: -torch.log2(self.prior.likelihood(y)).flatten(1).sum(1)
+        return lambda y: bits(self.prior.likelihood(y))
 
     @property
     def grid(self) -> Tensor:

@@ -22,26 +22,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codecs.base import EncodeError
 from codecs.learned.coders.context import ContextCoder
 from codecs.learned.coders.density import GaussianDensity, MixtureDensity
-from codecs.learned.coders.factorised import FactorisedCoder, FactorisedPrior
+from codecs.learned.coders.factorised import ChannelPrior, FactorisedCoder
 from codecs.learned.coders.latents import (
     LatentCoder,
     LatentModel,
     Symbols,
     Tables,
+    restored,
+    rounded,
     section_tables,
 )
 from codecs.learned.coders.likelihood import (
     SCALE_FLOOR,
     add_noise,
+    bits,
     gaussian_likelihood,
     mixture_likelihood,
 )
 from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import ScaleTable
-from codecs.learned.exact.arithmetic import LATENT_LIMIT
 from codecs.learned.exact.chain import ExactChain
 from codecs.learned.layers import MaskedConv2d
 
@@ -55,6 +56,8 @@ class Gaussian:
 
     zero_mean: bool = False
     scale_floor: float = SCALE_FLOOR
+    logarithmic: bool = False
+    """Whether θ has the logarithms of scales."""
 
     def likelihood(self, values: Tensor, theta: Tensor) -> Tensor:
         """Probability of each of `values` [B, M, h, w]."""
@@ -62,9 +65,13 @@ class Gaussian:
             scales, means = theta, torch.zeros_like(theta)
         else:
             scales, means = theta.chunk(2, 1)
+        if self.logarithmic:
+            scales = scales.exp()
         return gaussian_likelihood(values, means, scales, self.scale_floor)
 
     def scale_table(self) -> ScaleTable:
+        if self.logarithmic:
+            return ScaleTable.build(self.scale_floor, raw=math.log)
         return ScaleTable.build(self.scale_floor)
 
     def exact(self, scales: ScaleTable) -> GaussianDensity:
@@ -100,7 +107,7 @@ class Hyperprior(LatentModel):
 
     analysis: nn.Module
     """y [B, M, h, w] -> z [B, N, h/4, w/4]; only encoders run it."""
-    prior: FactorisedPrior
+    prior: ChannelPrior
     """Of ẑ."""
     synthesis: Sequence[nn.Module] | nn.Sequential
     """ẑ -> ψ [B, P, h, w]; decoders run it in integers."""
@@ -131,12 +138,12 @@ class Hyperprior(LatentModel):
             "z": self.prior.likelihood(z),
             "y": self.density.likelihood(y, self.theta(self._psi(z), y)),
         }
-        return y, {name: _bits(p) for name, p in likelihoods.items()}
+        return y, {name: bits(p) for name, p in likelihoods.items()}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         z = self.prior.round(self.hyper_latent(y))
-        side, psi = _bits(self.prior.likelihood(z)), self._psi(z)
-        return lambda y: side + _bits(self.density.likelihood(y, self.theta(psi, y)))
+        side, psi = bits(self.prior.likelihood(z)), self._psi(z)
+        return lambda y: side + bits(self.density.likelihood(y, self.theta(psi, y)))
 
     def _psi(self, z: Tensor) -> Tensor:
         for layer in self.synthesis:
@@ -155,11 +162,6 @@ class Hyperprior(LatentModel):
         return HyperpriorCoder(self, tables, device)
 
 
-def _bits(likelihood: Tensor) -> Tensor:
-    """[B] of [B, M, h, w]."""
-    return -torch.log2(likelihood).flatten(1).sum(1)
-
-
 class HyperpriorCoder(LatentCoder):
     """Symbols: round(z - median) [N, h/4, w/4], then ŷ = round(y) [h, w, M]."""
 
@@ -176,15 +178,11 @@ class HyperpriorCoder(LatentCoder):
         ).to(device)
 
     def symbols(self, y: Tensor, proposed: Tensor | None = None) -> Symbols:
-        if not bool(torch.isfinite(y).all()):
-            raise EncodeError("a latent is not finite: the weights are damaged")
         z = self.z.symbols(self.model.hyper_latent(y if proposed is None else proposed)[0])
-        rounded = torch.round(y[0]).clamp(-LATENT_LIMIT, LATENT_LIMIT)
-        return z, rounded.permute(1, 2, 0).cpu().numpy().astype(np.int32)
+        return z, rounded(y)
 
     def latent(self, symbols: Symbols) -> Tensor:
-        y = torch.from_numpy(symbols[1]).to(self.device)
-        return y.permute(2, 0, 1)[None].float()
+        return restored(symbols[1], self.device)
 
     def side_information(self, z: NDArray[np.int32]) -> Tensor:
         """ψ [h, w, P], exact, of the symbols of z."""

@@ -20,7 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codecs.base import EncodeError
 from codecs.learned.coders.rangecoding import Int32s
+from codecs.learned.exact.arithmetic import LATENT_LIMIT
 
 Symbols = tuple[Int32s, ...]
 """The integers of each section of a stream, in its order: what its checksum covers."""
@@ -37,7 +39,7 @@ class LatentCoder(ABC):
 
     @abstractmethod
     def latent(self, symbols: Symbols) -> Tensor:
-        """ŷ float32 [1, M, h, w]."""
+        """ŷ float32 [1, M, h, w], and behind its channels whatever else a synthesis sees."""
 
     @abstractmethod
     def encode(self, symbols: Symbols) -> list[bytes]:
@@ -56,13 +58,18 @@ class LatentModel(ABC):
 
     @abstractmethod
     def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """(ŷ, estimated bits [B] of each section) of y [B, M, h, w]; with uniform noise in the
-        place of rounding where `noisy`.  Differentiable."""
+        """(ŷ as a synthesis sees it, estimated bits [B] of each section) of y [B, M, h, w]; with
+        uniform noise in the place of rounding where `noisy`.  Differentiable."""
 
     @abstractmethod
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         """Estimated bits [B] of any ŷ near y [B, M, h, w], relaxed ones too, sent with the side
         information that y has.  Differentiable."""
+
+    def seen(self, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """What a synthesis sees of any ŷ near y, sent with the side information that y has:
+        [B, M, h, w], and behind its channels whatever else of the stream it has use for."""
+        return lambda y: y
 
     @property
     def grid(self) -> Tensor | float:
@@ -83,3 +90,17 @@ def section_tables(tables: Tables, section: str) -> dict[str, NDArray[Any]]:
     """Those whose names begin with `section`, without it: `z.lows` -> `lows`."""
     prefix = f"{section}."
     return {k.removeprefix(prefix): v for k, v in tables.items() if k.startswith(prefix)}
+
+
+def rounded(y: Tensor) -> Int32s:
+    """Symbols [h, w, M] of y [1, M, h, w].  Raises `EncodeError` if it is not finite."""
+    if not bool(torch.isfinite(y).all()):
+        raise EncodeError("a latent is not finite: the weights are damaged")
+    symbols = torch.round(y[0]).clamp(-LATENT_LIMIT, LATENT_LIMIT)
+    out: Int32s = symbols.permute(1, 2, 0).cpu().numpy().astype(np.int32)
+    return out
+
+
+def restored(symbols: Int32s, device: torch.device) -> Tensor:
+    """ŷ float32 [1, M, h, w] of `rounded` symbols."""
+    return torch.from_numpy(symbols).to(device).permute(2, 0, 1)[None].float()

@@ -17,6 +17,11 @@ SCALE_FLOOR = 0.11
 """Smallest scale of the Gaussian models (Minnen et al. 2018, CompressAI)."""
 
 
+def bits(likelihood: Tensor) -> Tensor:
+    """Information [B] of values of that likelihood [B, M, h, w]."""
+    return -torch.log2(likelihood).flatten(1).sum(1)
+
+
 def add_noise(y: Tensor) -> Tensor:
     """Training's stand-in for rounding: uniform noise in [-½, ½) (Ballé et al. 2017)."""
     return y + (torch.rand_like(y) - 0.5)
