@@ -131,6 +131,14 @@ BUILT_IN = (
         network="codecs.hyperprior:ScaleHyperprior",
     ),
     Entry(
+        "mean-scale",
+        ("bfloat16", "latents"),
+        (),
+        "Mean and scale hyperprior, Minnen et al. 2018, learned for MSE",
+        "codecs.mean_scale:create",
+        network="codecs.mean_scale:MeanScale",
+    ),
+    Entry(
         "minnen",
         ("bfloat16", "latents"),
         (),
@@ -145,6 +153,22 @@ BUILT_IN = (
         (),
         "Minnen et al. 2018, learned for MSE",
         "codecs.minnen:create_mse",
+    ),
+    Entry(
+        "lee2019",
+        ("bfloat16", "latents"),
+        (),
+        "Lee et al. 2019, learned for MSE; contexts with and without bits",
+        "codecs.lee2019:create",
+        network="codecs.lee2019:Lee2019",
+    ),
+    Entry(
+        "cheng2020",
+        ("bfloat16", "latents"),
+        (),
+        "Cheng et al. 2020, learned for MSE; attention, mixtures of three Gaussians",
+        "codecs.cheng2020:create",
+        network="codecs.cheng2020:Cheng2020",
     ),
     Entry(
         "hu2020",

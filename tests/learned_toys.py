@@ -24,7 +24,15 @@ from tests.rdonet_toys import as_tensor, crop
 TOYS = Path(__file__).parent / "data" / "toys"
 """A folder of weights for each codec that can be trained, laid out as those that ship."""
 LAMBDA = 3000.0
-TRAINED_HERE = ("factorised", "hyperprior", "minnen", "hu2020")
+TRAINED_HERE = (
+    "factorised",
+    "hyperprior",
+    "mean-scale",
+    "minnen",
+    "lee2019",
+    "cheng2020",
+    "hu2020",
+)
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:

@@ -58,7 +58,7 @@ def test_what_is_available():
     assert all(entry.summary for entry in entries.values())
 
 
-LEARNED = ("compressai", "factorised", "hyperprior", "hu2020", "minnen", "rdonet")
+LEARNED = ("compressai", *registry.trainable())
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from codecs import registry, train
 from codecs.base import CodecUnavailable, Image
+from codecs.learned import initialisation
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.layers import GDN
 from codecs.learned.transform import TransformModel
 from codecs.minnen import Minnen
-from codecs.rdonet import initialisation
 from codecs.rdonet.masks import LEVELS, Masks
 from codecs.rdonet.network import RDONet
 

@@ -6,6 +6,7 @@ can be copied across; `codecs.learned.exact` has the integer counterparts that d
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -89,6 +90,32 @@ def _leaky_relu(x: Tensor) -> Tensor:
     return functional.leaky_relu_(x)
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a context model looks at: rows `above` the position to be decoded and that of its own,
+    of them the columns from `left` before to `right` behind it."""
+
+    above: int
+    left: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns); the position stands in the last row, column `left`."""
+        return self.above + 1, self.left + 1 + self.right
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of all, in raster order."""
+        rows, columns = self.shape
+        return tuple((y, x) for y in range(rows) for x in range(columns))
+
+    @property
+    def past(self) -> tuple[tuple[int, int], ...]:
+        """Those that are decoded before the position."""
+        return tuple(place for place in self.places if place < (self.above, self.left))
+
+
 class MaskedConv2d(nn.Conv2d):
     """k x k convolution that sees only positions before the centre in raster order (type A).
 
@@ -104,6 +131,7 @@ class MaskedConv2d(nn.Conv2d):
         mask[: kernel // 2] = 1
         mask[kernel // 2, : kernel // 2] = 1
         self.register_buffer("mask", mask, persistent=False)
+        self.window = Window(kernel // 2, kernel // 2, kernel // 2)
 
     @property
     def causal_weight(self) -> Tensor:
@@ -111,6 +139,58 @@ class MaskedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         return functional.conv2d(input, self.causal_weight, self.bias, padding=self.padding)
+
+
+class WindowContext(nn.Module):
+    """Features of the window around each position, which a k x k convolution sees as a picture of
+    its own; then LeakyReLU.
+
+    Of side information [B, side, h, w] all of the window is known, of `latents` [B, M, h, w] what
+    is decoded before the position, the rest of it being 0; so is what lies beyond the picture.
+    Lee, Cho, Beack, "Context-adaptive entropy model for end-to-end optimized image compression",
+    ICLR 2019.  The convolution is not padded: a window of 4 x 4 and k = 3 give 2 x 2 outputs of
+    each feature, neighbours among the channels [B, 4·features, h, w], so that a 1x1 convolution
+    behind is one over all of these.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        side: int,
+        latents: int,
+        features: int,
+        window: Window = Window(3, 2, 1),
+        kernel: int = 3,
+    ) -> None:
+        super().__init__()
+        self.side, self.window = side, window
+        self.convolution = nn.Conv2d(side + latents, features, kernel)
+        mask = torch.ones(side + latents, *window.shape)
+        for y, x in set(window.places) - set(window.past):
+            mask[side:, y, x] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def kernel(self) -> tuple[Tensor, Tensor]:
+        """The same as one convolution over pictures: its kernel over the whole window
+        [outputs, side + M, rows, columns], and its bias."""
+        weight, (rows, columns) = self.convolution.weight, self.window.shape
+        down, right = rows - weight.shape[2], columns - weight.shape[3]
+        outputs = [
+            functional.pad(weight, (x, right - x, y, down - y))
+            for y in range(down + 1)
+            for x in range(right + 1)
+        ]
+        assert self.convolution.bias is not None
+        bias = self.convolution.bias.repeat_interleave(len(outputs))
+        return torch.stack(outputs, 1).flatten(0, 1) * self.mask, bias
+
+    def forward(self, side: Tensor, latents: Tensor) -> Tensor:
+        window = self.window
+        x = functional.pad(
+            torch.cat([side, latents], 1), (window.left, window.right, window.above, 0)
+        )
+        return _leaky_relu(functional.conv2d(x, *self.kernel()))
 
 
 class StridedConv1x1(nn.Conv2d):

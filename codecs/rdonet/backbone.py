@@ -9,16 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from codecs.learned.layers import (
-    GDN,
-    Attention,
-    ResidualBlock,
-    ResidualBlockDown,
-    ResidualBlockUp,
-    conv,
-    deconv,
-    subpixel_conv,
-)
+from codecs.cheng2020 import attention_analysis, attention_synthesis
+from codecs.learned.layers import GDN, conv, deconv
 
 STRIDE = {"cheng": 16, "gdn": 8}
 """Pixels per feature position of each backbone."""
@@ -28,17 +20,7 @@ def analysis(kind: str, n: int) -> nn.Sequential:
     """Picture [B, 3, H, W] to features f₀ [B, n, H/16, W/16] (`gdn`: H/8, W/8)."""
     if kind == "gdn":
         return nn.Sequential(conv(3, n), GDN(n), conv(n, n), GDN(n), conv(n, n), GDN(n))
-    return nn.Sequential(
-        ResidualBlockDown(3, n),
-        ResidualBlock(n),
-        ResidualBlockDown(n, n),
-        Attention(n),
-        ResidualBlock(n),
-        ResidualBlockDown(n, n),
-        ResidualBlock(n),
-        conv(n, n, 3, 2),
-        Attention(n),
-    )
+    return attention_analysis(n, n)
 
 
 def synthesis(kind: str, n: int) -> nn.Sequential:
@@ -46,15 +28,4 @@ def synthesis(kind: str, n: int) -> nn.Sequential:
     if kind == "gdn":
         inverse = [GDN(n, inverse=True) for _ in range(2)]
         return nn.Sequential(deconv(n, n), inverse[0], deconv(n, n), inverse[1], deconv(n, 3))
-    return nn.Sequential(
-        Attention(n),
-        ResidualBlock(n),
-        ResidualBlockUp(n, n),
-        ResidualBlock(n),
-        ResidualBlockUp(n, n),
-        Attention(n),
-        ResidualBlock(n),
-        ResidualBlockUp(n, n),
-        ResidualBlock(n),
-        subpixel_conv(n, 3),
-    )
+    return attention_synthesis(n, n)

@@ -1,14 +1,6 @@
 """Initial weights of RDONet: a smooth path for coarse structure, and weak random branches.
 
-Some 25 layers lie between a picture and its reconstruction.  A product of that many random matrices
-keeps a few directions only, so that brightness and colours of blocks, all that the deepest level
-has to send, reach the synthesis as noise.  Here every convolution of the direct path begins as
-
-    orthogonal matrix (channels) x smoothing kernel (space) + 0.3 x random,
-
-which hands all channels on at unit gain (Saxe et al., ICLR 2014; for convolutions Xiao et al., ICML
-2018, "delta-orthogonal"), with a binomial kernel before subsampling; residual and attention
-branches begin small (Zhang et al., ICLR 2019).
+Some 25 layers lie between a picture and its reconstruction: see `begin_as_path`.
 """
 
 from __future__ import annotations
@@ -20,14 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from codecs.learned.coders import likelihood
-from codecs.learned.layers import (
-    GDN,
-    AttentionUnit,
-    ResidualBlock,
-    ResidualBlockDown,
-    ResidualBlockUp,
-    upsampling_phases,
-)
+from codecs.learned.initialisation import add_path, begin_as_path
+from codecs.learned.layers import GDN, upsampling_phases
 from codecs.minnen import Minnen
 from codecs.rdonet.unit import SCALE_FLOOR, ConditionalHyperprior
 
@@ -39,10 +25,6 @@ LATENT_GAINS = {1: 4.0, 2: 6.0, 3: 8.0}
 
 A deep level's N values stand for more pixels, so each has to carry more.
 """
-RANDOM = 0.3
-"""Part of the random weights beside the smooth path."""
-BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
-"""Gains of branches beside an identity, and of those beside a resampling shortcut."""
 PICTURE = 0.02
 """Gain of the last layer: the first picture is nearly mid grey."""
 SPREAD = 0.7
@@ -65,12 +47,7 @@ def initialise(network: RDONet) -> None:
             if module.bias is not None:
                 module.bias.zero_()
     for transform in (network.analysis, network.synthesis):
-        for module in transform.modules():
-            _initialise_block(module)
-    for module in network.analysis:
-        if isinstance(module, nn.Conv2d) and module.in_channels == network.width:
-            _add_path(module)
-    _centre_input(network)
+        begin_as_path(transform)
     for level in (1, 2, 3):
         _initialise_unit(network, level)
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)
@@ -196,34 +173,6 @@ def _raw_scale(scales: Tensor) -> Tensor:
     return torch.log(torch.expm1((scales - SCALE_FLOOR).clamp_min(1e-3)))
 
 
-def _initialise_block(block: nn.Module) -> None:
-    match block:
-        case ResidualBlock():
-            block.conv2.weight *= BRANCH
-        case AttentionUnit():
-            _last(block.conv).weight *= BRANCH
-        case ResidualBlockDown():
-            # Three channels of colour cannot fill N: the first block stays random.
-            if block.conv1.in_channels == block.conv1.out_channels:
-                _add_path(block.skip)
-                _add_path(block.conv1)
-            _add_path(block.conv2)
-            block.conv2.weight *= SHORTCUT_BRANCH
-        case ResidualBlockUp():
-            _add_path(_first(block.upsample), repeat=4)
-            _add_path(_first(block.subpel_conv), repeat=4)
-            _add_path(block.conv)
-            block.conv.weight *= SHORTCUT_BRANCH
-
-
-def _centre_input(network: RDONet) -> None:
-    """Make mid grey the zero of the layers that see the picture."""
-    for module in network.analysis.modules():
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
-            assert module.bias is not None
-            module.bias.copy_(-0.5 * module.weight.sum((1, 2, 3)))
-
-
 def _initialise_unit(network: RDONet, level: int) -> None:
     unit = network.unit(level)
     prior, n, deeper, gain = unit.prior, unit.channels, unit.deeper, LATENT_GAINS[level]
@@ -232,10 +181,10 @@ def _initialise_unit(network: RDONet, level: int) -> None:
     # Nearly everywhere either the deeper features or the latent are 0, so both pass at full gain.
     down, up = _first(unit.down), _first(unit.up)
     above = up.out_channels // unit.stride**2
-    _add_path(down, torch.eye(n, down.in_channels))
-    _add_path(unit.bottom, torch.eye(n, n + deeper))
+    add_path(down, torch.eye(n, down.in_channels))
+    add_path(unit.bottom, torch.eye(n, n + deeper))
     both = torch.cat([torch.eye(above, deeper), torch.eye(above, n)], 1)
-    _add_path(up, both, repeat=unit.stride**2)
+    add_path(up, both, repeat=unit.stride**2)
     unit.bottom.weight *= gain
     # Latents enter hyper-encoder, context and decoder at about unit scale ...
     up.weight[:, deeper:] /= gain
@@ -256,31 +205,6 @@ def _initialise_unit(network: RDONet, level: int) -> None:
         layer.weight[:, :, 1, 1] = 3 * centre
     assert out.bias is not None
     out.bias.view(3, -1)[2] = gain / 2
-
-
-def _add_path(layer: nn.Conv2d, matrix: Tensor | None = None, repeat: int = 1) -> None:
-    """Weaken the layer's random weights and add the path of `matrix` [channels out, in].
-
-    `repeat` is r² of a sub-pixel convolution: all r² subpixels of a channel begin equal, which is
-    nearest-neighbour upsampling.  Without a matrix, a random orthogonal one is drawn.
-    """
-    out_channels, in_channels, kernel, _ = layer.weight.shape
-    if matrix is None:
-        matrix = nn.init.orthogonal_(torch.empty(out_channels // repeat, in_channels))
-    matrix = matrix.repeat_interleave(repeat, 0).to(layer.weight)
-    smooth = _smoothing(kernel, layer.stride[0]).to(layer.weight)
-    layer.weight.mul_(RANDOM).add_(matrix[:, :, None, None] * smooth)
-
-
-def _smoothing(kernel: int, stride: int) -> Tensor:
-    """[kernel, kernel], sum 1: binomial where the layer subsamples, otherwise only the centre."""
-    row = torch.zeros(kernel)
-    row[kernel // 2] = 1.0
-    if stride > 1:
-        row = torch.ones(1)
-        for _ in range(kernel - 1):
-            row = (nn.functional.pad(row, (1, 0)) + nn.functional.pad(row, (0, 1))) / 2
-    return torch.outer(row, row)
 
 
 def _first(layers: nn.Sequential) -> nn.Conv2d:

@@ -2,8 +2,8 @@
 
 A masked 5x5 convolution (type A) lets position (y, x) see two rows above, from x-2 to x+2, and two
 positions to its left.  So all positions of equal x + 3y are independent of each other and are
-decoded together: W + 3(H-1) steps instead of H·W.  Positions that a mask leaves out are skipped;
-their latents are 0.
+decoded together: W + 3(H-1) steps instead of H·W; of a window that reaches r columns to the right,
+those of equal x + (r+1)y.  Positions that a mask leaves out are skipped; their latents are 0.
 
 The encoder knows all latents and evaluates many wavefronts at once.  Because the arithmetic is
 exact (`codecs.learned.exact`), that gives the decoder's parameters to the bit.
@@ -27,50 +27,70 @@ from codecs.learned.exact.arithmetic import (
     ACTIVATION_LIMIT,
     ExactLinear,
     latent_to_grid,
+    leaky_relu,
     requantise,
 )
 from codecs.learned.exact.chain import Activation, linear_steps
 from codecs.learned.exact.limbs import limb_count, split
-from codecs.learned.layers import MaskedConv2d
+from codecs.learned.layers import MaskedConv2d, Window, WindowContext
 
-_KERNEL, _REACH = 5, 2
-_TAPS = tuple((y, x) for y in range(3) for x in range(_KERNEL) if (y, x) < (_REACH, _REACH))
 _BATCH = 1024
 """Positions evaluated at once where that is possible, at least: bounds memory."""
 _LATENT_LIMBS = 2
 """Limbs that hold any latent."""
-_Step = tuple[ExactLinear, Activation | None]
+_NOTHING = Window(0, 0, 0)
 
 
-def wavefronts(height: int, width: int, mask: NDArray[np.bool_] | None) -> list[NDArray[np.int64]]:
-    """Raster indices y·width + x of the positions to code, one array per wavefront.
+def wavefronts(
+    height: int, width: int, mask: NDArray[np.bool_] | None, right: int = 2
+) -> list[NDArray[np.int64]]:
+    """Raster indices y·width + x of the positions to code, one array per wavefront, where contexts
+    reach `right` columns to the right.
 
-    Wavefronts (x + 3y) ascend, inside one y ascends; empty ones are left out.
+    Wavefronts (x + 3y where that is 2) ascend, inside one y ascends; empty ones are left out.
     """
     positions = np.arange(height * width) if mask is None else np.flatnonzero(mask)
-    front = positions % width + 3 * (positions // width)
+    front = positions % width + (right + 1) * (positions // width)
     order = np.argsort(front, kind="stable")
     cuts = np.flatnonzero(np.diff(front[order])) + 1
     return [f for f in np.split(positions[order], cuts) if len(f)]
 
 
-class _CausalConv:
-    """The masked convolution on gathered windows of latents -> [n, O] activations."""
+class _MaskedConv:
+    """What the head's first layer sees of a masked convolution's features φ."""
 
-    def __init__(self, context: MaskedConv2d) -> None:
-        if context.kernel_size != (_KERNEL, _KERNEL):
-            raise ValueError("the wavefront order is that of a 5x5 context")
-        weight = context.causal_weight
-        taps = torch.stack([weight[:, :, y, x] for y, x in _TAPS], 1)  # [O, 12, M]
-        self.linear = ExactLinear(taps.flatten(1), context.bias, "context model")
+    def __init__(self, context: MaskedConv2d, head: ExactLinear) -> None:
+        taps = [context.causal_weight[:, :, y, x] for y, x in context.window.past]
+        self.linear = ExactLinear(torch.cat(taps, 1), context.bias, "context model")
+        self.head = head
+
+    def to(self, device: torch.device | str) -> None:
+        self.linear.to(device)
+        self.head.to(device)
+
+    def sums(self, windows: Tensor, offset: Tensor | None) -> Tensor:
+        """Of the latents decoded so far, int8 [limbs, n, taps·M]: accumulators [n, O]."""
+        sums = self.linear.matrix.times_limbs(windows)
+        phi = requantise(latent_to_grid(sums).add_(self.linear.bias))
+        if offset is not None:
+            phi.add_(offset).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return self.head.matrix.times(phi)
+
+
+class _Latents:
+    """What a `WindowContext` sees of the latents."""
+
+    def __init__(self, linear: ExactLinear) -> None:
+        self.linear = linear
 
     def to(self, device: torch.device | str) -> None:
         self.linear.to(device)
 
-    def __call__(self, windows: Tensor) -> Tensor:
-        """`windows` int8 [limbs, n, 12·M]."""
-        sums = self.linear.matrix.times_limbs(windows)
-        return requantise(latent_to_grid(sums).add_(self.linear.bias))
+    def sums(self, windows: Tensor, offset: Tensor | None) -> Tensor:
+        """As `_MaskedConv` has it."""
+        if offset is not None:
+            raise ValueError("windows have no features to add anything to")
+        return latent_to_grid(self.linear.matrix.times_limbs(windows))
 
 
 class ContextCoder:
@@ -81,42 +101,57 @@ class ContextCoder:
     θ's meaning is `density`'s.  The real-valued weights are rounded here.
 
     Without a `context`, φ is the offset alone (or absent), and all positions are one wavefront.
-    With an empty `head`, θ = ψ.
+    With an empty `head`, θ = ψ.  With a `WindowContext`, θ = head(context(ψ, ŷ)).
     """
 
     def __init__(
         self,
-        context: MaskedConv2d | None,
+        context: MaskedConv2d | WindowContext | None,
         head: Sequence[nn.Module],
         density: GaussianDensity | MixtureDensity,
         side_channels: int,
     ) -> None:
-        self._context = None if context is None else _CausalConv(context)
-        self._head: list[_Step] = list(linear_steps(head, "entropy parameters"))
+        steps = linear_steps(head, "entropy parameters")
+        if context is not None and not steps:
+            raise ValueError("a context needs a head that takes it in")
         self.density = density
-        outputs = side_channels
-        if self._head:
-            first, outputs = self._head[0][0], len(self._head[-1][0].bias)
-            self._psi, self._phi = first.split(
+        outputs = len(steps[-1][0].bias) if steps else side_channels
+        self.channels = outputs // density.parameters
+        self.window = _NOTHING if context is None else context.window
+        self.side_window = _NOTHING
+        """What is seen of ψ."""
+        self._context: _MaskedConv | _Latents | None = None
+        self._phi: ExactLinear | None = None
+        self._side: ExactLinear | None = None
+        """ψ's share of the first layer's sums, which are linear in ψ and in what else it sees."""
+        self._first: Activation | None = None
+        self._rest: list[tuple[ExactLinear, Activation | None]] = []
+        if isinstance(context, WindowContext):
+            self.side_window = context.window
+            self._side, latents = _window_layer(context)
+            self._context = _Latents(latents)
+            self._first, self._rest = leaky_relu, steps
+        elif steps:
+            (first, self._first), *self._rest = steps
+            self._side, phi = first.split(
                 side_channels, first.matrix.weight.shape[1] - side_channels
             )
-        elif context is not None:
-            raise ValueError("a context needs a head that takes it in")
-        self.channels = outputs // density.parameters
+            if context is None:
+                self._phi = phi
+            else:
+                self._context = _MaskedConv(context, phi)
 
     def to(self, device: torch.device | str) -> ContextCoder:
-        if self._context is not None:
-            self._context.to(device)
-        if self._head:
-            for layer in (self._psi, self._phi, *(layer for layer, _ in self._head[1:])):
-                layer.to(device)
+        for part in (self._context, self._phi, self._side, *(layer for layer, _ in self._rest)):
+            if part is not None:
+                part.to(device)
         return self
 
     def _fronts(
         self, height: int, width: int, mask: NDArray[np.bool_] | None
     ) -> list[NDArray[np.int64]]:
         if self._context is not None:
-            return wavefronts(height, width, mask)
+            return wavefronts(height, width, mask, self.window.right)
         positions = np.arange(height * width) if mask is None else np.flatnonzero(mask)
         return [positions[i : i + _BATCH] for i in range(0, len(positions), _BATCH)]
 
@@ -191,49 +226,82 @@ class ContextCoder:
         return latents.reshape(height, width, -1)
 
 
+def _window_layer(context: WindowContext) -> list[ExactLinear]:
+    """The convolution of a `WindowContext` on gathered windows of ψ and of ŷ."""
+    kernel, bias = context.kernel()
+    window = context.window
+    taps = [kernel[:, : context.side, y, x] for y, x in window.places]
+    taps += [kernel[:, context.side :, y, x] for y, x in window.past]
+    whole = ExactLinear(torch.cat(taps, 1), bias, "context model")
+    side = len(window.places) * context.side
+    return whole.split(side, whole.matrix.weight.shape[1] - side)
+
+
 class _State:
-    """Latents decoded so far, as limbs and padded for the 5x5 window, and what ψ adds to θ."""
+    """Latents decoded so far, as limbs and padded for the window, and what ψ adds to θ."""
 
     def __init__(self, coder: ContextCoder, psi: Tensor, phi_offset: Tensor | None) -> None:
         self.coder = coder
+        window = coder.window
         height, self.width, _ = psi.shape
-        self.stride = self.width + 2 * _REACH
-        size = (_LATENT_LIMBS, (height + _REACH) * self.stride, coder.channels)
+        self.stride = self.width + window.left + window.right
+        size = (_LATENT_LIMBS, (height + window.above) * self.stride, coder.channels)
         self.limbs = psi.new_zeros(size, dtype=torch.int8)
         self.used = 1
         """Limbs that any latent so far needs."""
         self.psi = psi.reshape(height * self.width, -1)
         self.offset = None if phi_offset is None else phi_offset.reshape(height * self.width, -1)
-        self.window = torch.tensor([y * self.stride + x for y, x in _TAPS], device=psi.device)
+        self.past = torch.tensor([y * self.stride + x for y, x in window.past], device=psi.device)
+        around = coder.side_window
+        self.around = torch.tensor(around.places, device=psi.device) - torch.tensor(
+            (around.above, around.left), device=psi.device
+        )
 
     def base(self, positions: Tensor) -> Tensor:
-        """ψ's share of the first layer's sums, which are linear in (ψ, φ); ψ itself without one."""
-        psi = self.psi.index_select(0, positions)
-        return self.coder._psi.accumulate(psi) if self.coder._head else psi.to(torch.float64)
+        """ψ's share of the first layer's sums; ψ itself without one."""
+        psi = self._side_information(positions)
+        side = self.coder._side
+        return psi.to(torch.float64) if side is None else side.accumulate(psi)
+
+    def _side_information(self, positions: Tensor) -> Tensor:
+        """ψ in the windows around `positions`, 0 beyond the picture: [n, taps·P]."""
+        if len(self.around) == 1:
+            return self.psi.index_select(0, positions)
+        rows = torch.div(positions, self.width, rounding_mode="floor")[:, None] + self.around[:, 0]
+        columns = (positions % self.width)[:, None] + self.around[:, 1]
+        inside = (rows >= 0) & (columns >= 0) & (columns < self.width)
+        index = torch.where(inside, rows * self.width + columns, 0)
+        return (self.psi[index] * inside[:, :, None]).flatten(1)
 
     def corner(self, positions: Tensor) -> Tensor:
         """Index into `limbs` of the top left corner of each position's window."""
-        return positions + torch.div(positions, self.width, rounding_mode="floor") * (2 * _REACH)
+        rows = torch.div(positions, self.width, rounding_mode="floor")
+        return positions + rows * (self.stride - self.width)
 
-    def _phi(self, positions: Tensor) -> Tensor | None:
+    def _past_sums(self, positions: Tensor) -> Tensor | None:
+        """What the first layer's sums have beside ψ's share."""
         coder = self.coder
         offset = None if self.offset is None else self.offset.index_select(0, positions)
         if coder._context is None:
-            return offset
-        window = (self.corner(positions)[:, None] + self.window).view(-1)
+            if offset is None or coder._phi is None:
+                return None
+            return coder._phi.matrix.times(offset)
+        window = (self.corner(positions)[:, None] + self.past).view(-1)
         windows = self.limbs[: self.used].index_select(1, window)
-        phi = coder._context(windows.view(self.used, len(positions), -1))
-        if offset is not None:
-            phi.add_(offset).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        return phi
+        return coder._context.sums(windows.view(self.used, len(positions), -1), offset)
 
     def theta(self, positions: Tensor, base: Tensor) -> Theta:
         """θ at `positions`, of `base` there, which is overwritten."""
-        phi = self._phi(positions)
-        if phi is not None:
-            base += self.coder._phi.matrix.times(phi)
-        for index, (layer, activation) in enumerate(self.coder._head):
-            base = requantise(base if index == 0 else layer.accumulate(base))
+        coder = self.coder
+        past = self._past_sums(positions)
+        if past is not None:
+            base += past
+        if coder._side is not None:
+            base = requantise(base)
+            if coder._first is not None:
+                base = coder._first(base)
+        for layer, activation in coder._rest:
+            base = requantise(layer.accumulate(base))
             if activation is not None:
                 base = activation(base)
         theta: Theta = base.cpu().numpy()
@@ -242,5 +310,6 @@ class _State:
     def write(self, positions: Tensor, values: Int32s) -> None:
         latents = torch.from_numpy(values)
         self.used = max(self.used, limb_count(latents))
-        centre = self.corner(positions) + _REACH * self.stride + _REACH
-        self.limbs[: self.used, centre] = split(latents, self.used).to(self.limbs.device)
+        window = self.coder.window
+        place = self.corner(positions) + window.above * self.stride + window.left
+        self.limbs[: self.used, place] = split(latents, self.used).to(self.limbs.device)

@@ -7,6 +7,7 @@
 With neither head nor context it is the scale hyperprior of Ballé et al. 2018 (θ = ψ = scales), or,
 with means in ψ, that of Minnen et al. 2018 without context; with both, Minnen's joint
 autoregressive and hierarchical prior; with a `Mixture`, the entropy model of Cheng et al. 2020.
+With a `WindowContext` of ψ and ŷ it is that of Lee et al. 2019.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from codecs.learned.coders.likelihood import (
 from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import ScaleTable
 from codecs.learned.exact.chain import ExactChain
-from codecs.learned.layers import MaskedConv2d
+from codecs.learned.layers import MaskedConv2d, WindowContext
 
 HYPER_STRIDE = 4
 """Positions of y to one of z."""
@@ -112,7 +113,7 @@ class Hyperprior(LatentModel):
     synthesis: Sequence[nn.Module] | nn.Sequential
     """ẑ -> ψ [B, P, h, w]; decoders run it in integers."""
     density: Gaussian | Mixture
-    context: MaskedConv2d | None = None
+    context: MaskedConv2d | WindowContext | None = None
     head: nn.Sequential | None = None
     magnitude: bool = False
     """Whether the analysis sees |y|, as that of zero-mean models does."""
@@ -126,7 +127,12 @@ class Hyperprior(LatentModel):
 
     def theta(self, psi: Tensor, y: Tensor) -> Tensor:
         """Entropy parameters of ŷ, given all of it: causal by the masked kernel."""
-        features = psi if self.context is None else torch.cat([psi, self.context(y)], 1)
+        if isinstance(self.context, WindowContext):
+            features = self.context(psi, y)
+        elif self.context is not None:
+            features = torch.cat([psi, self.context(y)], 1)
+        else:
+            features = psi
         theta: Tensor = features if self.head is None else self.head(features)
         return theta
 
