@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from codecs import pack as packing
-from codecs import publish, recipe, train
+from codecs import publish, recipe, registry, train
 from codecs.base import Image
 from codecs.learned import weights
 from codecs.learned.codec import LearnedCodec
