@@ -179,6 +179,15 @@ BUILT_IN = (
         network="codecs.hu2020:Hu2020",
     ),
     Entry(
+        "mentzer2018",
+        ("bfloat16",),
+        (),
+        "Mentzer et al. 2018, learned for MSE and MS-SSIM; importance map, learned centres, 3-D "
+        "context",
+        "codecs.mentzer:create",
+        network="codecs.mentzer:Mentzer",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

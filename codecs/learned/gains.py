@@ -32,6 +32,22 @@ def lambda_of(quality: Tensor, anchors: int, lambdas: tuple[float, float]) -> Te
     return torch.exp(low + (high - low) * quality / (anchors - 1))
 
 
+def between_anchors(values: Tensor, quality: Tensor) -> Tensor:
+    """`values` [Q, M] of the anchors, linear between them, at each `quality` [B]: [B, M, 1, 1]."""
+    below = quality.floor().clamp(0, len(values) - 2).long()
+    t = (quality.float() - below)[:, None]
+    return torch.lerp(values[below], values[below + 1], t)[:, :, None, None]
+
+
+def first_gains(anchors: int, lambdas: tuple[float, float]) -> Tensor:
+    """Logarithms of the gains that training begins with, [Q].
+
+    In theory the step of a quantiser goes with Λ^-1/2; the middle of the range has gain 1.
+    """
+    span = math.log(lambdas[1] / lambdas[0]) / 2
+    return torch.linspace(-span / 2, span / 2, anchors)
+
+
 class Gains(nn.Module):
     """g and h of one latent of `channels`; h also of those `beside` it that a synthesis sees."""
 
@@ -43,9 +59,7 @@ class Gains(nn.Module):
         if anchors < 2 or not 0 < lambdas[0] < lambdas[1] < math.inf:
             raise ValueError(f"no such range of rates: {anchors} anchors, Λ {lambdas}")
         self.anchors = anchors
-        # In theory the step of a quantiser goes with Λ^-1/2; the middle of the range has gain 1.
-        span = math.log(lambdas[1] / lambdas[0]) / 2
-        start = torch.linspace(-span / 2, span / 2, anchors)[:, None]
+        start = first_gains(anchors, lambdas)[:, None]
         self.log_gain = nn.Parameter(start.repeat(1, channels))
         self.log_inverse = nn.Parameter(-start.repeat(1, channels + beside))
 
@@ -67,9 +81,7 @@ class Gains(nn.Module):
 
     def _at(self, logarithms: Tensor, quality: Tensor) -> Tensor:
         """[B, M, 1, 1]."""
-        below = quality.floor().clamp(0, self.anchors - 2).long()
-        t = (quality.float() - below)[:, None]
-        return torch.exp(torch.lerp(logarithms[below], logarithms[below + 1], t))[:, :, None, None]
+        return torch.exp(between_anchors(logarithms, quality))
 
 
 def exact_unscale(

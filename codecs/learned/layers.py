@@ -330,3 +330,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return _add(self.conv_a(x) * torch.sigmoid(self.conv_b(x)), x)
+
+
+class Residual(nn.Sequential):
+    """x plus what the layers make of it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _add(super().forward(input), input)

@@ -125,7 +125,7 @@ class TransformModel(Model):
 
     @classmethod
     def seconds(cls, pixels: int, variant: Variant) -> float:
-        return 0.2 + pixels * 8e-6 + (refine.seconds(pixels) if variant["refined"] else 0.0)
+        return 0.2 + pixels * 8e-6 + (refine.seconds(pixels) if variant.get("refined") else 0.0)
 
     def _quality(self, quality: float | None) -> Tensor | None:
         """[1], as the network takes it."""
@@ -228,3 +228,10 @@ class TransformModel(Model):
         stream = self.unpack(data, len(self.sections))
         sizes = dict(zip(self.sections, map(len, stream.sections), strict=True))
         return {"bytes": sizes, **self.remembered(data)}
+
+
+class CentreTransformModel(TransformModel):
+    """A transform network whose latents are no integers (`codecs.learned.coders.centres`), and so
+    cannot be refined."""
+
+    variants: ClassVar[Mapping[str, tuple[str, ...]]] = {"transforms": tuple(PRECISIONS)}

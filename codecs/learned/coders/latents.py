@@ -61,10 +61,13 @@ class LatentModel(ABC):
         """(ŷ as a synthesis sees it, estimated bits [B] of each section) of y [B, M, h, w]; with
         uniform noise in the place of rounding where `noisy`.  Differentiable."""
 
-    @abstractmethod
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         """Estimated bits [B] of any ŷ near y [B, M, h, w], relaxed ones too, sent with the side
-        information that y has.  Differentiable."""
+        information that y has.  Differentiable.
+
+        Raises `EncodeError` for models of latents that are no integers beside a `grid`.
+        """
+        raise EncodeError("latents of this codec are no integers: they cannot be refined")
 
     def seen(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         """What a synthesis sees of any ŷ near y, sent with the side information that y has:

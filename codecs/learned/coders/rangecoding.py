@@ -58,6 +58,10 @@ class SymbolEncoder:
             beyond = np.where(above, outside - (low + len(frequencies) - 1), low - 1 - outside)
             self._escapes(above, beyond)
 
+    def encode_categorical(self, symbols: Int32s, rows: Rows) -> None:
+        """`symbols` [n] of 0 ... L-1; `rows` [n, L], which sum to `TOTAL`."""
+        self._coder.encode(symbols, _ROWS, rows)
+
     def _escapes(self, positive: NDArray[np.bool_], beyond: NDArray[np.integer]) -> None:
         for sign, value in zip(positive.tolist(), beyond.tolist(), strict=True):
             length = (value + 1).bit_length() - 1
@@ -91,9 +95,7 @@ class SymbolDecoder:
 
     def decode(self, rows: Rows, half: int) -> Int32s:
         """Values [n] relative to their windows' centres, under `rows` [n, 2·half + 2]."""
-        symbols: Int32s = self._read(_ROWS, rows)
-        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1), TOTAL))
-        values = symbols - np.int32(half)
+        values = self.decode_categorical(rows) - np.int32(half)
         escaped = np.flatnonzero(values > half)
         if len(escaped):
             positive, beyond = self._escapes(len(escaped))
@@ -112,6 +114,12 @@ class SymbolDecoder:
                 positive, low + len(frequencies) - 1 + beyond, low - 1 - beyond
             )
         return values
+
+    def decode_categorical(self, rows: Rows) -> Int32s:
+        """Symbols [n] of 0 ... L-1, under `rows` [n, L]."""
+        symbols: Int32s = self._read(_ROWS, rows)
+        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1), TOTAL))
+        return symbols
 
     def _read(self, *arguments: object) -> Any:
         try:

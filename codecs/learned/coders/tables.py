@@ -82,13 +82,23 @@ def exponential() -> Ints:
 def mixture_weights(logits: Ints) -> Ints:
     """Softmax over the last axis but one: integers that sum to 4096.
 
-    `logits` [n, K, M] are activation integers (2^-12), used at a resolution of 1/64.
+    `logits` [n, K, M] are activation integers (2^-12).
     """
+    return _softmax(logits, 12)
+
+
+def categorical(logits: Ints) -> NDArray[np.float32]:
+    """Softmax of `logits` [n, L], activation integers: frequencies, which sum to `TOTAL`."""
+    return _softmax(logits, FREQUENCY_BITS).astype(np.float32)
+
+
+def _softmax(logits: Ints, bits: int) -> Ints:
+    """Over axis 1, of activation integers, used at a resolution of 1/64: the sum is 2^bits."""
     below = logits.max(1, keepdims=True) - logits
     e = exponential()[np.minimum((below + 32) >> 6, 1023)]
-    w = (e << 12) // e.sum(1, keepdims=True)
+    w = (e << bits) // e.sum(1, keepdims=True)
     largest = w.argmax(1)[:, None]
-    rest = 4096 - w.sum(1, keepdims=True)
+    rest = (1 << bits) - w.sum(1, keepdims=True)
     np.put_along_axis(w, largest, np.take_along_axis(w, largest, 1) + rest, 1)
     return w
 
