@@ -35,8 +35,8 @@ from torch import Tensor, nn
 
 from codecs.base import Image
 from codecs.learned.codec import LearnedCodec
-from codecs.learned.coders.centres import CentreCoder, CentreModel, Centres, trailing
-from codecs.learned.coders.volume import VolumeContext
+from codecs.learned.coders.centres import MOST_CHANNELS, CentreCoder, CentreModel, Centres, trailing
+from codecs.learned.coders.volume import FEATURES, VolumeContext
 from codecs.learned.gains import LAMBDAS, between_anchors, first_gains
 from codecs.learned.initialisation import initialise, normalise, scaled
 from codecs.learned.layers import Residual, conv, deconv
@@ -70,7 +70,8 @@ class ImportanceMap(nn.Module):
 
 
 class Mentzer(TransformNetwork):
-    """N channels in the transforms' hidden layers, M in z, G groups of three residual blocks."""
+    """N channels in the transforms' hidden layers, M in z, K in P; G groups of three
+    residual blocks."""
 
     architecture = "mentzer2018"
     magic = b"MZ"
@@ -86,20 +87,20 @@ class Mentzer(TransformNetwork):
         N: int = 64,
         M: int = 32,
         G: int = 1,
+        K: int = FEATURES,
         objective: Mapping[str, float] | None = None,
         qualities: int = 0,
         lambdas: Sequence[float] = LAMBDAS,
     ) -> None:
         super().__init__(N, M, objective)
-        if N % 2 or not 0 < G <= 16:
-            raise ValueError(f"no such network: N = {N}, G = {G}")
-        self.config["G"] = G
+        if N % 2 or M > MOST_CHANNELS or min(G, K) < 1:
+            raise ValueError(f"no such network: N = {N}, M = {M}, G = {G}, K = {K}")
+        self.config |= {"G": G, "K": K}
         if qualities:
             self.config |= {"qualities": qualities, "lambdas": list(lambdas)}
+        last = conv(N, 1 + M)
         self.g_a = nn.Sequential(
-            *(conv(3, N // 2), nn.ReLU(), conv(N // 2, N), nn.ReLU()),
-            _trunk(N, G),
-            conv(N, 1 + M),
+            *(conv(3, N // 2), nn.ReLU(), conv(N // 2, N), nn.ReLU()), _trunk(N, G), last
         )
         self.g_s = nn.Sequential(
             *(deconv(M, N), nn.ReLU()),
@@ -108,11 +109,11 @@ class Mentzer(TransformNetwork):
         )
         self.importance = ImportanceMap(M, qualities, lambdas)
         self.centres = Centres(CENTRES)
-        self.context = VolumeContext(CENTRES)
+        self.context = VolumeContext(CENTRES, K)
         initialise(self, writers=[], readers=[], picture=self.g_s[-1])
         normalise(self.g_a[0])
         with torch.no_grad():
-            self.g_a[-1].weight[:1] *= 0.1  # the map begins flat
+            last.weight[0] *= 0.1  # the map begins flat
         for block in self.modules():
             if isinstance(block, Residual) and isinstance(block[-1], nn.Conv2d):
                 scaled(block[-1], 0.1)

@@ -29,6 +29,10 @@ POINT: dict[str, Any] = {"parameter": "lambda", "value": 0.01}
 
 TRANSFORM_CODECS = [n for n in NAMES if issubclass(registry.network(n), TransformNetwork)]
 
+REFINING = [n for n in NAMES if "latents" in VARIANTS[n]]
+"""Those whose latents are integers."""
+
+each_refining_codec = pytest.mark.parametrize("name", REFINING)
 each_codec = pytest.mark.parametrize("name", NAMES)
 each_transform_codec = pytest.mark.parametrize("name", TRANSFORM_CODECS)
 

@@ -105,7 +105,8 @@ def test_training_sees_noise_and_reaches_all_parameters(name: str) -> None:
     network = copy.deepcopy(toy_network(name)).train().requires_grad_(True)
     x = padded(crop(128, 192), network.stride).expand(2, -1, -1, -1)
     first, second = network(x), network(x)
-    assert not torch.equal(first.x_hat, second.x_hat)
+    # Mentzer's quantiser is soft for gradients alone.
+    assert torch.equal(first.x_hat, second.x_hat) == (name == "mentzer2018")
     assert first.total_bits().shape == (2,)
     (first.total_bits().sum() + first.x_hat.square().sum()).backward()
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
@@ -190,7 +191,9 @@ for name in sys.argv[2:]:
     weights.export(network.preset("compact").eval(), path, {})
     model = load_model(path, network, TransformModel)
     sections = [b"none"] * len(model.sections)
-    if len(sections) == 2:
+    if hasattr(model.coder, "volume"):
+        sections[-1] = bytes([model.coder.channels]) + b"none"
+    if hasattr(model.coder, "z"):
         size = model.coder.z.channels, MAX_BLOCKS
         z = numpy.random.default_rng(0).integers(-2, 3, size, dtype=numpy.int32)
         encoder = SymbolEncoder()

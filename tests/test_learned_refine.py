@@ -17,7 +17,13 @@ from codecs.learned.codec import LearnedCodec
 from codecs.learned.transform import TransformModel, TransformNetwork
 from codecs.minnen import Minnen
 from codecs.naming import UnknownCodec, choice_of
-from tests.learned_contract import each_codec, each_transform_codec, encoded, padded
+from tests.learned_contract import (
+    REFINING,
+    TRANSFORM_CODECS,
+    each_refining_codec,
+    encoded,
+    padded,
+)
 from tests.learned_toys import TOYS, minnen_codec, toy_network
 from tests.rdonet_toys import crop
 
@@ -30,7 +36,7 @@ def cost_of(name: str, image: Image, data: bytes) -> float:
     return toy_network(name).objective().cost(image, decoded, len(data))["J"]
 
 
-@each_codec
+@each_refining_codec
 def test_refining_lowers_the_cost_of_real_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refine, "STEPS", 30)
     image = crop(128, 100, 2)
@@ -46,7 +52,7 @@ def test_refining_lowers_the_cost_of_real_files(name: str, monkeypatch: pytest.M
     assert "refined" not in plain.diagnostics(image, data)
 
 
-@each_codec
+@each_refining_codec
 def test_what_refining_has_made_worse_is_not_sent(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +67,7 @@ def test_what_refining_has_made_worse_is_not_sent(
     assert told["J_after"] == told["J_before"]
 
 
-@each_codec
+@each_refining_codec
 def test_very_large_pictures_are_not_refined(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refine, "MOST_PIXELS", 70 * 66 - 1)
     image, codec = crop(70, 66), registry.create(f"{name}:latents")
@@ -95,7 +101,7 @@ def test_variants_of_different_settings_combine() -> None:
         choice_of("x", "", settings)
 
 
-@each_transform_codec
+@pytest.mark.parametrize("name", [n for n in TRANSFORM_CODECS if n in REFINING])
 @torch.no_grad()
 def test_rate_near_a_latent_is_that_of_the_latent(name: str) -> None:
     network = toy_network(name)
