@@ -86,7 +86,7 @@ def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
 
 
 def store_toys() -> None:
-    """Train the toys of `TRAINED_HERE`, or those that are named, on one thread: N = 8 and M = 12."""
+    """Train the toys of `TRAINED_HERE`, or those that are named, with N = 8, M = 12."""
     torch.set_num_threads(1)
     for name in sys.argv[1:] or TRAINED_HERE:
         torch.manual_seed(0)
