@@ -188,6 +188,15 @@ BUILT_IN = (
         network="codecs.mentzer:Mentzer",
     ),
     Entry(
+        "learned-jpeg",
+        (),
+        (),
+        "JPEG files with learned tables and pre-editing, Strümpler et al. 2020, learned with LPIPS; "
+        "any JPEG decoder opens them",
+        "codecs.learned_jpeg:create",
+        network="codecs.learned_jpeg:LearnedJpeg",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

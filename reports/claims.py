@@ -1,4 +1,4 @@
-"""The claims of the RDONet papers, put to the test by whatever was measured.
+"""The claims of the RDONet papers, and of the tutorial, put to the test by whatever was measured.
 
 Each claim is a row whatever comes out; where a codec that it needs is not among the results it is
 `not measured`.  A verdict asks for the whole 95 % interval on one side.
@@ -7,27 +7,35 @@ Each claim is a row whatever comes out; where a codec that it needs is not among
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench import literature
-from bench.verdict.bd import Status, Verdict, bd_rate
+from bench.verdict.bd import bd_rate
 from bench.verdict.bootstrap import limits, resamples
-from bench.verdict.comparison import Cell, Comparison
+from bench.verdict.comparison import Comparison
 from bench.verdict.curve import Curve
 from bench.verdict.results import Grid, Results
 from codecs.selection import split, to_rate
 from reports import wording
 from reports.charts import CLIC_BUDGETS
 from reports.diagnostics import scalars
-from reports.wording import metric_text
+from reports.judging import (
+    ABSENT,
+    FAILS,
+    HOLDS,
+    OPEN,
+    Claim,
+    Compared,
+    Outcome,
+    bd_rate_within,
+    cell_of,
+    is_doubtful,
+)
+from reports.tutorial_claims import TUTORIAL_CLAIMS
 
-HOLDS = "holds"
-FAILS = "does not hold"
-OPEN = "not decidable with these weights"
-ABSENT = "not measured"
 PAPER = "Brand et al., CLIC 2022"
 SLIDES = "Brand et al., slides, 2022"
 ALIKE = 3.0
@@ -37,43 +45,12 @@ VTM, MINNEN_OVER_VTM, NEARLY = "vtm-18.0", 11.5, 3.0
 """A published curve, what the authors of `minnen` need more than it, and how near is the same."""
 BORDER_ERROR = 1.25
 """Squared error at borders of blocks over that inside: more would be block artefacts."""
-_DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
-"""BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
-neither do those that leave out points or pictures."""
 TO_CLIC_RATES = f"@{','.join(map(str, CLIC_BUDGETS))}bpp:corpus"
 LEARNED_REFERENCE = "hyperprior"
 """What most ideas in learned codecs were added to: the codec beside which tables put the others."""
 CTU = 64
 MASK_BITS = 5.0
 """Bits that the partition of a 64 x 64 block may take."""
-
-Compared = Mapping[str, Comparison]
-"""Anchor's name -> comparison with it."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    figure: str
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim as it is put to the test."""
-
-    text: str
-    source: str
-    codecs: tuple[str, ...]
-    """What must have been measured; the anchor last."""
-    judge: Callable[[Compared, tuple[str, ...]], Outcome | None]
-    coded_to: str = ""
-    """What is put behind both names for streams that decide it before the curves do."""
-
-    @property
-    def command(self) -> str:
-        codecs = self.codecs if len(self.codecs) > 1 else (*self.codecs, "vvenc")
-        coded = [name + self.coded_to for name in codecs if self.coded_to]
-        return f"python -m bench.compare {' '.join((*coded, *codecs))} --dataset kodak"
 
 
 @dataclass(frozen=True)
@@ -92,14 +69,18 @@ class ClaimRow:
 
 
 def claim_rows(comparisons: Sequence[Comparison]) -> list[ClaimRow]:
-    """All claims; empty where no codec was measured that any of them is about."""
+    """All claims of each group; without those where no codec was measured that any is about."""
     results = comparisons[0].results
     names = {codec.name for codec in results.codecs}
-    if not any(claim.codecs[0] in names for claim in CLAIMS):
-        return []
     compared = {one.anchor: one for one in comparisons}
+    asked = [
+        claim
+        for group in (RDONET_CLAIMS, TUTORIAL_CLAIMS)
+        if any(names & {*claim.codecs[:1]} for claim in group)
+        for claim in group
+    ]
     rows = []
-    for claim in CLAIMS:
+    for claim in asked:
         missing = [name for name in claim.codecs if name not in names]
         outcome = None if missing else claim.judge(compared, claim.codecs)
         if outcome is None:
@@ -111,58 +92,12 @@ def claim_rows(comparisons: Sequence[Comparison]) -> list[ClaimRow]:
     return rows
 
 
-def _cell(compared: Compared, codecs: tuple[str, ...], metric: str) -> Cell | None:
-    test, anchor = codecs[0], codecs[-1]
-    comparison = compared.get(anchor)
-    rows = comparison.rows if comparison else ()
-    return next((row.cells.get(metric) for row in rows if row.codec == test), None)
-
-
-def _is_doubtful(verdict: Verdict) -> bool:
-    return verdict.status in _DOUBTFUL or bool(verdict.left_out)
-
-
-def _within(verdict: Verdict, low: float, high: float) -> str:
-    """Whether the interval of a BD-rate lies between two limits, in percent.
-
-    Where curves cross, a mean does not tell which is ahead, but may tell that neither is by much.
-    """
-    value, first, last = wording.figures(verdict)
-    if not all(map(math.isfinite, (value, first, last))) or _is_doubtful(verdict):
-        return OPEN
-    if verdict.status is Status.CROSSING and 0 in (low, high):
-        return OPEN
-    if low <= first and last <= high:
-        return HOLDS
-    return FAILS if last < low or first > high else OPEN
-
-
-def _bd_rate(
-    metric: str, low: float = -math.inf, high: float = math.inf
-) -> Callable[[Compared, tuple[str, ...]], Outcome | None]:
-    """A claim about BD-rate: its interval lies within limits."""
-
-    def judge(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
-        cell = _cell(compared, codecs, metric)
-        if cell is None:
-            return None
-        figure = f"{wording.bd_rate(cell.verdict)} bits at equal {metric_text(metric).label}"
-        remark = wording.shorten(wording.remark(cell.verdict), 90)
-        if not wording.is_defined(cell.verdict):
-            figure = remark
-        elif remark:
-            figure = f"{figure} ({remark})"
-        return Outcome(figure, _within(cell.verdict, low, high))
-
-    return judge
-
-
 def _lower(metric: str) -> Callable[[Compared, tuple[str, ...]], Outcome | None]:
     """A claim of less of a metric than the anchor has, at each of the CLIC rates: of streams that
     were coded to the rate, all pictures together, or else read off the curves."""
 
     def judge(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
-        cell = _cell(compared, codecs, metric)
+        cell = cell_of(compared, codecs, metric)
         points = [p for p in cell.equal_rate if p.rate in CLIC_BUDGETS] if cell else []
         if not points:
             return None
@@ -271,42 +206,42 @@ def _against_vtm(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
         return Outcome(wording.shorten(wording.remark(verdict), 90), OPEN)
     figure = f"{verdict.value:+.1f} % bits at equal PSNR (published mean curve: no interval)"
     above = verdict.value - MINNEN_OVER_VTM
-    if above > NEARLY or _is_doubtful(verdict):
+    if above > NEARLY or is_doubtful(verdict):
         return Outcome(figure, OPEN)
     return Outcome(figure, HOLDS if above >= -NEARLY else FAILS)
 
 
-CLAIMS = (
+RDONET_CLAIMS = (
     *_less_lpips(),
     Claim(
         "Zero-pass RDONet needs fewer bits than Minnen 2018 at equal MS-SSIM (23.6 % there)",
         SLIDES,
         ("rdonet-msssim", "minnen"),
-        _bd_rate("ms-ssim", high=0),
+        bd_rate_within("ms-ssim", high=0),
     ),
     Claim(
         f"One-pass search comes to what full search does (within {ALIKE:g} %, MS-SSIM)",
         SLIDES,
         ("rdonet-msssim:one-pass", "rdonet-msssim:full"),
-        _bd_rate("ms-ssim", -ALIKE, ALIKE),
+        bd_rate_within("ms-ssim", -ALIKE, ALIKE),
     ),
     Claim(
         f"Zero-pass needs at most {NEAR_FULL:g} % more bits than full search (MS-SSIM)",
         SLIDES,
         ("rdonet-msssim", "rdonet-msssim:full"),
-        _bd_rate("ms-ssim", high=NEAR_FULL),
+        bd_rate_within("ms-ssim", high=NEAR_FULL),
     ),
     Claim(
         "Trained for MS-SSIM, RDONet needs no more bits than VVenC at equal MS-SSIM",
         PAPER,
         ("rdonet-msssim", "vvenc"),
-        _bd_rate("ms-ssim", high=0),
+        bd_rate_within("ms-ssim", high=0),
     ),
     Claim(
         "RDONet needs more bits than VVenC at equal PSNR",
         PAPER,
         ("rdonet", "vvenc"),
-        _bd_rate("psnr", low=0),
+        bd_rate_within("psnr", low=0),
     ),
     Claim(
         f"Minnen 2018 trained for MSE needs about {MINNEN_OVER_VTM:g} % more bits than VTM 4:4:4 "
@@ -329,3 +264,5 @@ CLAIMS = (
         _border_error,
     ),
 )
+
+CLAIMS = (*RDONET_CLAIMS, *TUTORIAL_CLAIMS)

@@ -39,12 +39,12 @@ def write_claims(path: Path, comparison: Comparison, provenance: Provenance) -> 
 def _blocks(comparison: Comparison, provenance: Provenance) -> Iterator[str]:
     results = comparison.results
     names = [codec.name for codec in results.codecs]
-    asked = [*(claim.codecs[-1] for claim in CLAIMS), LEARNED_REFERENCE]
+    asked = [*(name for claim in CLAIMS for name in claim.codecs[-1:]), LEARNED_REFERENCE]
     anchors = dict.fromkeys(name for name in asked if name in names)
     comparisons = [comparison, *(compare(results, name) for name in anchors)]
     rows = claim_rows(comparisons)
     if not rows:
-        about = dict.fromkeys(claim.codecs[0] for claim in CLAIMS)
+        about = dict.fromkeys(name for claim in CLAIMS for name in claim.codecs[:1])
         raise NoClaims(f"the run has none of the codecs that claims are about: {', '.join(about)}")
     facts = {
         "Data set": results.dataset,
