@@ -145,11 +145,16 @@ class TransformModel(Model):
 
     @torch.inference_mode()
     def size(self, analysis: Analysis, quality: float | None) -> float:
+        header = self.header(analysis.image, quality)
+        frame = bitstream.frame_bytes(header, len(self.sections))
+        return self.entropy_bytes(analysis, quality) + frame
+
+    @torch.inference_mode()
+    def entropy_bytes(self, analysis: Analysis, quality: float | None) -> float:
+        """The sum of -log2 P of all symbols by the entropy model in floats, in bytes."""
         y = self.network.scale(analysis.y, self._quality(quality))
         _, bits = self.network.latent_model().quantise(y, noisy=False)
-        header = self.header(analysis.image, quality)
-        coded = sum(float(section.sum()) for section in bits.values()) / 8
-        return coded + bitstream.frame_bytes(header, len(self.sections))
+        return sum(float(section.sum()) for section in bits.values()) / 8
 
     @torch.inference_mode()
     def symbols(self, analysis: Analysis, quality: float | None = None) -> Symbols:
@@ -224,10 +229,14 @@ class TransformModel(Model):
         return self.synthesise(*self.decode_symbols(data))
 
     def diagnostics(self, image: Image, data: bytes) -> Mapping[str, Any]:
-        """Bytes of the sections, and for streams made here what refining has changed."""
+        """Bytes of the sections and those of their entropy; for streams made here by refining,
+        what that has changed."""
         stream = self.unpack(data, len(self.sections))
         sizes = dict(zip(self.sections, map(len, stream.sections), strict=True))
-        return {"bytes": sizes, **self.remembered(data)}
+        if self.refines:  # the latent is another one than the picture's own
+            return {"bytes": sizes, **self.remembered(data)}
+        entropy = self.entropy_bytes(self.analyse(image), stream.header.quality)
+        return {"bytes": sizes, "entropy_bytes": round(entropy, 1)}
 
 
 class CentreTransformModel(TransformModel):
