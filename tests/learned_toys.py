@@ -58,9 +58,11 @@ def train(network: CodecNetwork, steps: int, lambda_eff: float = LAMBDA) -> None
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     for step in range(steps):
         x = as_tensor(crop(192, 192, step))  # large enough that not all is border
-        out = network(x)
+        quality = torch.rand(1) * (network.qualities - 1) if network.qualities else None
+        out = network(x, quality=quality)
         rate = out.total_bits().sum() / x[:, 0].numel()
-        loss = rate + lambda_eff * functional.mse_loss(out.x_hat, x)
+        weight = lambda_eff if quality is None else network.lambda_of(quality).item()
+        loss = rate + weight * functional.mse_loss(out.x_hat, x)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -99,5 +101,18 @@ def store_toys() -> None:
         weights.export(network, TOYS / name / "toy.safetensors", card, half=True)
 
 
+def store_learned_jpeg() -> None:
+    """Of eight qualities, as its files have no others."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = registry.network("learned-jpeg").from_config(
+        {"N": 8, "qualities": 8, "lambdas": [30.0, 4000.0]}
+    )
+    train(network, 150)
+    card = {"points": [{"parameter": "quality", "value": quality} for quality in range(8)]}
+    weights.export(network, TOYS / "learned-jpeg" / "toy.safetensors", card, half=True)
+
+
 if __name__ == "__main__":
     store_toys()
+    store_learned_jpeg()

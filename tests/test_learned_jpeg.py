@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 from PIL import Image as PillowImage
 from scipy.fft import dctn
@@ -54,7 +54,7 @@ def planes_by_pillow(data: bytes) -> Image:
 
 
 def planes_by_ffmpeg(data: bytes, height: int, width: int) -> Image:
-    """By FFmpeg's own decoder, whose IDCT `int` is that of the JPEG group too."""
+    """By FFmpeg's own decoder; its IDCT `int` is nearest to that of libjpeg."""
     command = [ffmpeg.executable(), "-v", "error", "-idct", "int", "-f", "mjpeg", "-i", "-"]
     run = subprocess.run(
         [*command, "-f", "rawvideo", "-pix_fmt", "yuvj444p", "-"],
@@ -65,18 +65,30 @@ def planes_by_ffmpeg(data: bytes, height: int, width: int) -> Image:
     return np.frombuffer(run.stdout, np.uint8).reshape(3, height, width).transpose(1, 2, 0)
 
 
+def jfif(image: Image) -> Image:
+    """Y'CbCr by the equations of the JFIF standard, float64[H, W, 3], not rounded."""
+    r, g, b = np.moveaxis(image.astype(float), -1, 0)
+    planes = (
+        0.299 * r + 0.587 * g + 0.114 * b,
+        128 - 0.168736 * r - 0.331264 * g + 0.5 * b,
+        128 + 0.5 * r - 0.418688 * g - 0.081312 * b,
+    )
+    return np.stack(planes, -1)
+
+
 @pytest.mark.parametrize("place", [0, 3, 7])
 def test_other_decoders_give_the_same_pixels(codec: LearnedJpegCodec, place: int) -> None:
-    from torchvision.io import decode_jpeg
-
+    """Another build of libjpeg to the bit; FFmpeg, whose inverse DCT rounds in other places, to 1
+    of 255 (JPEG fixes the inverse DCT only up to such errors)."""
     image = crop(203, 331)
     data = codec.encode(image, codec.points[place])
     pixels = codec.decode(data)
-    file = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    assert np.array_equal(decode_jpeg(file).permute(1, 2, 0).numpy(), pixels)
+    assert np.array_equal(simplejpeg.decode_jpeg(data, fastdct=False), pixels)
     # Samples before any conversion to RGB, for which FFmpeg has a formula of its own.
     ours, theirs = planes_by_pillow(data), planes_by_ffmpeg(data, *image.shape[:2])
-    assert np.array_equal(ours, theirs)
+    difference = np.abs(ours.astype(int) - theirs)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.03
 
 
 def test_files_say_what_was_learned(codec: LearnedJpegCodec) -> None:
@@ -103,7 +115,7 @@ def test_training_sees_the_picture_that_decoders_make(codec: LearnedJpegCodec) -
         data = codec.encode(image, codec.points[place])
         decoded = codec.decode(data).astype(float)
         lost = np.square(decoded - image).mean()
-        assert np.square(decoded - expected).mean() < 0.1 * lost
+        assert np.square(decoded - expected).mean() < 0.2 * lost
         _, rest = codec.diagnostics(image, data)["bytes"].values()
         assert 0.6 < 8 * rest / out.total_bits().item() < 1.7
 
@@ -122,17 +134,12 @@ def test_coefficients_are_those_of_the_dct(codec: LearnedJpegCodec) -> None:
     network = model_of(codec).network
     image = crop(16, 24)
     ours = network.coefficients(to_tensor(image))
-    ycc = PillowImage.fromarray(image).convert("YCbCr")
-    block = np.asarray(ycc, float)[8:16, 16:24] - 128
     for plane in range(3):
-        theirs = dctn(block[..., plane], norm="ortho").flatten()
-        # Pillow's samples are rounded: by at most 1/2, and 8 times that in the mean.
-        assert np.abs(ours[0, plane, :, 1, 2].numpy() - theirs).max() < 4
-    assert torch.allclose(
-        network.samples(ours)[0, 0, 0, 0],
-        255 * to_tensor(image)[0, :, 0, 0] @ torch.tensor([0.299, 0.587, 0.114]),
-        atol=1e-3,
-    )
+        block = jfif(image)[8:16, 16:24, plane] - 128
+        theirs = dctn(block, norm="ortho").flatten()
+        assert np.allclose(ours[0, plane, :, 1, 2].numpy(), theirs, atol=1e-3)
+    back = network.samples(ours)[0].permute(1, 2, 0).numpy()
+    assert np.allclose(back, jfif(image), atol=1e-3)
 
 
 def test_bits_are_the_entropy_of_a_geometric_distribution() -> None:
@@ -156,7 +163,8 @@ def test_rounding_has_the_derivative_of_its_surrogate() -> None:
     assert out.tolist() == z.round().tolist()
     out.sum().backward()
     h = 1e-3
-    for value, slope in zip(z.tolist(), (z.grad if z.grad is not None else z).tolist()):
+    assert z.grad is not None
+    for value, slope in zip(z.tolist(), z.grad.tolist(), strict=True):
         near = round(value)
         numeric = (4 * (value + h - near) ** 3 - 4 * (value - h - near) ** 3) / (2 * h)
         assert slope == pytest.approx(numeric, abs=1e-3)
@@ -172,8 +180,7 @@ def test_untrained_it_is_plain_jpeg() -> None:
     image = crop(64, 64)
     with torch.no_grad():
         edited = network.pre_edited(to_tensor(image), network.steps(None))[0]
-    ycc = np.asarray(PillowImage.fromarray(image).convert("YCbCr"), float)
-    assert np.abs(edited.permute(1, 2, 0).numpy() - ycc).max() <= 1
+    assert np.allclose(edited.permute(1, 2, 0).numpy(), jfif(image), atol=1e-3)
 
 
 def test_the_map_edits_all_but_the_mean(codec: LearnedJpegCodec) -> None:

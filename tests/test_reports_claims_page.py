@@ -9,8 +9,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from bench.__main__ import main
-from reports.claims import CLAIMS, HOLDS
+from reports.claims import RDONET_CLAIMS
 from reports.claims_page import BEGIN, END, NoClaims, write_claims
+from reports.judging import HOLDS
 from tests.conftest import ROOT
 from tests.helpers import run_alone
 from tests.reports_cases import PROVENANCE, comparison, ladder, plain
@@ -50,7 +51,7 @@ def test_the_page_says_what_was_measured_with_what(tmp_path):
         r"a\|b",
     ):
         assert fact in text
-    assert all(claim.text[:20] in text.replace("\\", "") for claim in CLAIMS)
+    assert all(claim.text[:20] in text.replace("\\", "") for claim in RDONET_CLAIMS)
 
 
 def test_what_stands_around_the_lines_is_kept(tmp_path):
