@@ -191,8 +191,8 @@ BUILT_IN = (
         "learned-jpeg",
         (),
         (),
-        "JPEG files with learned tables and pre-editing, Strümpler et al. 2020, learned with LPIPS; "
-        "any JPEG decoder opens them",
+        "JPEG files with learned tables and pre-editing, Strümpler et al. 2020, learned with "
+        "LPIPS; any JPEG decoder opens them",
         "codecs.learned_jpeg:create",
         network="codecs.learned_jpeg:LearnedJpeg",
     ),

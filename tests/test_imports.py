@@ -107,7 +107,7 @@ def test_what_codecs_share_imports_no_codec(lower):
     assert [
         (module, other)
         for module, other in ARROWS
-        if module.startswith(lower)
+        if f"{module}.".startswith(f"{lower}.")
         and other.startswith("codecs.")
         and not other.startswith((lower, *OF_ALL_CODECS))
     ] == []

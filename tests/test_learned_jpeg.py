@@ -13,6 +13,7 @@ import pytest
 import simplejpeg
 import torch
 from PIL import Image as PillowImage
+from PIL.JpegImagePlugin import JpegImageFile
 from scipy.fft import dctn
 
 from codecs import ffmpeg, registry
@@ -96,6 +97,7 @@ def test_files_say_what_was_learned(codec: LearnedJpegCodec) -> None:
     network = model_of(codec).network
     for place, point in enumerate(codec.points):
         opened = PillowImage.open(io.BytesIO(codec.encode(image, point)))
+        assert isinstance(opened, JpegImageFile)
         steps = network.steps(torch.tensor([float(place)])).detach().flatten().tolist()
         assert [*opened.quantization[0], *opened.quantization[1]] == steps
         assert opened.layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]  # 4:4:4, two tables

@@ -69,8 +69,8 @@ def test_neighbours_of_noise_are_not_alike_and_those_of_a_ramp_are() -> None:
     assert found[2] == 0
 
 
-@pytest.mark.usefixtures("toy_weights")
 def test_scales_take_dependency_out() -> None:
+    """By the weights that ship: toys have learned too little."""
     found = tutorial.dependency(crop(256, 320))
     assert found.latent.shape == found.scales.shape == (16, 20)
     assert np.array_equal(found.latent, found.latent.round())

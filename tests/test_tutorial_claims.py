@@ -92,7 +92,7 @@ def test_one_file_of_weights_has_many_rates() -> None:
 
 def test_the_wavelet_is_lossless_by_the_same_weights() -> None:
     exact = [
-        replace(row, metrics=row.metrics | {"psnr": MetricValue(None, "1", INFINITE)})
+        replace(row, metrics={**row.metrics, "psnr": MetricValue(None, "1", INFINITE)})
         for row in ladder("iwave:lossless", points=1, version=ONE_FILE)
     ]
     lossy = ladder("iwave", version=ONE_FILE)
