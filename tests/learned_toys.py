@@ -90,7 +90,10 @@ def minnen_codec(folder: Path, variant: str | None = None) -> LearnedCodec:
 def store_toys() -> None:
     """Train the toys of `TRAINED_HERE`, or those that are named, with N = 8, M = 12."""
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or TRAINED_HERE:
+    for name in sys.argv[1:] or (*TRAINED_HERE, "learned-jpeg"):
+        if name == "learned-jpeg":
+            store_learned_jpeg()
+            continue
         torch.manual_seed(0)
         objective = {"lambda_eff": LAMBDA, "mse": 1.0, "ms_ssim": 0.0}
         config = {"N": 8, "M": 12, "objective": objective, **FEWER.get(name, {})}
@@ -102,8 +105,7 @@ def store_toys() -> None:
 
 
 def store_learned_jpeg() -> None:
-    """Of eight qualities, as its files have no others."""
-    torch.set_num_threads(1)
+    """Of eight qualities: one file of weights has all rates."""
     torch.manual_seed(0)
     network = registry.network("learned-jpeg").from_config(
         {"N": 8, "qualities": 8, "lambdas": [30.0, 4000.0]}
@@ -115,4 +117,3 @@ def store_learned_jpeg() -> None:
 
 if __name__ == "__main__":
     store_toys()
-    store_learned_jpeg()
