@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable, Image
@@ -268,14 +269,17 @@ def _png(panels: Sequence[tuple[str, NDArray[Any], bool]]) -> bytes:
     return out.getvalue()
 
 
-def write(out: Path, page: Path, picture: Image, pictures: Sequence[Image]) -> None:
-    """Write all figures into the folder `out` and the `page` that shows them.
+def write(
+    out: Path, page: Path, picture: Image, pictures: Sequence[Image], trained: Sequence[Path] = ()
+) -> None:
+    """Write all figures into the folder `out` and the `page` that shows them; `trained` are files
+    for `centres`.
 
-    Raises `CodecError` where a codec of the figures has no weights.
+    Raises `CodecError` where a codec of the figures has no weights, and what `centres` raises.
     """
     out.mkdir(parents=True, exist_ok=True)
     blocks = ["# Figures of the tutorial, of real streams", _INTRODUCTION]
-    for stem, suffix, drawing, text in _figures(picture, pictures):
+    for stem, suffix, drawing, text in _figures(picture, pictures, trained):
         file = out / f"{stem}.{suffix}"
         write_atomically(file, drawing)
         shown = f"![{stem}]({file.relative_to(page.parent).as_posix()})"
@@ -284,7 +288,9 @@ def write(out: Path, page: Path, picture: Image, pictures: Sequence[Image]) -> N
     write_atomically(page, ("\n\n".join(blocks) + "\n").encode())
 
 
-def _figures(picture: Image, pictures: Sequence[Image]) -> Iterator[tuple[str, str, bytes, str]]:
+def _figures(
+    picture: Image, pictures: Sequence[Image], trained: Sequence[Path]
+) -> Iterator[tuple[str, str, bytes, str]]:
     """Name, suffix, drawing, and heading and text of each figure."""
     found = dependency(picture)
     yield (
@@ -298,6 +304,8 @@ def _figures(picture: Image, pictures: Sequence[Image]) -> Iterator[tuple[str, s
     files = coded(pictures)
     yield "coding", "svg", draw_coded(files), f"{_CODING}\n\n{_coded_table(files)}"
     yield from _importance(picture)
+    if trained:
+        yield "centres", "svg", draw_centres(centres(trained)), _CENTRES
 
 
 def _importance(picture: Image) -> Iterator[tuple[str, str, bytes, str]]:
@@ -362,6 +370,11 @@ _IMPORTANCE = """Importance map
 
 `mentzer2018` gives each position of its latent a number of channels: bright ones many."""
 
+_CENTRES = """Centres move while a codec is trained
+
+The learned centres of `mentzer2018`, to which values of its latent are quantised, from one
+checkpoint to the next."""
+
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
@@ -374,16 +387,24 @@ def parser() -> argparse.ArgumentParser:
         default=Path("docs/tutorial"),
         help="folder of the figures; the page is beside it, with .md at its end",
     )
+    p.add_argument(
+        "--centres",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="checkpoints of mentzer2018, in the order of training: draws how its centres move",
+    )
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: written; 2: a codec or its weights, or the samples, are missing."""
-    out: Path = parser().parse_args(arguments).out
+    """0: written; 2: a codec or its weights, the samples, or checkpoints are missing."""
+    options = parser().parse_args(arguments)
+    out: Path = options.out
     try:
-        pictures = samples()
-        write(out, out.with_suffix(".md"), astronaut(), pictures)
-    except (CodecError, DatasetError) as error:
+        write(out, out.with_suffix(".md"), astronaut(), samples(), options.centres)
+    except (CodecError, DatasetError, OSError, KeyError, SafetensorError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -28,10 +28,13 @@ def test_the_command_writes_a_page_of_figures(
     monkeypatch.setattr(tutorial, "astronaut", lambda: crop(192, 256))
     monkeypatch.setattr(tutorial, "samples", lambda: [crop(256, 320, seed) for seed in range(2)])
     out = tmp_path / "figures"
-    assert tutorial.main(["--out", str(out)]) == 0
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    safetensors.torch.save_file({"ema.centres.values": torch.tensor([1.0, -1.0])}, checkpoint)
+    assert tutorial.main(["--out", str(out), "--centres", str(checkpoint)]) == 0
     text = (tmp_path / "figures.md").read_text()
     shown = re.findall(r"!\[\w+\]\(([^)]+)\)", text)
-    assert [Path(name).stem for name in shown] == ["dependency", "drinks", "coding"]
+    stems = [Path(name).stem for name in shown]
+    assert stems == ["dependency", "drinks", "coding", "importance", "centres"]
     for name in shown:
         data = (tmp_path / name).read_bytes()
         assert data.startswith(b"\x89PNG" if name.endswith(".png") else b"<?xml")
