@@ -171,6 +171,14 @@ BUILT_IN = (
         network="codecs.cheng2020:Cheng2020",
     ),
     Entry(
+        "choi2019",
+        ("bfloat16", "latents"),
+        (),
+        "Conditional autoencoder, Choi et al. 2019, learned for MSE; one network, any rate",
+        "codecs.choi2019:create",
+        network="codecs.choi2019:Choi2019",
+    ),
+    Entry(
         "hu2020",
         ("bfloat16", "latents"),
         (),

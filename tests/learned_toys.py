@@ -34,6 +34,7 @@ TRAINED_HERE = (
     "cheng2020",
     "hu2020",
     "mentzer2018",
+    "choi2019",
 )
 FEWER: Mapping[str, Mapping[str, int]] = {"mentzer2018": {"K": 8}}
 """What a toy has less of than N = 8 makes, so that its file stays small."""

@@ -19,7 +19,7 @@ from codecs.learned import bitstream, refine
 from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import Header
 from codecs.learned.codec import REFINED, Model, Variant
-from codecs.learned.coders.latents import LatentModel, Symbols
+from codecs.learned.coders.latents import LatentCoder, LatentModel, Symbols, Tables
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import CodecNetwork, ForwardOutput
 from codecs.learned.pixels import pad, to_image, to_tensor
@@ -65,12 +65,21 @@ class TransformNetwork(CodecNetwork):
     def latent_model(self) -> LatentModel:
         """The entropy model, of the network's modules as they are now."""
 
+    def latents_at(self, quality: Tensor | None) -> LatentModel:
+        """That for `quality` [B]: another one in networks of which all depends on it."""
+        return self.latent_model()
+
     def analyse(self, x: Tensor, quality: Tensor | None) -> Tensor:
         """y of pictures [B, 3, H, W], scaled for `quality` [B]."""
-        return self.scale(self.g_a(x), quality)
+        return self.scale(self.common(x), quality)
+
+    def common(self, x: Tensor) -> Tensor:
+        """What no quality changes of a picture's analysis."""
+        y: Tensor = self.g_a(x)
+        return y
 
     def scale(self, y: Tensor, quality: Tensor | None) -> Tensor:
-        """What `g_a` gives, scaled for `quality` [B]."""
+        """What `common` gives, scaled for `quality` [B]."""
         return y if self.gains is None or quality is None else self.gains.scale(y.float(), quality)
 
     def synthesise(self, y: Tensor, quality: Tensor | None) -> Tensor:
@@ -85,16 +94,20 @@ class TransformNetwork(CodecNetwork):
         if mask is not None:
             raise ValueError("this network has no block partition")
         self.check_quality(quality)
-        y, bits = self.latent_model().quantise(self.analyse(x, quality), self.training)
+        y, bits = self.latents_at(quality).quantise(self.analyse(x, quality), self.training)
         return ForwardOutput(self.synthesise(y, quality), bits)
 
     def tables(self) -> dict[str, Any]:
         return self.latent_model().tables()
 
+    def coder(self, tables: Tables, device: torch.device) -> LatentCoder:
+        """See `LatentModel.coder`."""
+        return self.latent_model().coder(tables, device)
+
 
 @dataclass(frozen=True)
 class Analysis:
-    """A picture, and what `g_a` gives of it, padded: float32 [1, M, h, w]."""
+    """A picture, and what `common` gives of it, padded."""
 
     image: Image
     y: Tensor
@@ -115,9 +128,8 @@ class TransformModel(Model):
     ) -> None:
         super().__init__(network, loaded, device, variant)
         self.precision = PRECISIONS[variant["transforms"]]
-        latents = self.network.latent_model()
-        self.sections = latents.sections
-        self.coder = latents.coder(loaded.tables, device)
+        self.sections = self.network.latent_model().sections
+        self.coder = self.network.coder(loaded.tables, device)
 
     @classmethod
     def labelled(cls, label: str, variant: Variant) -> str:
@@ -141,7 +153,7 @@ class TransformModel(Model):
     @torch.inference_mode()
     def analyse(self, image: Image) -> Analysis:
         x = pad(to_tensor(image, self.device), self.network.stride)
-        return Analysis(image, self._transform(self.network.g_a, x))
+        return Analysis(image, self._transform(self.network.common, x))
 
     @torch.inference_mode()
     def size(self, analysis: Analysis, quality: float | None) -> float:
@@ -152,14 +164,16 @@ class TransformModel(Model):
     @torch.inference_mode()
     def entropy_bytes(self, analysis: Analysis, quality: float | None) -> float:
         """The sum of -log2 P of all symbols by the entropy model in floats, in bytes."""
-        y = self.network.scale(analysis.y, self._quality(quality))
-        _, bits = self.network.latent_model().quantise(y, noisy=False)
+        asked = self._quality(quality)
+        y = self.network.scale(analysis.y, asked)
+        _, bits = self.network.latents_at(asked).quantise(y, noisy=False)
         return sum(float(section.sum()) for section in bits.values()) / 8
 
     @torch.inference_mode()
     def symbols(self, analysis: Analysis, quality: float | None = None) -> Symbols:
         """What is sent of a picture, as long as nothing is refined."""
-        return self.coder.symbols(self.network.scale(analysis.y, self._quality(quality)))
+        y = self.network.scale(analysis.y, self._quality(quality))
+        return self.coder.at(quality).symbols(y)
 
     def code(self, analysis: Analysis, quality: float | None) -> bytes:
         files = self._files(analysis, quality)
@@ -177,18 +191,20 @@ class TransformModel(Model):
         if steps := refine.steps_for(image.shape[0] * image.shape[1]):
             y = self.network.scale(analysis.y, self._quality(quality))
             refined = self._refined(image, y, self._quality(quality), steps)
-            yield self._pack(image, quality, self.coder.symbols(refined, y))
-            yield self._pack(image, quality, self.coder.symbols(refined))
+            coder = self.coder.at(quality)
+            yield self._pack(image, quality, coder.symbols(refined, y))
+            yield self._pack(image, quality, coder.symbols(refined))
 
     @torch.inference_mode()
     def _pack(self, image: Image, quality: float | None, symbols: Symbols) -> bytes:
-        return bitstream.pack(self.header(image, quality), self.coder.encode(symbols), symbols)
+        sections = self.coder.at(quality).encode(symbols)
+        return bitstream.pack(self.header(image, quality), sections, symbols)
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def _refined(self, image: Image, y: Tensor, quality: Tensor | None, steps: int) -> Tensor:
         """ŷ near y of which this picture has a low J."""
-        network, latents = self.network, self.network.latent_model()
+        network, latents = self.network, self.network.latents_at(quality)
         objective = network.objective(quality)
         x, y = to_tensor(image, self.device), y.clone()
         rate, seen = latents.rate(y), latents.seen(y)
@@ -212,14 +228,14 @@ class TransformModel(Model):
             raise BitstreamError("the header is damaged: unknown flags")
         stride, positions = self.network.stride, self.network.stride // self.network.latent_stride
         rows, columns = (math.ceil(n / stride) * positions for n in (header.height, header.width))
-        symbols = self.coder.decode(stream.sections, rows, columns)
+        symbols = self.coder.at(header.quality).decode(stream.sections, rows, columns)
         stream.verify(symbols)
         return header, symbols
 
     @torch.inference_mode()
     def synthesise(self, header: Header, symbols: Symbols) -> Image:
         """The picture of decoded symbols."""
-        y = self.coder.latent(symbols)
+        y = self.coder.at(header.quality).latent(symbols)
         with single_thread():
             quality = self._quality(header.quality)
             x = self._transform(lambda y: self.network.synthesise(y, quality), y)

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from codecs.learned.coders.density import GaussianDensity, MixtureDensity, Theta
+from codecs.learned.coders.dither import Lattice
 from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.exact.arithmetic import (
+    ACTIVATION_BITS,
     ACTIVATION_LIMIT,
     ExactLinear,
-    latent_to_grid,
     leaky_relu,
     requantise,
 )
@@ -36,8 +37,12 @@ from codecs.learned.layers import MaskedConv2d, Window, WindowContext
 
 _BATCH = 1024
 """Positions evaluated at once where that is possible, at least: bounds memory."""
+_WRITTEN = 1 << 14
+"""Positions whose latents an encoder takes over at once."""
 _LATENT_LIMBS = 2
-"""Limbs that hold any latent."""
+"""Limbs that hold any latent, ..."""
+_POINT_LIMBS = 3
+"""... and any point of a lattice."""
 _NOTHING = Window(0, 0, 0)
 
 
@@ -68,10 +73,13 @@ class _MaskedConv:
         self.linear.to(device)
         self.head.to(device)
 
-    def sums(self, windows: Tensor, offset: Tensor | None) -> Tensor:
-        """Of the latents decoded so far, int8 [limbs, n, taps·M]: accumulators [n, O]."""
+    def sums(self, windows: Tensor, unit: int, offset: Tensor | None) -> Tensor:
+        """Of the latents decoded so far, int8 [limbs, n, taps·M]: accumulators [n, O].
+
+        `unit` is what 1 in the windows is as an activation integer.
+        """
         sums = self.linear.matrix.times_limbs(windows)
-        phi = requantise(latent_to_grid(sums).add_(self.linear.bias))
+        phi = requantise(sums.mul_(unit).add_(self.linear.bias))
         if offset is not None:
             phi.add_(offset).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         return self.head.matrix.times(phi)
@@ -86,11 +94,11 @@ class _Latents:
     def to(self, device: torch.device | str) -> None:
         self.linear.to(device)
 
-    def sums(self, windows: Tensor, offset: Tensor | None) -> Tensor:
+    def sums(self, windows: Tensor, unit: int, offset: Tensor | None) -> Tensor:
         """As `_MaskedConv` has it."""
         if offset is not None:
             raise ValueError("windows have no features to add anything to")
-        return latent_to_grid(self.linear.matrix.times_limbs(windows))
+        return self.linear.matrix.times_limbs(windows).mul_(unit)
 
 
 class ContextCoder:
@@ -177,12 +185,14 @@ class ContextCoder:
         psi: Tensor,
         mask: NDArray[np.bool_] | None = None,
         phi_offset: Tensor | None = None,
+        lattice: Lattice | None = None,
     ) -> None:
         """Code `latents` int32[H, W, M], which are 0 outside `mask` bool[H, W].
 
-        `psi` float64[H, W, P] and `phi_offset` (added to φ) hold activation integers.
+        `psi` float64[H, W, P] and `phi_offset` (added to φ) hold activation integers.  With a
+        `lattice`, whose points the latents number, the context and θ are of these points.
         """
-        for front, theta in self.thetas(latents, psi, mask, phi_offset):
+        for front, theta in self.thetas(latents, psi, mask, phi_offset, lattice):
             self.density.encode(encoder, latents.reshape(-1, self.channels)[front], theta)
 
     def thetas(
@@ -191,13 +201,15 @@ class ContextCoder:
         psi: Tensor,
         mask: NDArray[np.bool_] | None = None,
         phi_offset: Tensor | None = None,
+        lattice: Lattice | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], Theta]]:
         """(raster indices, θ) of each wavefront, all latents being known."""
         height, width, _ = latents.shape
-        state = _State(self, psi, phi_offset)
-        state.write(
-            torch.arange(height * width, device=psi.device), latents.reshape(height * width, -1)
-        )
+        state = _State(self, psi, phi_offset, lattice)
+        flat = latents.reshape(height * width, -1)
+        for start in range(0, height * width, _WRITTEN):
+            part = flat[start : start + _WRITTEN]
+            state.write(torch.arange(start, start + len(part), device=psi.device), part)
         for batch in self._batches(height, width, mask):
             positions = torch.from_numpy(np.concatenate(batch)).to(psi.device)
             theta = state.theta(positions, state.base(positions))
@@ -210,10 +222,12 @@ class ContextCoder:
         psi: Tensor,
         mask: NDArray[np.bool_] | None = None,
         phi_offset: Tensor | None = None,
+        lattice: Lattice | None = None,
     ) -> Int32s:
-        """The latents int32[H, W, M] that `encode` was given with the same ψ, mask and offset."""
+        """The latents int32[H, W, M] that `encode` was given with the same ψ, mask, offset and
+        lattice."""
         height, width, _ = psi.shape
-        state = _State(self, psi, phi_offset)
+        state = _State(self, psi, phi_offset, lattice)
         latents = np.zeros((height * width, self.channels), np.int32)
         for batch in self._batches(height, width, mask):
             positions = torch.from_numpy(np.concatenate(batch)).to(psi.device)
@@ -240,12 +254,23 @@ def _window_layer(context: WindowContext) -> list[ExactLinear]:
 class _State:
     """Latents decoded so far, as limbs and padded for the window, and what ψ adds to θ."""
 
-    def __init__(self, coder: ContextCoder, psi: Tensor, phi_offset: Tensor | None) -> None:
-        self.coder = coder
+    def __init__(
+        self,
+        coder: ContextCoder,
+        psi: Tensor,
+        phi_offset: Tensor | None,
+        lattice: Lattice | None,
+    ) -> None:
+        self.coder, self.lattice = coder, lattice
+        fraction_bits, limbs = 0, _LATENT_LIMBS
+        if lattice is not None:
+            fraction_bits, limbs = lattice.fraction_bits, _POINT_LIMBS
+        self.unit = 1 << (ACTIVATION_BITS - fraction_bits)
+        """What is written, 1 of it as an activation integer."""
         window = coder.window
         height, self.width, _ = psi.shape
         self.stride = self.width + window.left + window.right
-        size = (_LATENT_LIMBS, (height + window.above) * self.stride, coder.channels)
+        size = (limbs, (height + window.above) * self.stride, coder.channels)
         self.limbs = psi.new_zeros(size, dtype=torch.int8)
         self.used = 1
         """Limbs that any latent so far needs."""
@@ -288,7 +313,8 @@ class _State:
             return coder._phi.matrix.times(offset)
         window = (self.corner(positions)[:, None] + self.past).view(-1)
         windows = self.limbs[: self.used].index_select(1, window)
-        return coder._context.sums(windows.view(self.used, len(positions), -1), offset)
+        windows = windows.view(self.used, len(positions), -1)
+        return coder._context.sums(windows, self.unit, offset)
 
     def theta(self, positions: Tensor, base: Tensor) -> Theta:
         """θ at `positions`, of `base` there, which is overwritten."""
@@ -305,9 +331,13 @@ class _State:
             if activation is not None:
                 base = activation(base)
         theta: Theta = base.cpu().numpy()
+        if self.lattice is not None:
+            theta = self.lattice.theta(theta, positions.cpu().numpy(), self.width)
         return theta
 
     def write(self, positions: Tensor, values: Int32s) -> None:
+        if self.lattice is not None:
+            values = self.lattice.points(values, positions.cpu().numpy(), self.width)
         latents = torch.from_numpy(values)
         self.used = max(self.used, limb_count(latents))
         window = self.coder.window

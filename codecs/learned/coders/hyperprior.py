@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from codecs.learned.coders.context import ContextCoder
 from codecs.learned.coders.density import GaussianDensity, MixtureDensity
+from codecs.learned.coders.dither import Lattice
 from codecs.learned.coders.factorised import ChannelPrior, FactorisedCoder
 from codecs.learned.coders.latents import (
     LatentCoder,
@@ -169,17 +170,27 @@ class Hyperprior(LatentModel):
 
 
 class HyperpriorCoder(LatentCoder):
-    """Symbols: round(z - median) [N, h/4, w/4], then ŷ = round(y) [h, w, M]."""
+    """Symbols: round(z - median) [N, h/4, w/4], then ŷ = round(y) [h, w, M], or, with a `lattice`,
+    the numbers of its points."""
 
-    def __init__(self, model: Hyperprior, tables: Tables, device: torch.device) -> None:
-        self.model, self.device = model, device
+    def __init__(
+        self,
+        model: Hyperprior,
+        tables: Tables,
+        device: torch.device,
+        lattice: Lattice | None = None,
+        density: GaussianDensity | MixtureDensity | None = None,
+    ) -> None:
+        """`density` is that of another coder of the same tables, which shares its own."""
+        self.model, self.device, self.lattice = model, device, lattice
         self.z = FactorisedCoder(section_tables(tables, "z"))
         scales = ScaleTable(**section_tables(tables, "scales"))
+        self.density = density or model.density.exact(scales)
         self.synthesis = ExactChain(model.synthesis, "hyper-decoder").to(device)
         self.y = ContextCoder(
             model.context,
             () if model.head is None else list(model.head),
-            model.density.exact(scales),
+            self.density,
             self.synthesis.channels,
         ).to(device)
 
@@ -199,10 +210,11 @@ class HyperpriorCoder(LatentCoder):
         z, y = symbols
         encoders = SymbolEncoder(), SymbolEncoder()
         self.z.encode(encoders[0], z.reshape(len(z), -1))
-        self.y.encode(encoders[1], y, self.side_information(z))
+        self.y.encode(encoders[1], y, self.side_information(z), lattice=self.lattice)
         return [encoder.get_bytes() for encoder in encoders]
 
     def decode(self, sections: Sequence[bytes], height: int, width: int) -> Symbols:
         rows, columns = (math.ceil(length / HYPER_STRIDE) for length in (height, width))
         z = self.z.decode(SymbolDecoder(sections[0]), rows * columns).reshape(-1, rows, columns)
-        return z, self.y.decode(SymbolDecoder(sections[1]), self.side_information(z))
+        psi = self.side_information(z)
+        return z, self.y.decode(SymbolDecoder(sections[1]), psi, lattice=self.lattice)

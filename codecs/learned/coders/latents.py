@@ -32,6 +32,11 @@ Tables = Mapping[str, NDArray[np.integer[Any]]]
 class LatentCoder(ABC):
     """Codes the latent of one picture in exact integers, with the weights of one file."""
 
+    def at(self, quality: float | None) -> LatentCoder:
+        """That for one quality, of weights that serve many: another one if entropy coding depends
+        on it."""
+        return self
+
     @abstractmethod
     def symbols(self, y: Tensor, proposed: Tensor | None = None) -> Symbols:
         """What is sent of y [1, M, h, w], with the side information that the latent `proposed` has,
