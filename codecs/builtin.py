@@ -205,6 +205,31 @@ BUILT_IN = (
         network="codecs.learned_jpeg:LearnedJpeg",
     ),
     Entry(
+        "toderici2016",
+        (),
+        (),
+        "Recurrent networks in 16 passes, Toderici et al. 2016; streams may be cut",
+        "codecs.toderici:create_2016",
+        network="codecs.toderici:Toderici2016",
+    ),
+    Entry(
+        "toderici2017",
+        (),
+        (),
+        "Recurrent networks in 16 passes with a model of bits, Toderici et al. 2017; streams may "
+        "be cut",
+        "codecs.toderici:create_2017",
+        network="codecs.toderici:Toderici2017",
+    ),
+    Entry(
+        "toderici2017-deep",
+        (),
+        (),
+        "The same with a deeper recurrence, after Johnston et al. 2018",
+        "codecs.toderici:create_2017_deep",
+        network="codecs.toderici:Toderici2017Deep",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

@@ -19,6 +19,7 @@ import torch
 from codecs import registry
 from codecs.base import Codec, Image
 from codecs.learned import bitstream
+from codecs.learned.progressive import PassNetwork
 from codecs.learned.transform import TransformNetwork
 from tests.conftest import ROOT
 from tests.learned_toys import TOYS
@@ -30,12 +31,17 @@ VARIANTS = {entry.name: entry.variants for entry in registry.available() if entr
 POINT: dict[str, Any] = {"parameter": "lambda", "value": 0.01}
 
 TRANSFORM_CODECS = [n for n in NAMES if issubclass(registry.network(n), TransformNetwork)]
+CUT = [n for n in NAMES if issubclass(registry.network(n), PassNetwork)]
+"""Those whose streams may be cut, and that have a point for each pass: see test_passes."""
+WHOLE = [n for n in NAMES if n not in CUT]
+"""The others, which serve a range of rates by gains."""
 
 REFINING = [n for n in NAMES if "latents" in VARIANTS[n]]
 """Those whose latents are integers."""
 
 each_refining_codec = pytest.mark.parametrize("name", REFINING)
 each_codec = pytest.mark.parametrize("name", NAMES)
+each_whole_codec = pytest.mark.parametrize("name", WHOLE)
 each_transform_codec = pytest.mark.parametrize("name", TRANSFORM_CODECS)
 
 

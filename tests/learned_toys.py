@@ -35,9 +35,15 @@ TRAINED_HERE = (
     "hu2020",
     "mentzer2018",
     "choi2019",
+    "toderici2016",
+    "toderici2017",
+    "toderici2017-deep",
 )
-FEWER: Mapping[str, Mapping[str, int]] = {"mentzer2018": {"K": 8}}
-"""What a toy has less of than N = 8 makes, so that its file stays small."""
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "mentzer2018": {"K": 8},
+    **{name: {"N": 16, "M": 16, "passes": 3} for name in TRAINED_HERE if "toderici" in name},
+}
+"""Of toys that N = 8 does not make small or does not fit."""
 
 
 def smooth_noise(batch: int, height: int, width: int | None = None) -> torch.Tensor:
@@ -64,6 +70,8 @@ def train(network: CodecNetwork, steps: int, lambda_eff: float = LAMBDA) -> None
         rate = out.total_bits().sum() / x[:, 0].numel()
         weight = lambda_eff if quality is None else network.lambda_of(quality).item()
         loss = rate + weight * functional.mse_loss(out.x_hat, x)
+        if out.penalty is not None:
+            loss = loss + out.penalty.mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -97,7 +105,7 @@ def store_toys() -> None:
             continue
         torch.manual_seed(0)
         objective = {"lambda_eff": LAMBDA, "mse": 1.0, "ms_ssim": 0.0}
-        config = {"N": 8, "M": 12, "objective": objective, **FEWER.get(name, {})}
+        config = {"N": 8, "M": 12, "objective": objective, **SIZES.get(name, {})}
         network = registry.network(name).from_config(config)
         train(network, 300, LAMBDA)
         network.set_medians()

@@ -17,7 +17,7 @@ from tests.learned_contract import (
     HEADER_BYTES,
     POINT,
     decoded_elsewhere,
-    each_codec,
+    each_whole_codec,
     forged,
     padded,
     told,
@@ -45,7 +45,7 @@ def gained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
     return made
 
 
-@each_codec
+@each_whole_codec
 def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_path: Path) -> None:
     """Each with its own stream, rate and gain, which another process reads from the stream."""
     codec = registry.create(gained(name))

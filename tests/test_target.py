@@ -19,7 +19,7 @@ from codecs.learned.transform import TransformModel
 from codecs.naming import UnknownCodec
 from codecs.rdonet.codec import RDONetModel
 from codecs.selection import Selection, split
-from tests.learned_contract import each_codec
+from tests.learned_contract import each_whole_codec
 from tests.learned_toys import TOYS, toy_network
 from tests.rdonet_toys import crop
 
@@ -318,7 +318,7 @@ class Counted:
         monkeypatch.setattr(owner, name, counting)
 
 
-@each_codec
+@each_whole_codec
 def test_learned_codecs_meet_a_rate_with_one_analysis(
     name: str, gained: Callable[[str], LearnedCodec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +341,7 @@ def test_learned_codecs_meet_a_rate_with_one_analysis(
     assert data == plain.encode(image, Point("quality", quality))
 
 
-@each_codec
+@each_whole_codec
 def test_estimated_sizes_are_near_those_of_files(
     name: str, gained: Callable[[str], LearnedCodec]
 ) -> None:

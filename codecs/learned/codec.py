@@ -73,10 +73,11 @@ class Model(ABC):
         if self.refines:
             network.objective()
         self._told: OrderedDict[bytes, Mapping[str, Any]] = OrderedDict()
-        if ("points" in loaded.card) != (network.qualities > 0):
+        many = "points" in loaded.card
+        if (many and not network.points) or (network.qualities and not many):
             raise ValueError("the card lists `points` if the network serves many, and else not")
-        listed = weights.points(loaded) if network.qualities else []
-        if not all(bitstream.serves(quality, network.qualities) for _, quality in listed):
+        listed = weights.points(loaded) if many else []
+        if not all(network.serves(quality) for _, quality in listed):
             raise ValueError("the card lists a point that the network does not serve")
 
     def encode(self, image: Image, quality: float | None = None) -> bytes:
@@ -272,23 +273,24 @@ class LearnedCodec(Codec):
     def place(self, point: Point) -> tuple[Model, float | None]:
         """The model of a point and its quality; raises `EncodeError`.
 
-        Where one file serves many points, so does it all between them.
+        Where one file serves a range of qualities, so does it all between the points.
         """
         if point in self._places:
             return self._places[point]
         if isinstance(point.value, int | float):
             for (a, low), (b, high) in pairwise(self._places.items()):
-                one_file = low[0] is high[0] and a.parameter == b.parameter == point.parameter
-                if one_file and float(a.value) < point.value < float(b.value):
+                same = a.parameter == b.parameter == point.parameter
+                between = float(a.value) < point.value < float(b.value)
+                if same and between and _range(low[0], high[0]):
                     return low[0], bitstream.fixed_point(point.value)
         known = ", ".join(p.label for p in self.points)
         raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
 
     def _choices(self) -> Iterator[Point]:
-        """The points, and what a file that serves several serves between them."""
+        """The points, and all between those of a file that serves a range."""
         for (a, low), (b, high) in pairwise(self._places.items()):
             yield a
-            if low[0] is high[0] and a.parameter == b.parameter:
+            if a.parameter == b.parameter and _range(low[0], high[0]):
                 first, last = (round(float(p.value) * bitstream.QUALITY_UNITS) for p in (a, b))
                 for unit in range(first + 1, last):
                     yield Point(a.parameter, unit / bitstream.QUALITY_UNITS)
@@ -320,6 +322,11 @@ class LearnedCodec(Codec):
     def _made_with(self, data: bytes) -> Model:
         network = self._network
         return bitstream.model_of(data, network.magic, network.version, self._by_digest)
+
+
+def _range(low: Model, high: Model) -> bool:
+    """Whether two points are ends of a range: of one file, and of a network with anchors."""
+    return low is high and low.network.qualities > 0
 
 
 class LearnedTrials(Trials):

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from codecs.learned import bitstream
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.gains import lambda_of
 from codecs.learned.layers import MaskedConv2d
@@ -76,6 +77,16 @@ class CodecNetwork(nn.Module, ABC):
     def qualities(self) -> int:
         """How many anchors the network has that serves a whole range of rates; others have none."""
         return int(self.config.get("qualities", 0))
+
+    @property
+    def points(self) -> Sequence[Mapping[str, Any]]:
+        """The operating points that a card lists of weights that have several: by default the
+        anchors.  Their values are qualities."""
+        return [{"parameter": "quality", "value": anchor} for anchor in range(self.qualities)]
+
+    def serves(self, quality: float | None) -> bool:
+        """Whether it has an operating point of this quality, or between those that it lists."""
+        return bitstream.serves(quality, self.qualities)
 
     def check_quality(self, quality: Tensor | None) -> None:
         """Raise `ValueError` unless there is one where there are many."""

@@ -117,11 +117,10 @@ def training_card(
 
 
 def _points(network: CodecNetwork, rate: float) -> dict[str, Any]:
-    """One operating point, named by its rate; or the anchors of a network for a range of rates."""
-    if not network.qualities:
-        return {"point": {"parameter": "rate", "value": round(rate, 6)}}
-    anchors = range(network.qualities)
-    return {"points": [{"parameter": "quality", "value": anchor} for anchor in anchors]}
+    """One operating point, named by its rate; or those of a network that has several."""
+    if network.points:
+        return {"points": list(network.points)}
+    return {"point": {"parameter": "rate", "value": round(rate, 6)}}
 
 
 def device_name(device: torch.device) -> str:
