@@ -17,7 +17,7 @@ TIERS = (
     ("bench.__main__", "bench.compare"),
     ("bench.cli",),
     ("reports",),
-    ("bench.perf", "bench.check", "bench.export", "bench.packs", "bench.study"),
+    ("bench.perf", "bench.check", "bench.entropy", "bench.export", "bench.packs", "bench.study"),
     ("bench.run", "bench.verdict"),
     ("bench.record", "bench.literature"),
     ("bench.metrics", "bench.terminal"),
