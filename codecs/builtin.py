@@ -230,6 +230,15 @@ BUILT_IN = (
         network="codecs.toderici:Toderici2017Deep",
     ),
     Entry(
+        "gc2019",
+        ("bfloat16", "selective"),
+        (),
+        "Agustsson et al. 2019, up to 0.15 bpp, learned with LPIPS and PatchGAN; selective: half "
+        "of the blocks are only synthesised",
+        "codecs.agustsson:create",
+        network="codecs.agustsson:Generative",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

@@ -38,9 +38,11 @@ TRAINED_HERE = (
     "toderici2016",
     "toderici2017",
     "toderici2017-deep",
+    "gc2019",
 )
 SIZES: Mapping[str, Mapping[str, int]] = {
     "mentzer2018": {"K": 8},
+    "gc2019": {"K": 16, "B": 1, "F": 8},
     **{name: {"N": 16, "M": 16, "passes": 3} for name in TRAINED_HERE if "toderici" in name},
 }
 """Of toys that N = 8 does not make small or does not fit."""

@@ -155,6 +155,10 @@ class TransformModel(Model):
         x = pad(to_tensor(image, self.device), self.network.stride)
         return Analysis(image, self._transform(self.network.common, x))
 
+    def latent(self, analysis: Analysis, quality: float | None) -> Tensor:
+        """y of a picture as it is to be quantised."""
+        return self.network.scale(analysis.y, self._quality(quality))
+
     @torch.inference_mode()
     def size(self, analysis: Analysis, quality: float | None) -> float:
         header = self.header(analysis.image, quality)
@@ -164,16 +168,14 @@ class TransformModel(Model):
     @torch.inference_mode()
     def entropy_bytes(self, analysis: Analysis, quality: float | None) -> float:
         """The sum of -log2 P of all symbols by the entropy model in floats, in bytes."""
-        asked = self._quality(quality)
-        y = self.network.scale(analysis.y, asked)
-        _, bits = self.network.latents_at(asked).quantise(y, noisy=False)
+        y, model = self.latent(analysis, quality), self.network.latents_at(self._quality(quality))
+        _, bits = model.quantise(y, noisy=False)
         return sum(float(section.sum()) for section in bits.values()) / 8
 
     @torch.inference_mode()
     def symbols(self, analysis: Analysis, quality: float | None = None) -> Symbols:
         """What is sent of a picture, as long as nothing is refined."""
-        y = self.network.scale(analysis.y, self._quality(quality))
-        return self.coder.at(quality).symbols(y)
+        return self.coder.at(quality).symbols(self.latent(analysis, quality))
 
     def code(self, analysis: Analysis, quality: float | None) -> bytes:
         files = self._files(analysis, quality)
@@ -189,7 +191,7 @@ class TransformModel(Model):
         image = analysis.image
         yield self._pack(image, quality, self.symbols(analysis, quality))
         if steps := refine.steps_for(image.shape[0] * image.shape[1]):
-            y = self.network.scale(analysis.y, self._quality(quality))
+            y = self.latent(analysis, quality)
             refined = self._refined(image, y, self._quality(quality), steps)
             coder = self.coder.at(quality)
             yield self._pack(image, quality, coder.symbols(refined, y))
