@@ -239,6 +239,14 @@ BUILT_IN = (
         network="codecs.agustsson:Generative",
     ),
     Entry(
+        "iwave",
+        ("lossless",),
+        (),
+        "iWave++, Ma et al. 2020, learned for MSE: trained wavelet transform; or without loss",
+        "codecs.iwave.codec:create",
+        network="codecs.iwave.network:IWave",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",

@@ -39,8 +39,10 @@ TRAINED_HERE = (
     "toderici2017",
     "toderici2017-deep",
     "gc2019",
+    "iwave",
 )
-SIZES: Mapping[str, Mapping[str, int]] = {
+SIZES: Mapping[str, Mapping[str, int | None]] = {
+    "iwave": {"M": None, "lifting_width": 4},
     "mentzer2018": {"K": 8},
     "gc2019": {"K": 16, "B": 1, "F": 8},
     **{name: {"N": 16, "M": 16, "passes": 3} for name in TRAINED_HERE if "toderici" in name},
@@ -107,7 +109,8 @@ def store_toys() -> None:
             continue
         torch.manual_seed(0)
         objective = {"lambda_eff": LAMBDA, "mse": 1.0, "ms_ssim": 0.0}
-        config = {"N": 8, "M": 12, "objective": objective, **SIZES.get(name, {})}
+        sizes = {"N": 8, "M": 12, **SIZES.get(name, {})}
+        config = {k: v for k, v in sizes.items() if v is not None} | {"objective": objective}
         network = registry.network(name).from_config(config)
         train(network, 300, LAMBDA)
         network.set_medians()

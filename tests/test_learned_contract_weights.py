@@ -154,6 +154,10 @@ def test_damaged_weights_are_named(name: str, own_weights: Callable[..., Path]) 
         centres = tables["centres"]
         damage["centres of another network"] = {"tables": {**tables, "centres": centres[1:]}}
         damage["centres out of range"] = {"tables": {**tables, "centres": centres + (1 << 24)}}
+    if "steps" in tables:
+        steps = tables["steps"]
+        damage["steps of another network"] = {"tables": {**tables, "steps": steps[:, 1:]}}
+        damage["steps of nothing"] = {"tables": {**tables, "steps": steps * 0}}
     for table in ("scales.inverse", "scales.thresholds"):
         if table in tables:
             damage[f"{table} reversed"] = {"tables": {**tables, table: tables[table][::-1]}}

@@ -11,7 +11,7 @@ import inspect
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -46,6 +46,8 @@ REFINED = {"refined": ("", "latents")}
 _REMEMBERED = 16
 
 M = TypeVar("M", bound="Model")
+Places = Sequence[tuple[Point, float | None]]
+"""Operating points of a weights file, each with the quality that a stream's header carries."""
 
 
 class Model(ABC):
@@ -113,6 +115,11 @@ class Model(ABC):
     @abstractmethod
     def seconds(cls, pixels: int, variant: Variant) -> float:
         """See `Codec.seconds`."""
+
+    @classmethod
+    def places(cls, listed: Places, variant: Variant) -> Places:
+        """The operating points of the codec, of those that the card of a file has `listed`."""
+        return listed
 
     @classmethod
     def named(cls, variant: Variant) -> list[str]:
@@ -234,7 +241,7 @@ class LearnedCodec(Codec):
         places = [
             (point, m, quality)
             for w, m in zip(loaded, models, strict=True)
-            for point, quality in weights.points(w)
+            for point, quality in model.places(weights.points(w), choice)
         ]
         places.sort(key=lambda place: place[0].value)
         self._places = {point: (m, quality) for point, m, quality in places}
