@@ -12,6 +12,7 @@ from codecs.learned.bands import in_bands
 from codecs.learned.layers import (
     GDN,
     Attention,
+    ChannelNorm,
     MaskedConv2d,
     ResidualBlock,
     ResidualBlockDown,
@@ -42,6 +43,24 @@ def test_gdn_formula(inverse: bool) -> None:
         norm = beta[i] + sum(gamma[i, j] * x[0, j, 0, 0] ** 2 for j in range(3))
         factor = norm**0.5 if inverse else norm**-0.5
         assert y[i] == pytest.approx((x[0, i, 0, 0] * factor).item(), rel=1e-5)
+
+
+def test_channel_norm_formula() -> None:
+    torch.manual_seed(0)
+    norm, x = ChannelNorm(5), 3 * torch.randn(2, 5, 3, 4) + 1
+    with torch.no_grad():
+        norm.gamma.uniform_(-2, 2)
+        norm.beta.uniform_(-2, 2)
+        y = norm(x)
+    gamma, beta = norm.gamma.tolist(), norm.beta.tolist()
+    for picture, normalised in zip(x.tolist(), y.tolist(), strict=True):
+        for at in ((0, 0), (2, 3)):
+            values = [plane[at[0]][at[1]] for plane in picture]
+            mean = sum(values) / 5
+            deviation = (sum((v - mean) ** 2 for v in values) / 5 + 1e-3) ** 0.5
+            for i, value in enumerate(values):
+                expected = gamma[i] * (value - mean) / deviation + beta[i]
+                assert normalised[i][at[0]][at[1]] == pytest.approx(expected, abs=1e-5)
 
 
 def test_gdn_starts_as_in_the_paper_and_stays_valid() -> None:
@@ -124,8 +143,9 @@ def test_blocks_train_on_channels_last(block: nn.Module) -> None:
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*grads, strict=True))
 
 
-def test_phases_are_the_transposed_convolution() -> None:
-    layer = deconv(3, 4)
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_phases_are_the_transposed_convolution(kernel: int) -> None:
+    layer = deconv(3, 4, kernel)
     x = torch.randn(2, 3, 5, 6)
     with torch.no_grad():
         phases = upsampling_phases(layer.weight).flatten(0, 2)
@@ -151,11 +171,17 @@ def test_gdn_without_gradients(inverse: bool, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("area", [1, 60, 8192])
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (48, 80), (37, 21)])
-def test_streams_of_rows(area: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_streams_of_rows(
+    area: int, size: tuple[int, int], kernel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The plain chain's result, whatever the size of the pieces."""
     monkeypatch.setattr(rows, "_AREA", area)
     down = RowStream(conv(3, 6), GDN(6), conv(6, 5), GDN(5), conv(5, 7, 3, 1))
     up = RowStream(deconv(7, 5), GDN(5, inverse=True), deconv(5, 6), nn.LeakyReLU(), deconv(6, 3))
+    if kernel == 3:
+        down = RowStream(conv(3, 6, 7, 1), ChannelNorm(6), conv(6, 7, 3), nn.ReLU())
+        up = RowStream(deconv(7, 5, 3), ChannelNorm(5), deconv(5, 3, 3), conv(3, 3, 7, 1))
     x = torch.randn(1, 3, *size)
     y = down(x)
     with torch.no_grad():

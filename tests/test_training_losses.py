@@ -7,10 +7,11 @@ import pytest
 import pytorch_msssim
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from codecs.base import Image
 from codecs.learned.ms_ssim import MS_SSIM_WEIGHTS, ms_ssim, ms_ssim_scales
-from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
+from codecs.learned.training.discriminator import ConditionalPatchGAN, PatchGAN
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import (
     BACKBONES,
@@ -175,5 +176,48 @@ def test_patchgan_sees_70_pixels() -> None:
 
 def test_hinge_losses_by_hand() -> None:
     real, decoded = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.25])
-    assert float(discriminator_loss(real, decoded)) == pytest.approx((0 + 0.5) / 2 + (0 + 1.25) / 2)
-    assert float(generator_loss(decoded)) == pytest.approx(2.75 / 2)
+    game = PatchGAN(1)
+    assert float(game.loss(real, decoded)) == pytest.approx((0 + 0.5) / 2 + (0 + 1.25) / 2)
+    assert float(game.generator_loss(decoded)) == pytest.approx(2.75 / 2)
+
+
+def test_non_saturating_losses_by_hand() -> None:
+    """Binary cross-entropies; the codec's is that of its pictures being called real."""
+    real, decoded = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.25])
+    cross = functional.binary_cross_entropy
+    expected = cross(real.sigmoid(), torch.ones(2)) + cross(decoded.sigmoid(), torch.zeros(2))
+    game = ConditionalPatchGAN(4, 1)
+    assert float(game.loss(real, decoded)) == pytest.approx(float(expected))
+    expected = cross(decoded.sigmoid(), torch.ones(2))
+    assert float(game.generator_loss(decoded)) == pytest.approx(float(expected))
+
+
+def test_a_conditional_discriminator_sees_latents_where_they_belong() -> None:
+    torch.manual_seed(0)
+    network = ConditionalPatchGAN(4, 8)
+    x, latent = torch.rand(1, 3, 256, 256), torch.randn(1, 4, 16, 16, requires_grad=True)
+    logits = network(x, latent)
+    assert logits.shape == (1, 1, 30, 30)
+    logits[0, 0, 10, 20].backward()
+    assert latent.grad is not None
+    rows, columns = latent.grad.abs().sum((0, 1)).nonzero().T
+    # A logit sees 70 pixels from 8·i - 23 on; 16 pixels are a latent, and features see neighbours.
+    for seen, first in ((rows, 8 * 10 - 23), (columns, 8 * 20 - 23)):
+        assert (int(seen.min()), int(seen.max())) == (first // 16 - 1, (first + 69) // 16 + 1)
+    with pytest.raises(ValueError, match="told this discriminator nothing"):
+        network(x, None)
+
+
+def test_spectral_norm_holds_every_layers_gain_at_1() -> None:
+    torch.manual_seed(0)
+    network = ConditionalPatchGAN(4, 8)
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 6
+    with torch.no_grad():
+        for layer in convolutions:
+            layer.get_parameter("parametrizations.weight.original").mul_(7)
+        for _ in range(50):  # one power iteration each
+            network(torch.rand(1, 3, 64, 64), torch.randn(1, 4, 4, 4))
+        for layer in convolutions:
+            largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+            assert float(largest) == pytest.approx(1, abs=0.02)

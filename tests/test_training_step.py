@@ -30,19 +30,33 @@ class Penalised(FactorisedNetwork):
         return replace(out, penalty=torch.arange(1.0, 1 + len(x)) * bias.square().sum())
 
 
-def first_step(kind: type[FactorisedNetwork], qualities: int) -> tuple[dict[str, float], Tensor]:
-    """What the log shows of the first step on grey pictures, and the qualities of these."""
-    phases = (Phase(1.0, 1e-3, reset=True, per_rate=True),)
+def first_step(
+    kind: type[FactorisedNetwork], qualities: int, rate: float | None = None, **phase: Any
+) -> tuple[dict[str, float], Tensor]:
+    """What the log shows of the first step on grey pictures, and the qualities of these; `rate` is
+    what was seen before, for a target of 0.3."""
+    phases = (Phase(1.0, 1e-3, reset=True, per_rate=True, **phase),)
     settings = Settings(
         *("penalised", "quick", 4, (), "", 10, (0.3,), "mse", None, "", "adam", BATCH, 64, 0),
         *(False, 1, 1, "", "", None, 1, qualities, LAMBDAS if qualities else ()),
     )
     progress = TrainingProgress(RateController.start(0.3, 400.0), LossWeights())
     learner = Learner(kind, settings, torch.device("cpu"), progress, Critics(), False)
+    if rate is not None:
+        progress.controller.observe(rate)
     (segment,) = plan(phases, 10, (0.3,))
     drawn = learner._qualities(BATCH)
     shown = learner.step(segment, torch.full((BATCH, 3, 64, 64), 0.4))
     return shown, torch.zeros(BATCH) if drawn is None else drawn
+
+
+@pytest.mark.parametrize("rate", [0.29, 0.31])
+def test_rates_below_their_target_weigh_less(rate: float) -> None:
+    """λ' of Mentzer et al. 2020 has two values; here D keeps its weight, and R has two."""
+    plain, _ = first_step(FactorisedNetwork, 0)
+    seen, _ = first_step(FactorisedNetwork, 0, rate, below_target=2**-7)
+    saved = (1 - 2**-7) * plain["bpp"] if rate < 0.3 else 0.0
+    assert plain["loss"] - seen["loss"] == pytest.approx(saved, abs=1e-4)
 
 
 @pytest.mark.parametrize("qualities", [0, 8])

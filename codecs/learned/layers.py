@@ -68,6 +68,26 @@ class GDN(nn.Module):
         return (norm.sqrt_() if self.inverse else norm.rsqrt_()).mul_(x)
 
 
+class ChannelNorm(nn.Module):
+    """y = γ·(x - μ)/√(σ² + ε) + β, mean μ and variance σ² over the channels of each position.
+
+    Mentzer et al., "High-Fidelity Generative Image Compression", NeurIPS 2020, equation 9.  Unlike
+    those of instance normalisation they are the same for a crop as for the picture around it.
+    """
+
+    EPSILON = 1e-3
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.permute(0, 2, 3, 1)
+        out = functional.layer_norm(last, self.gamma.shape, self.gamma, self.beta, self.EPSILON)
+        return out.permute(0, 3, 1, 2)
+
+
 def _pointwise(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """1x1 convolution of x [B, C, H, W] with `kernel` [O, C, 1, 1]."""
     b, c, h, w = x.shape
@@ -225,17 +245,18 @@ def conv(in_channels: int, out_channels: int, kernel: int = 5, stride: int = 2) 
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2)
 
 
-def deconv(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
-    """Transposed 5x5 convolution, H -> 2H."""
-    return nn.ConvTranspose2d(in_channels, out_channels, 5, 2, 2, output_padding=1)
+def deconv(in_channels: int, out_channels: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """Transposed convolution, 5x5 or 3x3, H -> 2H."""
+    return nn.ConvTranspose2d(in_channels, out_channels, kernel, 2, kernel // 2, output_padding=1)
 
 
 def upsampling_phases(weight: Tensor) -> Tensor:
-    """The kernel [C, O, 5, 5] of `deconv` as 3x3 kernels [O, 2, 2, C, 3, 3], one for each parity
+    """The kernel [C, O, k, k] of `deconv` as 3x3 kernels [O, 2, 2, C, 3, 3], one for each parity
     of the output's row and column.
 
-    Output row 2i+p takes input row i+1-j through kernel row p+2j; likewise columns.
+    Output row 2i+p takes input row i+1-j through row p+2j of a kernel 5x5; likewise columns.
     """
+    weight = functional.pad(weight, [(5 - weight.shape[2]) // 2] * 4)
     channels, out = weight.shape[:2]
     phases = weight.new_zeros(out, 2, 2, channels, 3, 3)
     for py in (0, 1):

@@ -34,6 +34,9 @@ class ForwardOutput:
     penalty: Tensor | None = None
     """A further term of each sample's loss that is the network's own, [B], in the units of
     J = R + Λ·D."""
+    condition: Tensor | None = None
+    """What a discriminator is told beside a picture, without gradient:
+    [B, `condition_channels`, h, w], of any resolution."""
 
     def total_bits(self) -> Tensor:
         """Sum over all streams, [B]."""
@@ -114,6 +117,11 @@ class CodecNetwork(nn.Module, ABC):
             )
         kept = Objective(**self.config["objective"])
         return replace(kept, lambda_eff=kept.lambda_eff * float(self.relative_lambda(quality)))
+
+    @property
+    def condition_channels(self) -> int:
+        """Of the `condition` in what `forward` gives; 0: discriminators see pictures only."""
+        return 0
 
     @abstractmethod
     def tables(self) -> dict[str, Any]:

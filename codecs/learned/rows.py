@@ -69,9 +69,9 @@ def _convolved(conv: nn.Conv2d, rows: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _upsampled(deconv: nn.ConvTranspose2d, rows: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Output rows of a transposed 5x5 convolution of stride 2: rows 2i and 2i+1 depend on input
-    rows i-1 to i+1."""
-    weight, bias = deconv.weight, deconv.bias
+    """Output rows of a transposed convolution of stride 2: rows 2i and 2i+1 depend on input rows
+    i-1 to i+1, of a 3x3 kernel on i and i+1."""
+    weight, bias, border = deconv.weight, deconv.bias, deconv.kernel_size[0] // 2
     few = deconv.out_channels <= _FEW
     if few:
         # The kernel for transposed convolutions would leave most of its vectors empty.
@@ -82,8 +82,8 @@ def _upsampled(deconv: nn.ConvTranspose2d, rows: Iterable[Tensor]) -> Iterator[T
             sums = functional.conv2d(part, phases, biases, padding=(0, 1))
             yield functional.pixel_shuffle(sums, 2)
         else:
-            # Padding of 4 instead of 2 leaves out the rows that belong to the part's borders.
-            yield functional.conv_transpose2d(part, weight, bias, 2, (4, 2), 1)
+            # Padding of 2 more leaves out the rows that belong to the part's borders.
+            yield functional.conv_transpose2d(part, weight, bias, 2, (2 + border, border), 1)
 
 
 def _windows(

@@ -82,11 +82,13 @@ class TransformNetwork(CodecNetwork):
         """What `common` gives, scaled for `quality` [B]."""
         return y if self.gains is None or quality is None else self.gains.scale(y.float(), quality)
 
+    def unscale(self, y: Tensor, quality: Tensor | None) -> Tensor:
+        """ŷ as `g_s` is to see it."""
+        return y if self.gains is None or quality is None else self.gains.unscale(y, quality)
+
     def synthesise(self, y: Tensor, quality: Tensor | None) -> Tensor:
         """Pictures of ŷ and what is beside it."""
-        if self.gains is not None and quality is not None:
-            y = self.gains.unscale(y, quality)
-        x: Tensor = self.g_s(y)
+        x: Tensor = self.g_s(self.unscale(y, quality))
         return x
 
     def forward(self, x: Tensor, mask: Any = None, quality: Tensor | None = None) -> ForwardOutput:
@@ -95,7 +97,10 @@ class TransformNetwork(CodecNetwork):
             raise ValueError("this network has no block partition")
         self.check_quality(quality)
         y, bits = self.latents_at(quality).quantise(self.analyse(x, quality), self.training)
-        return ForwardOutput(self.synthesise(y, quality), bits)
+        x_hat = self.synthesise(y, quality)
+        if not self.condition_channels:
+            return ForwardOutput(x_hat, bits)
+        return ForwardOutput(x_hat, bits, condition=self.unscale(y, quality).detach())
 
     def tables(self) -> dict[str, Any]:
         return self.latent_model().tables()

@@ -42,6 +42,7 @@ from codecs.learned.coders.likelihood import (
     bits,
     gaussian_likelihood,
     mixture_likelihood,
+    round_through,
 )
 from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import ScaleTable
@@ -118,6 +119,9 @@ class Hyperprior(LatentModel):
     head: nn.Sequential | None = None
     magnitude: bool = False
     """Whether the analysis sees |y|, as that of zero-mean models does."""
+    straight_through: bool = False
+    """Whether the synthesis of pictures sees rounded latents in training, too, with the gradient of
+    the identity; the rate stays that of noisy ones (Minnen, Singh, ICIP 2020)."""
 
     sections: ClassVar[tuple[str, ...]] = ("z", "y")
 
@@ -140,12 +144,13 @@ class Hyperprior(LatentModel):
     def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
         z = self.hyper_latent(y)
         z = add_noise(z) if noisy else self.prior.round(z)
-        y = add_noise(y) if noisy else torch.round(y)
+        coded = add_noise(y) if noisy else torch.round(y)
         likelihoods = {
             "z": self.prior.likelihood(z),
-            "y": self.density.likelihood(y, self.theta(self._psi(z), y)),
+            "y": self.density.likelihood(coded, self.theta(self._psi(z), coded)),
         }
-        return y, {name: bits(p) for name, p in likelihoods.items()}
+        decoded = round_through(y) if self.straight_through else coded
+        return decoded, {name: bits(p) for name, p in likelihoods.items()}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         z = self.prior.round(self.hyper_latent(y))

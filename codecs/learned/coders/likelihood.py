@@ -27,6 +27,11 @@ def add_noise(y: Tensor) -> Tensor:
     return y + (torch.rand_like(y) - 0.5)
 
 
+def round_through(y: Tensor) -> Tensor:
+    """round(y) with the gradient of y (Theis et al. 2017)."""
+    return y + (torch.round(y) - y).detach()
+
+
 def _phi(x: Tensor) -> Tensor:
     # erfc keeps its relative precision in the lower tail, where 1 + erf cancels.
     return 0.5 * torch.erfc(x * -math.sqrt(0.5))

@@ -205,7 +205,8 @@ class Trainer:
             t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
             thresholds = (t64, t32)
         bpp = self._monitor.validate(segment, progress, self.learner.ema, thresholds, final)
-        progress.controller.validated(bpp)
+        if not self.run.settings.qualities:
+            progress.controller.validated(bpp)
 
     def _prepare_average(self, segment: Segment) -> None:
         """Make the averaged network complete: medians, and what it was trained for."""

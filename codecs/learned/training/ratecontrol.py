@@ -90,6 +90,11 @@ class RateController:
     def lambda_eff(self) -> float:
         return math.exp(self.log_lambda)
 
+    @property
+    def above_target(self) -> bool:
+        """Whether the smoothed rate is, as it would be on the validation pictures."""
+        return self.log_bpp is None or self.log_bpp + self.log_ratio > math.log(self.target)
+
     def observe(self, bpp: float) -> None:
         """Rate of one training step."""
         if bpp > 0 and math.isfinite(bpp):

@@ -71,6 +71,9 @@ class Phase:
     """Steps over which the learning rate rises from 0, at most a tenth of the phase."""
     rate_warm_up: float = 0.0
     """Part of the phase in which the rate's weight rises from 0.1 to 1."""
+    below_target: float = 1.0
+    """Factor of the rate's weight while the rate is below its target: λ' of Mentzer et al. 2020,
+    where it is 2^-7.  Of a network for a range of rates, each quality has a target of its own."""
 
     @property
     def weights(self) -> LossWeights:
@@ -251,6 +254,8 @@ def check_phases(phases: Sequence[Phase]) -> None:
             )
         if min(phase.warm_up, phase.rate_warm_up, phase.gan_delay, phase.jitter) < 0:
             raise TrainingError("warm_up, rate_warm_up, gan_delay and jitter must not be negative")
+        if not 0 <= phase.below_target <= 1:
+            raise TrainingError("below_target must be within 0...1")
 
 
 def restrict(

@@ -20,7 +20,7 @@ from codecs.learned.training.data import (
     STREAM_QUALITY,
     torch_seed,
 )
-from codecs.learned.training.discriminator import PatchGAN, discriminator_loss, generator_loss
+from codecs.learned.training.discriminator import discriminator
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.learned.training.mixedprecision import autocast_transforms
@@ -106,7 +106,9 @@ class Learner:
         if settings.bf16:
             autocast_transforms(self.network, device)
         self.transforms = self.network.transform_parameters()
-        self.discriminator = PatchGAN().to(device) if adversarial else None
+        self.discriminator = (
+            discriminator(self.network.condition_channels).to(device) if adversarial else None
+        )
         self.optimisers = self._new_optimisers()
         self.gan_adam = self._new_gan_adam()
 
@@ -156,11 +158,13 @@ class Learner:
         cost, terms = distortion(x, output.x_hat, phase.weights, self.critics, phase.views)
         if phase.gan:
             adversarial, terms["gan_d"] = self._adversarial(
-                x, output.x_hat.clamp(0, 1), phase.gan_lr * lr / phase.lr
+                x, output.x_hat.clamp(0, 1), output.condition, phase.gan_lr * lr / phase.lr
             )
             terms["gan_g"] = adversarial
             cost = cost + segment.gan_weight(number) * adversarial
         rate_weight = segment.rate_weight(number)
+        if not controller.above_target:
+            rate_weight *= phase.below_target
         relative: Tensor | float = 1.0
         if quality is None:
             loss = lambda_eff * cost.mean() + rate_weight * bpp.mean()
@@ -177,7 +181,8 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self._update(lr, float(norm))
         rate = bpp.mean().item()
-        controller.observe(rate)
+        # Rates go about with √Λ: each quality has its own target, by that in the middle.
+        controller.observe((bpp / relative).mean().item())
         if phase.control and quality is None:  # otherwise Λ is the sample's
             controller.adjust()
         progress.step += 1
@@ -205,19 +210,22 @@ class Learner:
         drawn = torch.rand(count, generator=torch.Generator().manual_seed(seed))
         return (drawn * (self.network.qualities - 1)).to(self.device)
 
-    def _adversarial(self, x: Tensor, decoded: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    def _adversarial(
+        self, x: Tensor, decoded: Tensor, condition: Tensor | None, lr: float
+    ) -> tuple[Tensor, Tensor]:
         """One step of the discriminator, then (generator's loss, discriminator's loss)."""
-        assert self.discriminator is not None
+        tell = self.discriminator
+        assert tell is not None
         assert self.gan_adam is not None
-        self.discriminator.requires_grad_(True)
-        loss = discriminator_loss(self.discriminator(x), self.discriminator(decoded.detach()))
+        tell.requires_grad_(True)
+        loss = tell.loss(tell(x, condition), tell(decoded.detach(), condition))
         self.gan_adam.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.gan_adam.param_groups:
             group["lr"] = lr
         self.gan_adam.step()
-        self.discriminator.requires_grad_(False)
-        return generator_loss(self.discriminator(decoded)), loss.detach()
+        tell.requires_grad_(False)
+        return tell.generator_loss(tell(decoded, condition)), loss.detach()
 
     @torch.no_grad()
     def _update(self, lr: float, norm: float) -> None:
