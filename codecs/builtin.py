@@ -247,6 +247,14 @@ BUILT_IN = (
         network="codecs.iwave.network:IWave",
     ),
     Entry(
+        "hific",
+        ("bfloat16", "latents"),
+        (),
+        "HiFiC, Mentzer et al. 2020: learned for MSE and LPIPS, and by a conditional GAN",
+        "codecs.hific:create",
+        network="codecs.hific:HiFiC",
+    ),
+    Entry(
         "compressai",
         (
             "mbt2018",
