@@ -11,14 +11,13 @@ any step Δ and a shared dither u (`codecs.learned.coders.dither`).
                                                   └──────── head ────────────┘
                                                     scales, means of ŷ
 
-    conv(x) = softplus(u_Λ) ⊙ (W * x) + v_Λ           each convolution, equation 9
-    min  Σ_Λ E_Δ[D + R/Λ],  Δ = 2^b, b ~ U(-1, 1)     training on mixed bin sizes, equation 13
+    softplus(u_Λ) ⊙ (W * x) + v_Λ                   what each convolution gives
+    min Σ_Λ E_Δ[Λ·D + R],  Δ = 2^b, b ~ U(-1, 1)    training, on mixed bin sizes
 
-Here Λ multiplies D, and a step of training draws one Λ and one b for each sample.  A quality q of
-the stream's header is l - b/2: Λ is that of the nearest whole number l, and Δ = 4^(l - q) is 1/2 to
-2.  So the finest step of one Λ makes larger files than the coarsest of the next, and every rate
-between the ends can be met; the price is that rates do not rise with q there, where two qualities
-have the same one.
+A step of training draws one Λ and one b for each sample.  A quality q of the stream's header is
+l - b/2: Λ is that of the nearest whole number l, and Δ = 4^(l - q) is 1/2 to 2.  So the finest step
+of one Λ makes larger files than the coarsest of the next, and every rate between the ends can be
+met; the price is that rates fall where one Λ takes over from the other.
 
 Shapes for a picture of H x W pixels, both multiples of 64:
 

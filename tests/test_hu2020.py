@@ -38,8 +38,8 @@ def information(values: Tensor, means: Tensor, scales: Tensor) -> float:
 
 
 def windows(h: Tensor, small: nn.Sequential) -> Tensor:
-    """The paper's prediction: each position's 5 x 5 window of h, cut out, through a small network,
-    which has no padding of its own."""
+    """A prediction as the paper makes it: each position's 5 x 5 window of h, cut out, through a
+    small network, which has no padding of its own."""
     _, channels, height, width = h.shape
     cut = functional.unfold(h, 5, padding=2).view(channels, 5, 5, height * width)
     x = cut.permute(3, 0, 1, 2)
@@ -83,8 +83,8 @@ def test_a_prediction_is_the_papers_network_on_each_window(network: Hu2020) -> N
 
 
 @torch.no_grad()
-def test_nothing_is_lost_between_a_latent_and_what_its_analysis_mixes() -> None:
-    """Space goes to depth in blocks of 2 x 2, and comes back."""
+def test_an_analysis_mixes_all_of_2_x_2_positions() -> None:
+    """Space goes to depth, and comes back."""
     level = HyperLevel(3, 4, 8, 6)
     x = torch.randn(1, 3, 8, 6)
     unshuffled = level.analysis[1](x)

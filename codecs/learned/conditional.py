@@ -2,7 +2,7 @@
 each channel.
 
 Choi, El-Khamy, Lee, "Variable Rate Deep Image Compression with a Conditional Autoencoder", ICCV
-2019, equation 9: out = softplus(u_Λ) ⊙ conv(x) + v_Λ, Λ being one of a few *levels*.
+2019: out = softplus(u_Λ) ⊙ conv(x) + v_Λ, Λ being one of a few *levels*.
 
 At one level that is a plain convolution, softplus(u_Λ) being folded into its kernel.  Inference is
 done with these, and decoders evaluate them in integers: the scales are integers of a weights file
@@ -85,7 +85,7 @@ class ConditionalConv(nn.Module):
         """What `table` stands for, float64 [levels, C].  Raises `ValueError` if it is no such."""
         if table.shape != self.u.shape or not bool(((table > 0) & (table <= _LARGEST)).all()):
             raise ValueError("the scales of a conditional convolution are malformed")
-        return torch.from_numpy(table).double() * 2.0**-SCALE_BITS
+        return torch.from_numpy(table).to(self.u.device).double() * 2.0**-SCALE_BITS
 
 
 class ConditionalChain(nn.Sequential):

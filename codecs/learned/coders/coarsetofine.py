@@ -9,9 +9,10 @@ Hu, Yang, Liu, "Coarse-to-Fine Hyper-Prior Modeling for Learned Image Compressio
     ẑ₁ ── synthesis ──> h₁ ── prediction ──> mean and scale of each value of ẑ₂
     ẑ₂ ── synthesis ──> h₂ ── prediction ──> mean and scale of each value of ŷ
 
-A synthesis of the picture may see h₁ and h₂ too, which cost no further bits.  The prediction sees
-5 x 5 positions of h; the paper cuts these windows out and gives each to a small network, here two
-3x3 convolutions run over all of h, whose windows share their work.
+A synthesis of the picture may see h₁ and h₂ too, which cost no further bits ("information
+aggregation").  The prediction sees 5 x 5 positions of h; the paper cuts these windows out and gives
+each to a small network, here two 3x3 convolutions run over all of h, whose windows share their
+work.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ _DENSITY = Gaussian(logarithmic=True)
 class HyperLevel(nn.Module):
     """From a latent [B, C, h, w] to the hyper-latent [B, Z, h/2, w/2] that tells its density.
 
-    A neighbourhood of 2 x 2 positions becomes one with four times the channels, which 1x1
-    convolutions mix: nothing is lost that they do not drop.
+    The paper's signal-preserving transform: 2 x 2 positions become one with four times the
+    channels, which 1x1 convolutions mix.
     """
 
     def __init__(self, channels: int, hyper: int, features: int, hidden: int) -> None:

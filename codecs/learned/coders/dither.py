@@ -1,7 +1,8 @@
 """Universal quantisation: a quantiser of any step whose error is the noise of training.
 
-Ziv, "On universal quantization", 1985; Choi, El-Khamy, Lee, ICCV 2019, section 4: with a dither u
-that encoder and decoder share, uniform in [-½, ½), and a step Δ,
+Ziv, "On universal quantization", IEEE Transactions on Information Theory, 1985; in learned codecs
+Choi, El-Khamy, Lee, ICCV 2019.  With a dither u that encoder and decoder share, uniform in [-½, ½),
+and a step Δ,
 
     k = round(y/Δ + u)    is sent,
     ŷ = Δ·(k - u)         is what comes of it: y and uniform noise of the width Δ, whatever y is.
@@ -54,7 +55,7 @@ def dither(values: Ints) -> Ints:
 
 def at_positions(positions: NDArray[np.int64], width: int, channels: int) -> Ints:
     """`dither` [n, M] at raster indices [n] of a latent `width` wide."""
-    # The seed is the width, and so is known before anything is decoded.
+    # The seed is the width, which the header tells.
     places = positions[:, None] * channels + np.arange(channels)
     return dither(places + (np.int64(width) << 40))
 
