@@ -25,8 +25,9 @@ times `HUFFMAN`, which brings them to real files.
 
 Differences from the paper: the map is computed from the coefficients in units of their steps, not
 by VGG19 (it then knows the quality), and may strengthen as well as weaken; one network serves all
-rates, with tables between the anchors' by geometric interpolation; the rate is an estimate of bits,
-where the paper has a mean of m and of 1/q; LPIPS is SqueezeNet's.
+rates, with tables between the anchors' by geometric interpolation, and training begins with the
+standard's tables; the rate is an estimate of bits, where the paper has a mean of m and of 1/q;
+LPIPS is SqueezeNet's.
 """
 
 from __future__ import annotations

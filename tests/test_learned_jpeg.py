@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -261,6 +263,8 @@ def test_damaged_files_are_refused_or_pictures(codec: LearnedJpegCodec) -> None:
     """JPEG has no check sum: a decoder shows what is left."""
     streams = [codec.encode(crop(*size), codec.points[2]) for size in ((64, 72), (1, 1), (130, 70))]
     refused = 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
     for data in damaged(streams, COUNT):
         try:
             decoded = codec.decode(data)
@@ -269,6 +273,8 @@ def test_damaged_files_are_refused_or_pictures(codec: LearnedJpegCodec) -> None:
         except BitstreamError:
             refused += 1
     assert refused > COUNT // 10
+    assert time.process_time() - start < 5 + COUNT / 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
     with pytest.raises(BitstreamError):
         scan_start(streams[0][:20])
 
