@@ -25,8 +25,9 @@ SPAN = 3.0
 FEWEST_POINTS = 4
 _WEIGHTS = re.compile(r"\bweights ([0-9a-f]{8}(?: [0-9a-f]{8})*)")
 FIGURES = "python -m reports.tutorial"
-SAVED = {"all of it synthesised": 89, "the road kept": 55, "people kept": 33}
-"""Percent, of the slides' example of selective compression, against nothing synthesised."""
+LEAST_SAVED = 15.0
+"""Percent: the least that is saved in the slides' example, with cars alone synthesised, against
+nothing synthesised; the most are 89, for all of the picture."""
 
 
 def _codec(compared: Compared, name: str) -> CodecResult:
@@ -88,14 +89,15 @@ def _lossless_too(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None
 
 
 def _selective(compared: Compared, codecs: tuple[str, ...]) -> Outcome | None:
-    """The least and the most that points of the selective mode save of the rate of all kept."""
-    rates = _codec(compared, codecs[0]).bpp.mean(axis=1)
-    rates = rates[np.isfinite(rates)]
-    if len(rates) < 2:
+    """What synthesising half of the blocks saves, at the point of most bits."""
+    selective, whole = (_codec(compared, name) for name in codecs)
+    if selective.points != whole.points:
         return None
-    saved = 100 * (1 - rates[:-1] / rates[-1])
-    figure = f"{saved.min():.0f} to {saved.max():.0f} % saved against the point of most bits"
-    return Outcome(figure, HOLDS if saved.max() >= max(SAVED.values()) else OPEN)
+    saved = 100 * (1 - selective.bpp.mean(axis=1) / whole.bpp.mean(axis=1))
+    if not np.isfinite(saved[-1]):
+        return None
+    figure = f"{saved[-1]:.0f} % saved at {whole.points[-1]}, half of the blocks synthesised"
+    return Outcome(figure, HOLDS if saved[-1] >= LEAST_SAVED else FAILS)
 
 
 def _fewer(text: str, test: str, anchor: str, metrics: Mapping[str, str]) -> Iterator[Claim]:
@@ -155,10 +157,10 @@ TUTORIAL_CLAIMS = (
         _lossless_too,
     ),
     Claim(
-        "C6: Selective synthesis saves up to 89 % of the rate (all of it synthesised; 55 % with "
-        "the road kept, 33 % with people)",
+        f"C6: Synthesising a part of the picture saves at least {LEAST_SAVED:g} % of the rate (15 "
+        "to 89 % by what it is, on the slides)",
         TUTORIAL,
-        ("gc2019:selective",),
+        ("gc2019:selective", "gc2019"),
         _selective,
     ),
     *_fewer(

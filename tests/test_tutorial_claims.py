@@ -105,8 +105,10 @@ def test_the_wavelet_is_lossless_by_the_same_weights() -> None:
     assert about(judged([*lossy_too, *lossy]), "lossless too").verdict == FAILS
 
 
-def test_selective_synthesis_is_held_against_the_point_of_most_bits() -> None:
-    rows = judged(ladder("gc2019:selective"))
-    assert about(rows, "C6").figure == "50 to 94 % saved against the point of most bits"
-    assert about(rows, "C6").verdict == HOLDS
-    assert about(judged(ladder("gc2019:selective", points=2)), "C6").verdict == OPEN
+@pytest.mark.parametrize(("part", "verdict"), [(0.6, HOLDS), (0.95, FAILS)])
+def test_selective_synthesis_is_held_against_all_kept(part: float, verdict: str) -> None:
+    row = about(judged([*ladder("gc2019:selective", part), *ladder("gc2019")]), "C6")
+    assert row.verdict == verdict
+    assert row.figure.startswith(f"{100 * (1 - part):.0f} % saved at qp 30")
+    other = [*ladder("gc2019:selective", part, points=3), *ladder("gc2019")]
+    assert about(judged(other), "C6").verdict == ABSENT
