@@ -12,8 +12,8 @@ damage, and `BitstreamError`: never a wrong picture.
 
 Hostile headers: as in `codecs.learned.bitstream`, a file holds at least one byte for every two
 blocks of 64x64 pixels, its first pass alone does, and an encoder pads that with zeros.  A decoder
-of passes keeps its states for the whole picture, so there are fewer blocks: at most 2^12,
-16.8 megapixels.
+of passes keeps its states for the whole picture, some 600 bytes a pixel, so there are fewer blocks:
+at most 2^10, 4.2 megapixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from codecs.base import BitstreamError, EncodeError
 from codecs.learned import bitstream
 from codecs.learned.bitstream import BLOCKS_PER_BYTE, Header, read_varint, write_varint
 
-MAX_BLOCKS = 1 << 12
+MAX_BLOCKS = 1 << 10
 WORD = 4
 _CHECKSUM_BYTES = 4
 Symbols = Sequence[NDArray[np.integer]]

@@ -67,7 +67,7 @@ class PassModel(Model):
 
     @classmethod
     def seconds(cls, pixels: int, variant: Variant) -> float:
-        return 0.2 + pixels * 4e-5
+        return 0.2 + pixels * 2e-5
 
     def shape(self, header: Header) -> tuple[int, int, int]:
         """(M, h, w) of a pass."""
