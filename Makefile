@@ -7,11 +7,16 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench test test-browser compressai cluster screenshots lint perf check train weights lock venv clean
+.PHONY: bench zoo test test-browser compressai cluster screenshots lint perf check train weights lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
 	$(PY) -m bench run --dataset $(DATASET) $(BENCH)
+
+# All learned codecs that have weights, beside VVC and JPEG, in a run of their own.
+zoo: $(VENV)/ready
+	codecs="$$($(PY) -m codecs.zoo)" && $(PY) -m bench run vvenc jpeg $$codecs \
+		--dataset $(DATASET) --run runs/zoo-$(notdir $(DATASET)) $(BENCH)
 
 # As many processes as cores share the tests. Options for pytest: make test PYTEST="-k metrics --cov"
 test: $(VENV)/ready $(VENV)/cluster lint

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from codecs import registry
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
@@ -81,6 +82,37 @@ def test_training_without_data_says_what_to_name(checkout):
     done = make(checkout, "train", "NETWORK=minnen", "TRAIN_DATA=photos")
     assert done.returncode != 0
     assert "make train NETWORK=minnen TRAIN_DATA=DIR VALID_DATA=DIR" in done.stderr
+
+
+def test_the_zoo_is_all_learned_codecs_that_have_weights(checkout):
+    """Each skipped one is told with what is missing; the rest is one run."""
+    binaries = checkout / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    (checkout / ".venv" / "ready").touch()
+    python = binaries / "python"
+    # Codecs as they are, with the weights of two; the benchmark only says what it is asked for.
+    weights = checkout / "weights"
+    for name in ("hyperprior", "rdonet"):
+        shutil.copytree(ROOT / "tests" / "data" / "toys" / name, weights / name)
+    python.write_text(
+        f"""#!{sys.executable}
+import os, sys
+from pathlib import Path
+os.chdir({str(ROOT)!r})
+sys.path.insert(0, "")
+import bench, codecs.learned.codec, codecs.zoo
+codecs.learned.codec.WEIGHTS = Path({str(weights)!r})
+print(sys.argv[2:]) if sys.argv[2] == "bench" else sys.exit(codecs.zoo.main())
+"""
+    )
+    python.chmod(0o755)
+    done = make(checkout, "-s", "zoo", "DATASET=kodak", "BENCH=--jobs 1")
+    assert done.returncode == 0, done.stderr
+    asked = ["bench", "run", "vvenc", "jpeg", "rdonet", "hyperprior", "--dataset", "kodak"]
+    assert done.stdout == f"{[*asked, '--run', 'runs/zoo-kodak', '--jobs', '1']}\n"
+    skipped = {line.split()[1] for line in done.stderr.splitlines()}
+    assert skipped == set(registry.trainable()) - {"hyperprior", "rdonet"}
+    assert f"skipped: minnen has no weights in {weights / 'minnen'}; train some" in done.stderr
 
 
 def test_everything_is_installed_by_hash():
