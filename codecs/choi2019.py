@@ -110,7 +110,7 @@ class Choi2019(TransformNetwork):
             ConditionalChain(chain, levels) for chain in plain.values()
         )
         self.prior = FactorisedPrior(N)
-        # Where other networks have gains, this one has the scales of the layers on either side.
+        # Where other networks have gains, this one has the scales of its layers.
         self._gains = torch.ones(1, 1)
         if self.gains is not None:
             self._gains = self.gains.log_gain.detach()[:, :1].exp()
@@ -118,15 +118,17 @@ class Choi2019(TransformNetwork):
         self._spread()
 
     def _spread(self) -> None:
-        """From equal scales at all levels to those that quantiser steps have in theory."""
-        writer, reader = self.g_a[-1], self.g_s[0]
-        assert isinstance(writer, ConditionalConv)
-        assert isinstance(reader, ConditionalConv)
-        writer.multiply(self._gains, shift=True)
-        reader.multiply(1 / self._gains, shift=False)
+        """From the same latent at all levels to one in proportion to the quantiser steps of theory,
+        with entropy parameters in that proportion."""
+        for writer in (self.g_a[-1], self.head[-1]):
+            assert isinstance(writer, ConditionalConv)
+            writer.multiply(self._gains, shift=True)
+        for reader in (self.g_s[0], self.h_s[0], self.context[0]):
+            assert isinstance(reader, ConditionalConv)
+            reader.multiply(1 / self._gains, shift=False)
 
     def begin_with(self, trained: Mapping[str, Tensor]) -> None:
-        """Weights of one Λ serve all to begin with, but for the scale of y."""
+        """Weights of one Λ serve all to begin with, but for the scale of the latent."""
         levels = len(self._gains)
         conditions = {k: v for k, v in trained.items() if k.endswith((".u", ".v"))}
         alone = levels > 1 and all(len(value) == 1 for value in conditions.values())
