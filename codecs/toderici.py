@@ -13,9 +13,10 @@ passes before have sent; each pass codes the residual that these have left, x̂_
 M = 32 bits to 16 x 16 pixels are 1/8 bit per pixel in a pass.  A stream is its passes one behind
 the other (`codecs.learned.passes`): cut short, it is that of fewer passes.
 
-* B (2016, section 3.2): tanh, then 1 with probability (1 + v)/2 while training and the sign of v
+* B: tanh, then 1 with probability (1 + v)/2 while training and the sign of v
   else; the gradient passes as if B were not there.
-* Loss (2017, equation 5): mean |r_t| over all passes, samples and channels.  Bits cost nothing.
+* Loss: mean |r_t| over all passes, samples and channels.  Bits cost nothing.  Gradients go back
+  through states, and not through the residual that E reads, which made them explode.
 * 2016: convolutional LSTM, g = 1, bits are stored as they are.
 * 2017: residual GRU.  Residuals are scaled to about the same size in all passes: by a number g_t
   for each, learned, where the paper has a network that reads g_t off x̂_{t-1}.  Bits are coded by a
@@ -24,8 +25,8 @@ the other (`codecs.learned.passes`): cut short, it is that of fewer passes.
   bits, and what the first time puts out is thrown away (1-diffusion of Johnston et al., "Improved
   lossy image compression with priming and spatially adaptive bit rates", CVPR 2018).
 
-E has N/8, N/2, N and N channels, D has N, N, N/2 and N/4; N = 512 in the papers, and a convolution
-on a state has the kernels of the 2017 paper's table.  States are floating-point, and bits do not
+E has N/8, N/2, N and N channels, D has N, N, N/2 and N/4; N = 512 in the papers.  Convolutions
+on states are 1x1, and 3x3 in the last two cells of D.  States are floating-point, and bits do not
 depend on them at a decoder: another machine shows another rounding, and never other bits.
 """
 
@@ -172,7 +173,7 @@ class RecurrentNetwork(PassNetwork):
         shown, encoder = torch.full_like(x, GREY), _start(self.encoder)
         decoder = _start(self.decoder)
         for t in range(self.passes):
-            residual = (x - shown) * self.gain(t)
+            residual = (x - shown).detach() * self.gain(t)
             for _ in range(self.depth):
                 features, encoder = self.encoder(residual, encoder)
             bits = self.binarise(self.to_bits(features))

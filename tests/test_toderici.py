@@ -45,7 +45,7 @@ def test_the_lstm_is_that_of_the_equations() -> None:
 
 
 def test_the_residual_gru_is_that_of_the_paper() -> None:
-    """Equations 12 and 13: h = (1 - z) h' + z tanh(W x + U (r h')) + 0.1 W_h h'; h + 0.1 W_x x."""
+    """h = (1 - z) h' + z tanh(W x + U (r h')) + 0.1 W_h h'; h + 0.1 W_x x."""
     torch.manual_seed(0)
     cell, x = ResidualGRU(3, 4, 3), np.array([0.3, -1.0, 2.0])
     h = np.zeros(4)
@@ -90,6 +90,15 @@ def test_the_loss_is_the_mean_residual_of_all_passes(kind: type[RecurrentNetwork
     assert out.penalty is not None
     assert torch.allclose(out.penalty, PENALTY * torch.stack(residuals).mean(0))
     assert torch.allclose((x - out.x_hat).abs().mean((1, 2, 3)), residuals[-1])
+
+
+def test_gradients_go_back_through_states_and_not_through_residuals() -> None:
+    network = Toderici2017(N=16, M=4, passes=2).train()
+    _, (bits, _) = network.encodings(torch.rand(1, 3, 32, 32))
+    weights = (network.decoder.last.weight, network.encoder.first.weight)
+    through_residual, through_state = torch.autograd.grad(bits.sum(), weights, allow_unused=True)
+    assert through_residual is None
+    assert through_state is not None
 
 
 def test_bits_alone_cost_an_eighth_of_a_bit_per_pixel_and_pass() -> None:

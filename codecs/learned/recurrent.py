@@ -19,8 +19,8 @@ PULL = 0.1
 class ConvLSTM(nn.Module):
     """i, f, o = σ(W x + U h), g = tanh(W x + U h); c' = f c + i g; h' = o tanh(c').
 
-    Shi et al., "Convolutional LSTM network", NeurIPS 2015, without peepholes; as in Toderici et
-    al., ICLR 2016, equations 4 to 6.
+    Shi et al., "Convolutional LSTM network", NeurIPS 2015, without peepholes; so do Toderici et
+    al., ICLR 2016.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -46,8 +46,8 @@ class ConvLSTM(nn.Module):
 class ResidualGRU(nn.Module):
     """z, r = σ(W x + U h); h' = (1 - z) h + z tanh(W x + U (r h)) + α W_h h; output h' + α W_x x.
 
-    Toderici et al., CVPR 2017, section 3.1, equations 12 and 13: a gated recurrent unit with the
-    shortcuts of a residual network, α = 0.1.
+    Toderici et al., CVPR 2017: a gated recurrent unit with the shortcuts of a residual network,
+    α = 0.1.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:

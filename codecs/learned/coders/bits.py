@@ -10,7 +10,7 @@ and of those before, so a decoder needs no more than it has decoded:
 Rows are coded from above, and in a row channel after channel, each for all columns at once: a row's
 bits then depend on their neighbours to both sides in the channels before.
 
-That is the task of the entropy coder of Toderici et al., CVPR 2017, section 3.3 (`BinaryRNN`): its
+That is the task of the entropy coder of Toderici et al., CVPR 2017 (`BinaryRNN`): its
 PixelRNN looks at the pass so far and a convolutional LSTM at the passes before.  Here both are
 convolutions in exact integers; the state's recurrence has a clamp where an LSTM has gates.
 """
