@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,17 +118,22 @@ def test_the_discriminator_is_told_what_the_generator_sees(qualities: int) -> No
     assert out.condition.shape[1] == network.condition_channels == 6
 
 
-def test_both_players_learn() -> None:
-    """A step with G in the loss moves the codec and its discriminator."""
+def player() -> Learner:
+    """What trains a small network and its discriminator."""
     settings = Settings(
         *("hific", "quick", 4, (6,), "", 10, (0.2,), "perceptual", None, "", "adam", 2, 64, 0),
         *(False, 1, 1, "", "", None, 1),
     )
+    progress = TrainingProgress(RateController.start(0.2, 100.0), LossWeights())
+    return Learner(HiFiC, settings, torch.device("cpu"), progress, Critics(), True)
+
+
+def test_both_players_learn() -> None:
+    """A step with G in the loss moves the codec and its discriminator."""
     moved = []
     for gan in (0.0, 0.3):
         phases = (Phase(1.0, 1e-3, gan=gan, reset=True, per_rate=True),)
-        progress = TrainingProgress(RateController.start(0.2, 100.0), LossWeights())
-        learner = Learner(HiFiC, settings, torch.device("cpu"), progress, Critics(), True)
+        learner = player()
         assert learner.discriminator is not None
         before = [p.detach().clone() for p in learner.discriminator.parameters()]
         torch.manual_seed(0)
@@ -138,6 +144,20 @@ def test_both_players_learn() -> None:
         assert ("gan_g" in shown) == ("gan_d" in shown) == bool(gan)
         moved.append(shown["gradient_norm"])
     assert moved[0] != moved[1]
+
+
+def test_a_game_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    """Spectral norm has a state of its own."""
+    (segment,) = plan((Phase(1.0, 1e-3, gan=0.3, reset=True, per_rate=True),), 10, (0.2,))
+    first, second = player(), player()
+    torch.manual_seed(0)
+    x = smooth_noise(2, 64)
+    for _ in range(2):
+        first.step(segment, x)
+    first.save(tmp_path / "checkpoint.safetensors")
+    second.progress = second.load(tmp_path / "checkpoint.safetensors")
+    assert second.step(segment, x) == first.step(segment, x)
+    assert second.step(segment, x) == first.step(segment, x)
 
 
 def test_the_recipe_has_the_papers_loss() -> None:
