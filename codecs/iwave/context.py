@@ -34,6 +34,7 @@ from torch.nn import functional
 
 from codecs.learned.coders.density import MixtureDensity
 from codecs.learned.coders.hyperprior import Mixture
+from codecs.learned.coders.likelihood import mixture_likelihood
 from codecs.learned.coders.tables import ScaleTable
 from codecs.learned.exact.arithmetic import (
     ACTIVATION_BITS,
@@ -49,7 +50,26 @@ BANDS = 3
 """HL, LH, HH."""
 LEVELS = 5
 """Kinds of levels that the network tells apart: the fifth stands for all below the transform's."""
-DENSITY = Mixture(3, 0.04)
+
+
+@dataclass(frozen=True)
+class LogMixture(Mixture):
+    """A scale is 2^raw + `scale_floor`: what tells it are logarithms too."""
+
+    def likelihood(self, values: Tensor, theta: Tensor) -> Tensor:
+        b, _, h, w = theta.shape
+        logits, means, raw = theta.view(b, 3, self.components, -1, h, w).unbind(1)
+        scales = torch.exp2(raw.clamp(max=_LARGEST_SCALE)) + self.scale_floor
+        return mixture_likelihood(values, torch.softmax(logits, 1), means, scales)
+
+    def scale_table(self) -> ScaleTable:
+        floor, largest = self.scale_floor, 2.0**_LARGEST_SCALE
+        return ScaleTable.build(1.02 * floor, largest, raw=lambda s: math.log2(s - floor))
+
+
+_LARGEST_SCALE = 8
+"""Its logarithm."""
+DENSITY = LogMixture(3, 0.04)
 PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 """(row, column) parity of each phase, in the order of coding."""
 _FEATURES = 4 * COLOURS + BANDS * COLOURS + LEVELS + 1
@@ -183,7 +203,7 @@ class Band(nn.Module):
                 assert head.bias is not None
                 head.weight *= 0.1
                 head.bias[: 2 * DENSITY.components] = 0
-                head.bias[2 * DENSITY.components :] = torch.tensor([0.0, 1.0, 4.0])
+                head.bias[2 * DENSITY.components :] = torch.tensor([-1.0, 0.0, 1.0])
 
     def bits(
         self, trunk: Tensor, samples: Tensor, rounded: Tensor, known: Tensor, index: int
