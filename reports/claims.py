@@ -21,8 +21,7 @@ from bench.verdict.results import Grid, Results
 from codecs.selection import split, to_rate
 from reports import wording
 from reports.charts import CLIC_BUDGETS
-from reports.diagnostics import scalars
-from reports.judging import (
+from reports.claims_rules import (
     ABSENT,
     FAILS,
     HOLDS,
@@ -34,6 +33,7 @@ from reports.judging import (
     cell_of,
     is_doubtful,
 )
+from reports.diagnostics import scalars
 from reports.tutorial_claims import TUTORIAL_CLAIMS
 
 PAPER = "Brand et al., CLIC 2022"

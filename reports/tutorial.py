@@ -21,7 +21,7 @@ from codecs import registry
 from codecs.base import Codec, CodecError, CodecUnavailable, Image
 from datasets.base import DatasetError
 from datasets.cache import write_atomically
-from reports import toy
+from reports import tutorial_toy as toy
 from reports.figures import NOTHING, STYLE
 from reports.text_tables import markdown_table
 
@@ -130,7 +130,7 @@ def coded(images: Sequence[Image]) -> list[Coded]:
 
 
 def drinks(weeks: int = 4096, seed: int = 0) -> dict[str, float]:
-    """Bits of three drinks that a range coder takes under each model of `reports.toy`, over so many
+    """Bits of three drinks that a range coder takes under each model of `reports.tutorial_toy`, over so many
     draws of the two things that can happen at all."""
     from codecs.learned.coders.rangecoding import SymbolEncoder
     from codecs.learned.coders.tables import TOTAL

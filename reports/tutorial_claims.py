@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from bench.verdict.results import CodecResult
-from reports import toy
+from reports import tutorial_toy as toy
+from reports.claims_rules import FAILS, HOLDS, OPEN, Claim, Compared, Outcome, bd_rate_within
 from reports.diagnostics import scalars
-from reports.judging import FAILS, HOLDS, OPEN, Claim, Compared, Outcome, bd_rate_within
 
 TUTORIAL = "Yang and Timofte, tutorial, 2021"
 BPG = "hevc"

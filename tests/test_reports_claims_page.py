@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from bench.__main__ import main
 from reports.claims import RDONET_CLAIMS
 from reports.claims_page import BEGIN, END, NoClaims, write_claims
-from reports.judging import HOLDS
+from reports.claims_rules import HOLDS
 from tests.conftest import ROOT
 from tests.helpers import run_alone
 from tests.reports_cases import PROVENANCE, comparison, ladder, plain

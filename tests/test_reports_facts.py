@@ -19,7 +19,7 @@ from codecs.rdonet.diagnostics import describe
 from codecs.registry import available, check_name
 from reports import claims, costs, diagnostics
 from reports.claims_page import write_claims
-from reports.judging import ABSENT, FAILS, HOLDS, OPEN
+from reports.claims_rules import ABSENT, FAILS, HOLDS, OPEN
 from reports.settings import codec_facts
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop, toy

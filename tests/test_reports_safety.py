@@ -185,7 +185,7 @@ def test_no_codec_is_known_by_name_but_to_the_claims():
     folder = Path(payload.__file__).parent
     names = re.compile("rdonet|minnen|hyperprior|vvenc|jpeg|avif|hevc", re.IGNORECASE)
     for path in folder.glob("*.py"):
-        if path.name.startswith("claims"):
+        if path.name.startswith(("claims", "tutorial")):  # what is said of certain codecs
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}

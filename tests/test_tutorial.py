@@ -13,7 +13,8 @@ import torch
 from PIL import Image as PillowImage
 
 from codecs.base import Codec, Image
-from reports import toy, tutorial
+from reports import tutorial
+from reports import tutorial_toy as toy
 from tests.conftest import ROOT
 from tests.rdonet_toys import crop
 

@@ -10,9 +10,9 @@ import pytest
 from bench.metrics.base import INFINITE, MetricValue
 from bench.record.measurement import Measurement
 from bench.verdict.comparison import compare
-from reports import toy
+from reports import tutorial_toy as toy
 from reports.claims import ClaimRow, claim_rows
-from reports.judging import ABSENT, FAILS, HOLDS, OPEN
+from reports.claims_rules import ABSENT, FAILS, HOLDS, OPEN
 from reports.tutorial_claims import TUTORIAL, TUTORIAL_CLAIMS
 from tests.helpers import collected
 from tests.reports_cases import METRICS, ladder

@@ -135,6 +135,8 @@ class TransformModel(Model):
         self.precision = PRECISIONS[variant["transforms"]]
         self.sections = self.network.latent_model().sections
         self.coder = self.network.coder(loaded.tables, device)
+        self._coded: Analysis | None = None
+        """Of the picture that was coded last, which is told of next."""
 
     @classmethod
     def labelled(cls, label: str, variant: Variant) -> str:
@@ -183,6 +185,7 @@ class TransformModel(Model):
         return self.coder.at(quality).symbols(self.latent(analysis, quality))
 
     def code(self, analysis: Analysis, quality: float | None) -> bytes:
+        self._coded = analysis
         files = self._files(analysis, quality)
         if not self.refines:
             return next(files)
@@ -258,7 +261,9 @@ class TransformModel(Model):
         sizes = dict(zip(self.sections, map(len, stream.sections), strict=True))
         if self.refines:  # the latent is another one than the picture's own
             return {"bytes": sizes, **self.remembered(data)}
-        entropy = self.entropy_bytes(self.analyse(image), stream.header.quality)
+        coded = self._coded
+        analysis = coded if coded and coded.image is image else self.analyse(image)
+        entropy = self.entropy_bytes(analysis, stream.header.quality)
         return {"bytes": sizes, "entropy_bytes": round(entropy, 1)}
 
 
