@@ -130,8 +130,8 @@ def coded(images: Sequence[Image]) -> list[Coded]:
 
 
 def drinks(weeks: int = 4096, seed: int = 0) -> dict[str, float]:
-    """Bits of three drinks that a range coder takes under each model of `reports.tutorial_toy`, over so many
-    draws of the two things that can happen at all."""
+    """Bits of three drinks that a range coder takes under each model of `reports.tutorial_toy`,
+    over so many draws of the two things that can happen at all."""
     from codecs.learned.coders.rangecoding import SymbolEncoder
     from codecs.learned.coders.tables import TOTAL
 
