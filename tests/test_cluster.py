@@ -117,6 +117,19 @@ def test_a_cluster_measures_what_one_machine_does(folder, cluster):
     assert all(store.kept(m) for m in scored.values())
 
 
+def trimming() -> tuple[str | None, str | None]:
+    """How a worker was told to give memory back, and what it tells processes that it starts."""
+    name = "MALLOC_TRIM_THRESHOLD_"
+    with open("/proc/self/environ", encoding="utf-8") as begun:
+        told = dict(line.partition("=")[::2] for line in begun.read().split("\0"))
+    return told.get(name), os.environ.get(name)
+
+
+def test_processes_that_score_keep_their_memory(folder, cluster, workers):
+    measure(folder, "there", cluster=cluster.address)
+    assert ("65536", None) in workers(trimming).values()
+
+
 def test_a_killed_worker_costs_nothing(folder, cluster, workers, tmp_path):
     plan, store = planned(folder)
     log = tmp_path / "log"

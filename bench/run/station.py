@@ -137,6 +137,9 @@ class Station:
         # Dask's workers are daemons, which may start no processes, unless its configuration says
         # otherwise.  A lane's processes end by themselves when this one is gone.
         multiprocessing.current_process().daemon = False
+        # Dask's nanny has its worker give memory back at once.  Processes that score would ask the
+        # system for it anew, tensor after tensor: half of their time.
+        os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
         folder = Path(tempfile.mkdtemp(prefix="codec-bench-", dir=get_worker().local_directory))
         self.store = Store(folder)
         (folder / "streams").mkdir()
