@@ -127,6 +127,12 @@ def trainable() -> list[str]:
     return [entry.name for entry in BUILT_IN if entry.network]
 
 
+def lacks_weights(entry: Entry) -> bool:
+    """Whether a codec has a network here, but nobody's training of it."""
+    folder = Path(__file__).parent / "weights" / entry.name
+    return bool(entry.network) and not any(folder.glob("*.safetensors"))
+
+
 def network(name: str) -> type[CodecNetwork]:
     """The class of the network behind a codec of `trainable`, or the one that a Python file
     defines; raises `UnknownCodec`, and `CodecUnavailable` where the file is broken."""

@@ -7,6 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,17 @@ def test_unknown_names(name, hint):
 def test_variants_that_exclude_each_other(name):
     with pytest.raises(registry.UnknownCodec, match="takes one"):
         registry.create(name)
+
+
+def test_codecs_without_weights_are_known_and_say_so():
+    for entry in registry.BUILT_IN:
+        if registry.lacks_weights(entry):
+            with pytest.raises(CodecUnavailable, match="has no weights in"):
+                registry.create(entry.name)
+    trained = next(entry for entry in registry.BUILT_IN if entry.name == "hyperprior")
+    assert not registry.lacks_weights(trained)
+    assert registry.lacks_weights(replace(trained, name="nobody-trained-this"))
+    assert not registry.lacks_weights(replace(trained, name="jpeg", network=""))
 
 
 def test_listing_imports_no_codec_library():

@@ -108,7 +108,9 @@ def list_names(options: argparse.Namespace) -> int:
         for entry in registry.available():
             names = ", ".join((entry.name, *(f"{entry.name}:{v}" for v in entry.variants)))
             alias = f" (also {', '.join(entry.aliases)})" if entry.aliases else ""
-            print(f"  {names}{alias}\n      {entry.summary}")
+            lack = f" (no weights yet: make weights SET={entry.name})"
+            summary = f"{entry.summary}{lack if registry.lacks_weights(entry) else ''}"
+            print(f"  {names}{alias}\n      {summary}")
         print(f"after a name: {selection.HELP}")
     if options.what in (None, "datasets"):
         print("data sets (also: any folder of images):")
