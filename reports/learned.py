@@ -14,7 +14,9 @@ from bench.verdict.comparison import Comparison
 from reports.claims import LEARNED_REFERENCE
 from reports.costs import Cost, significant
 from reports.verdicts import VerdictCell, verdicts
-from reports.wording import MetricText, metric_text
+from reports.wording import MetricText, metric_text, short_labels
+
+COSTS = ("trained, core h", "kMAC/px", "decode, s", "weights, MB")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class LearnedRow:
     cells: tuple[VerdictCell | None, ...]
     """BD-rates on each metric against each reference, in this order; None against itself."""
     figures: tuple[float, float, float, float]
-    """Thousand operations a pixel, seconds to decode, megabytes, core hours; NaN if unknown."""
+    """Those of `COSTS`; NaN if unknown."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,15 @@ class LearnedTable:
     """All learned codecs of a run."""
 
     columns: tuple[tuple[str, MetricText], ...]
-    """(label of the reference, metric) of each cell."""
+    """(short label of the reference, metric) of each cell."""
     rows: tuple[LearnedRow, ...]
 
     @property
     def heading(self) -> list[str]:
         return [
             "codec",
+            *COSTS,
             *(f"{metric.label} against {label}" for label, metric in self.columns),
-            "kMAC/px",
-            "decode, s",
-            "weights, MB",
-            "trained, core h",
         ]
 
     def texts(self) -> list[list[str]]:
@@ -52,8 +51,8 @@ class LearnedTable:
         return [
             [
                 row.label,
-                *(f"{c.value} {c.interval}".strip() if c else "reference" for c in row.cells),
                 *map(significant, row.figures),
+                *(f"{c.value} {c.interval}".strip() if c else "reference" for c in row.cells),
             ]
             for row in self.rows
         ]
@@ -75,7 +74,10 @@ def learned_table(comparisons: Sequence[Comparison], costs: Sequence[Cost]) -> L
         for one in found:
             row = next((row for row in one.rows if row.codec == cost.codec), None)
             cells += row.cells if row else [None] * len(metrics)
-        figures = cost.kmac, cost.decode[0], cost.model_bytes / 1e6, cost.training_hours
+        figures = cost.training_hours, cost.kmac, cost.decode[0], cost.model_bytes / 1e6
         rows.append(LearnedRow(cost.label, tuple(cells), figures))
-    columns = tuple((one.label, metric) for one in found for metric in metrics)
+    short = short_labels(comparisons[0].results)
+    columns = tuple(
+        (short.get(one.anchor, one.label), metric) for one in found for metric in metrics
+    )
     return LearnedTable(columns, tuple(rows))
