@@ -52,7 +52,7 @@ from codecs.learned.coders.volume import FEATURES, VolumeContext
 from codecs.learned.gains import LAMBDAS
 from codecs.learned.initialisation import initialise, normalise, scaled
 from codecs.learned.layers import Residual, conv, deconv
-from codecs.learned.network import ForwardOutput
+from codecs.learned.network import ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_tensor
 from codecs.learned.transform import Analysis, CentreTransformModel, TransformNetwork
 
@@ -145,9 +145,7 @@ class Generative(TransformNetwork):
         K = K or 6 * N
         if M > MOST_CHANNELS or min(K, B, F) < 1 or qualities == 1:
             raise ValueError(f"no such network: M = {M}, K = {K}, B = {B}, F = {F}")
-        self.config |= {"K": K, "B": B, "F": F}
-        if qualities:
-            self.config |= {"qualities": qualities, "lambdas": list(lambdas)}
+        self.config |= {"K": K, "B": B, "F": F, **purpose(None, qualities, lambdas)}
         self.base = max(1, M // 8)
         widths = [min(N << halvings, K) for halvings in range(5)]
         self.g_a = nn.Sequential(

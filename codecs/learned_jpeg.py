@@ -50,7 +50,7 @@ from codecs.learned.bands import in_bands, single_thread
 from codecs.learned.codec import LearnedCodec, Model, Variant
 from codecs.learned.gains import LAMBDAS
 from codecs.learned.initialisation import scaled
-from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_tensor
 from codecs.learned.weights import Weights
 
@@ -88,11 +88,7 @@ class LearnedJpeg(CodecNetwork):
         lambdas: Sequence[float] = LAMBDAS,
     ) -> None:
         super().__init__()
-        self.config = {"N": N}
-        if objective is not None:
-            self.config["objective"] = dict(objective)
-        if qualities:
-            self.config |= {"qualities": qualities, "lambdas": list(lambdas)}
+        self.config = {"N": N, **purpose(objective, qualities, lambdas)}
         coarse, fine = map(math.log, _FIRST_SCALES)
         scales = torch.linspace(coarse, fine, qualities) if qualities else torch.zeros(1)
         steps = scales[:, None] + torch.tensor(_standard_tables()).log()

@@ -40,7 +40,7 @@ from codecs.learned.coders.volume import FEATURES, VolumeContext
 from codecs.learned.gains import LAMBDAS, between_anchors, first_gains
 from codecs.learned.initialisation import initialise, normalise, scaled
 from codecs.learned.layers import Residual, conv, deconv
-from codecs.learned.network import ForwardOutput
+from codecs.learned.network import ForwardOutput, purpose
 from codecs.learned.transform import CentreTransformModel, TransformNetwork
 
 CENTRES = 6
@@ -95,9 +95,7 @@ class Mentzer(TransformNetwork):
         super().__init__(N, M, objective)
         if N % 2 or M > MOST_CHANNELS or min(G, K) < 1:
             raise ValueError(f"no such network: N = {N}, M = {M}, G = {G}, K = {K}")
-        self.config |= {"G": G, "K": K}
-        if qualities:
-            self.config |= {"qualities": qualities, "lambdas": list(lambdas)}
+        self.config |= {"G": G, "K": K, **purpose(None, qualities, lambdas)}
         last = conv(N, 1 + M)
         self.g_a = nn.Sequential(
             *(conv(3, N // 2), nn.ReLU(), conv(N // 2, N), nn.ReLU()), _trunk(N, G), last

@@ -16,7 +16,7 @@ from bench import literature
 from bench.record.measurement import Measurement
 from bench.verdict.comparison import compare
 from codecs.rdonet.diagnostics import describe
-from codecs.registry import available, check_name
+from codecs.registry import check_name
 from reports import claims, costs, diagnostics
 from reports.claims_page import write_claims
 from reports.claims_rules import ABSENT, FAILS, HOLDS, OPEN
@@ -399,12 +399,7 @@ def test_what_is_no_error_of_borders_is_passed_over(error):
     assert about(found, "blocks meet").verdict == ABSENT
 
 
-COMING = {"mean-scale", "cheng2020", "choi2019", "iwave", "toderici2017", "gc2019"}
-"""Codecs that claims are about before they are there."""
-
-
 def test_each_claim_can_be_measured_by_its_command():
-    known = {entry.name for entry in available()}
     for claim in claims.CLAIMS:
         if not claim.codecs:
             assert claim.command == "python -m reports.tutorial"
@@ -412,8 +407,7 @@ def test_each_claim_can_be_measured_by_its_command():
         names = claim.command.removeprefix("python -m bench.compare ").split(" --")[0].split()
         assert len(set(names)) >= 2
         for name in names:
-            if name.partition(":")[0] not in COMING - known:
-                check_name(name)
+            check_name(name)
 
 
 def test_the_page_says_how_many_measurements_were_made_in_a_sandbox():

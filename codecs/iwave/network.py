@@ -53,7 +53,7 @@ from codecs.iwave.lifting import (
 )
 from codecs.learned.gains import GAIN_BITS, LAMBDAS, Gains
 from codecs.learned.layers import conv
-from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
 
 DEPTH = 4
 """Levels of the transform."""
@@ -133,13 +133,11 @@ class IWave(CodecNetwork):
         super().__init__()
         if N < 4 or lifting_width < 1:
             raise ValueError(f"no such network: N = {N}, lifting_width = {lifting_width}")
-        self.config = {"N": N, "lifting_width": lifting_width}
-        if objective is not None:
-            self.config["objective"] = dict(objective)
+        shape = {"N": N, "lifting_width": lifting_width}
+        self.config = {**shape, **purpose(objective, qualities, lambdas)}
         self.gains: Gains | None = None
         if qualities:
             low, high = lambdas
-            self.config |= {"qualities": qualities, "lambdas": [low, high]}
             self.gains = Gains(STEPS, qualities, (low, high))
         self.lifting = nn.ModuleList(LiftingStep(a, lifting_width) for a in CDF97)
         self.log_steps = nn.Parameter(_first_steps())

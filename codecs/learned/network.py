@@ -43,6 +43,19 @@ class ForwardOutput:
         return torch.stack(list(self.bits.values())).sum(0)
 
 
+def purpose(
+    objective: Mapping[str, float] | None, qualities: int, lambdas: Sequence[float]
+) -> dict[str, Any]:
+    """What a network's config says beside its shape: what one operating point was trained for, and
+    the range of Λ of a network of many `qualities`."""
+    found: dict[str, Any] = {}
+    if objective is not None:
+        found["objective"] = dict(objective)
+    if qualities:
+        found |= {"qualities": qualities, "lambdas": list(lambdas)}
+    return found
+
+
 class CodecNetwork(nn.Module, ABC):
     """An image codec as a trainable network, which declares what training and coding must know.
 

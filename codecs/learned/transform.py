@@ -21,7 +21,7 @@ from codecs.learned.bitstream import Header
 from codecs.learned.codec import REFINED, Model, Variant
 from codecs.learned.coders.latents import LatentCoder, LatentModel, Symbols, Tables
 from codecs.learned.gains import LAMBDAS, Gains
-from codecs.learned.network import CodecNetwork, ForwardOutput
+from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_image, to_tensor
 from codecs.learned.weights import Weights
 
@@ -52,13 +52,10 @@ class TransformNetwork(CodecNetwork):
         super().__init__()
         if N < 1 or M < 3:
             raise ValueError(f"no such network: N = {N}, M = {M}")
-        self.config = {"N": N, "M": M}
-        if objective is not None:
-            self.config["objective"] = dict(objective)
+        self.config = {"N": N, "M": M, **purpose(objective, qualities, lambdas)}
         self.gains: Gains | None = None
         if qualities:
             low, high = lambdas
-            self.config |= {"qualities": qualities, "lambdas": [low, high]}
             self.gains = Gains(M, qualities, (low, high), beside)
 
     @abstractmethod
