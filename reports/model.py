@@ -25,6 +25,7 @@ from reports.claims import ClaimRow
 from reports.costs import Cost
 from reports.data_tables import csv_verdicts
 from reports.diagnostics import Told
+from reports.entropy import EntropyTable, entropy_table
 from reports.latex import latex_verdicts
 from reports.learned import LearnedTable, learned_table
 from reports.lossless import LosslessText, lossless_text
@@ -112,6 +113,8 @@ class Report:
     told: tuple[Told, ...]
     costs: tuple[Cost, ...]
     learned: LearnedTable | None
+    entropy: EntropyTable | None
+    """Where the run has learned codecs side by side."""
     claims: tuple[ClaimRow, ...]
     cautions: tuple[Caution, ...]
     measured: tuple[Measured, ...]
@@ -145,6 +148,7 @@ def make_report(
     first = next((i for i, name in enumerate(results.metrics) if name in drawn), 0)
     pairs = wins.all_pairs(main)
     found_costs = costs.costs(results)
+    learned = learned_table(anchors or comparisons, found_costs)
     return Report(
         provenance=provenance,
         main=main,
@@ -168,7 +172,8 @@ def make_report(
         preferred=tuple(preferred(one, look) for one in outcomes),
         told=tuple(diagnostics.tell(results)),
         costs=tuple(found_costs),
-        learned=learned_table(anchors or comparisons, found_costs),
+        learned=learned,
+        entropy=entropy_table() if learned else None,
         claims=tuple(claims.claim_rows(anchors or comparisons)),
         cautions=find_cautions(main, charts, provenance, gallery),
         measured=tuple(measurements.measured(results)),

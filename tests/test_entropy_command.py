@@ -20,6 +20,7 @@ from codecs.learned.coders.latents import LatentModel
 from codecs.learned.pixels import pad, to_tensor
 from codecs.learned.training.data import load_pictures
 from codecs.minnen import Minnen
+from reports.entropy import Share, entropy_table
 from tests.rdonet_toys import crop
 
 
@@ -45,7 +46,7 @@ def run(place: Path, models: str = ",".join(MODELS), seconds: float = 1.0) -> in
             *("--trunk", str(place / "trunk" / "all.safetensors"), "--models", models),
             *("--minutes", str(seconds / 60), "--crops", "4"),
             *("--out", str(place / "out"), "--cache", str(place / "cache")),
-            *("--into", str(place / "table")),
+            *("--page", str(place / "table.md"), "--json", str(place / "table.json")),
         ]
     )
 
@@ -60,6 +61,15 @@ def test_from_training_to_the_table(place: Path, capsys: pytest.CaptureFixture[s
     base = [value for each in found["models"][BASE]["percent"] for value in each.values()]
     assert base == pytest.approx([100.0] * 9)
     assert {(step["model"], step["of"]) for step in found["steps"]} >= {("minnen", "mean-scale")}
+    shown = entropy_table(place / "table.json")
+    assert shown is not None
+    assert [row.model for row in shown.rows] == list(MODELS)
+    assert shown.rows[0].shares[0] == Share("100.0", "[100.0, 100.0]")
+    step = next(step for step in found["steps"] if step["model"] == "lee2019")
+    (told,) = shown.rows[list(MODELS).index("lee2019")].additions
+    assert told is not None
+    assert told.of == "mean-scale"
+    assert float(told.value) == pytest.approx(step["percent"]["value"], abs=0.051)
     table = (place / "table.md").read_text()
     assert all(f"| `{name}` |" in table for name in MODELS)
     trunk = load_trunk(place / "trunk" / "all.safetensors").network

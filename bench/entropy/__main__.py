@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.entropy import MEASURED
 from bench.entropy.models import BASE, MODELS, TRUNK
 from codecs.base import CodecError
 
@@ -31,8 +32,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("checkpoints/entropy"))
     p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument(
-        "--into", type=Path, default=Path("docs/entropy-models"), help="of the table: .json, .md"
+        "--page", type=Path, default=Path("docs/entropy-models.md"), help="default: %(default)s"
     )
+    p.add_argument("--json", type=Path, default=MEASURED, help="default: where reports find it")
     return p
 
 
@@ -51,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     import torch
 
     from bench.entropy.coding import code, pixels
-    from bench.entropy.models import Trunk, load_trunk, on_trunk
+    from bench.entropy.models import load_trunk, on_trunk
     from bench.entropy.table import markdown, tabulate
     from bench.entropy.training import latents_of_crops, train
     from codecs.learned.pixels import pad, to_tensor
@@ -79,7 +81,7 @@ def _run(options: argparse.Namespace) -> None:
         files[name] = options.out / name / "model.safetensors"
 
     @torch.inference_mode()
-    def analyse(trunk: Trunk, pictures: Pictures, number: int) -> torch.Tensor:
+    def analyse(pictures: Pictures, number: int) -> torch.Tensor:
         x = pad(to_tensor(pictures[number], "cpu"), trunk.network.stride)
         y: torch.Tensor = trunk.network.g_a(x)
         return y
@@ -88,7 +90,7 @@ def _run(options: argparse.Namespace) -> None:
     for folder in options.pictures:
         pictures = load_pictures([folder], options.cache)
         _say(f"{folder.name}, {len(pictures)} pictures")
-        analysed = functools.partial(analyse, trunk, pictures)
+        analysed = functools.cache(functools.partial(analyse, pictures))
         sizes = {}
         for name, file in files.items():
             kept = options.out / name / f"{pictures.digest[:16]}.json"
@@ -104,10 +106,11 @@ def _run(options: argparse.Namespace) -> None:
         "trained": trained,
         "sets": sets,
     }
-    options.into.parent.mkdir(parents=True, exist_ok=True)
-    options.into.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    options.into.with_suffix(".md").write_text(markdown(report), encoding="utf-8")
-    _say(markdown(report))
+    page = markdown(report)
+    for path, text in ((options.json, json.dumps(report, indent=1) + "\n"), (options.page, page)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    _say(page)
 
 
 def _say(text: str) -> None:
