@@ -25,6 +25,9 @@ _MEMORY = 0.99
 _FAINT = 0.3
 """Part of its usual norm from which a gradient counts in full."""
 _SMALLEST = 8
+_LOUDER = 2.0**40
+"""Gradients are clipped, so that squares of these do not overflow, nor underflow those of faint
+momentum."""
 # Jordan's coefficients: five iterations take singular values of 0.003 ... 1 to 0.7 ... 1.2.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
@@ -48,14 +51,14 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     """Nearest (semi-)orthogonal matrices, roughly: [B, m, n] float32 to the same.
 
     Newton-Schulz iterations on the smaller Gram matrix, whose products are much smaller than the
-    kernels'.
+    kernels'.  In bfloat16 that would have negative eigenvalues, and diverge.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    # In float64, because squares of faint momentum underflow.
-    norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=torch.float64)
-    x = x / norm.clamp_min(1e-30).to(x.dtype)
+    x = x * _LOUDER
     gram = x @ x.mT
+    squared_norm = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp_min(1e-30)
+    gram = gram / squared_norm
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     a, b, c = _QUINTIC
     total = step = a * identity + b * gram + c * gram @ gram
@@ -63,7 +66,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         gram = step @ gram @ step
         step = a * identity + b * gram + c * gram @ gram
         total = step @ total
-    x = total @ x
+    x = total * squared_norm.rsqrt() @ x
     return x.mT if tall else x
 
 
