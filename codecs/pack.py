@@ -12,30 +12,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from codecs.base import CodecError
+from codecs.training_command import add_folders, told
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m codecs.pack")
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="see codecs.train")
-    p.add_argument("--valid", type=Path, nargs="+", required=True, help="see codecs.train")
+    add_folders(p, "data", "valid")
     p.add_argument("--into", type=Path, default=Path("checkpoints/lease"))
     p.add_argument("--side", type=int, default=256, help="of the crops, in pixels")
     p.add_argument("--megabytes", type=int, default=48, help="of training crops")
     p.add_argument("--valid-count", type=int, default=24, help="crops to validate on")
-    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: packed; 2: cannot pack."""
     options = parser().parse_args(arguments)
-    try:
-        _pack(options)
-    except CodecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: _pack(options))
 
 
 def _pack(options: argparse.Namespace) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from codecs import registry
-from codecs.base import CodecError, Image
+from codecs.base import Image
+from codecs.training_command import add_folders, told
 
 CTU = 64
 """RDONet's largest block: pictures to calibrate on are cut to multiples."""
@@ -26,12 +27,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m codecs.publish")
     p.add_argument("run", type=Path, help="folder of a training run")
     p.add_argument("--into", type=Path, required=True, help="such as codecs/weights/rdonet")
-    p.add_argument(
-        "--valid", type=Path, nargs="+", required=True, help="pictures to measure the loss on"
-    )
+    add_folders(p, "valid")
     p.add_argument("--network", help="the .py file of a network that is not one of ours")
-    p.add_argument("--count", type=int, default=12, help="how many of them")
-    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
+    p.add_argument("--count", type=int, default=12, help="pictures to measure the loss on")
     p.add_argument("--note", default="", help="what the cards should say besides")
     p.add_argument(
         "--calibrate",
@@ -55,12 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: published; 2: nothing to publish, or not readable."""
     options = parser().parse_args(arguments)
-    try:
-        publish(options)
-    except CodecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: publish(options))
 
 
 def publish(options: argparse.Namespace) -> None:

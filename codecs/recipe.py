@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codecs import publish, train
+from codecs import publish, registry, train
 from codecs.base import CodecError
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.stopping import Ending
+from codecs.training_command import add_folders, told
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "docs" / "recipes"
@@ -51,9 +52,9 @@ class Stage:
 
     @property
     def cost(self) -> float:
-        """About the pixels that it sees; RDONet takes twice as long for each."""
+        """About the pixels that it sees, and how long the network takes for each."""
         crop, batch = self.options["crop"], self.options["batch"]
-        return float(self.steps * batch * crop**2 * (2 if self.network == "rdonet" else 1))
+        return self.steps * batch * crop**2 * registry.network(self.network).effort
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,10 @@ def parser() -> argparse.ArgumentParser:
         "Further options are those of codecs.train (--threads 1, --device cuda, --batch 32 ...).",
     )
     p.add_argument("sets", nargs="+", metavar="SET", help="a recipe of docs/recipes, or a .toml")
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="see codecs.train")
-    p.add_argument("--valid", type=Path, nargs="+", required=True, help="see codecs.train")
+    add_folders(p, "data", "valid")
     instead = p.add_mutually_exclusive_group()
     instead.add_argument("--steps", type=int, help="so many for each set, to try the chain out")
     instead.add_argument("--minutes", type=float, help="as many as fit into these, for all sets")
-    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--out", type=Path, default=Path("checkpoints/recipes"), help="for the stages")
     p.add_argument(
         "--into",
@@ -163,30 +162,31 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: published; 3: out of time, 4: told to stop, both resumable; 2: cannot go on."""
     options, more = parser().parse_known_args(arguments)
-    try:
-        if not all(given is None or given > 0 for given in (options.steps, options.minutes)):
-            raise RecipeError("--steps and --minutes must be more than 0")
-        recipes = [load(name) for name in options.sets]
-        chains = [list(chain(recipe)) for recipe in recipes]
-        every = {stage.label: stage for each in chains for stage, _ in each}
-        total = sum(stage.cost for stage in every.values())
-        trainings = [[(s, [*_training(s, b, options, total), *more]) for s, b in c] for c in chains]
-        for stage, given in itertools.chain(*trainings):
-            # A mistake is told now, not when the stages before have taken a day.
-            checking = train.parser()
-            checking.prog = stage.label
-            checking.parse_args(given)
-        for recipe, each in zip(recipes, trainings, strict=True):
-            for stage, given in each:
-                print(f"{stage.label} in {options.out / stage.label}", flush=True)
-                code = train.main(given)
-                # Minutes that were too few for a stage are no reason to leave out the next.
-                if code and not (code == Ending.OUT_OF_TIME and options.minutes is not None):
-                    return code
-            _publish(recipe, options)
-    except CodecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return told(lambda: _follow(options, more))
+
+
+def _follow(options: argparse.Namespace, more: Sequence[str]) -> int:
+    """Train and publish each set."""
+    if not all(given is None or given > 0 for given in (options.steps, options.minutes)):
+        raise RecipeError("--steps and --minutes must be more than 0")
+    recipes = [load(name) for name in options.sets]
+    chains = [list(chain(recipe)) for recipe in recipes]
+    every = {stage.label: stage for each in chains for stage, _ in each}
+    total = sum(stage.cost for stage in every.values())
+    trainings = [[(s, [*_training(s, b, options, total), *more]) for s, b in c] for c in chains]
+    for stage, given in itertools.chain(*trainings):
+        # A mistake is told now, not when the stages before have taken a day.
+        checking = train.parser()
+        checking.prog = stage.label
+        checking.parse_args(given)
+    for recipe, each in zip(recipes, trainings, strict=True):
+        for stage, given in each:
+            print(f"{stage.label} in {options.out / stage.label}", flush=True)
+            code = train.main(given)
+            # Minutes that were too few for a stage are no reason to leave out the next.
+            if code and not (code == Ending.OUT_OF_TIME and options.minutes is not None):
+                return code
+        _publish(recipe, options)
     return 0
 
 

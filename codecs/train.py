@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codecs import registry
-from codecs.base import CodecError
+from codecs.training_command import add_folders, told
 
 ANCHORS = 8
 """Of a network for a range of rates."""
@@ -29,17 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     known = ", ".join(registry.trainable())
     p.add_argument("network", help=f"one of {known}, or the path of a .py file that defines one")
-    p.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="folders of training pictures, drawn from in equal parts; DIR[:-24] leaves out the "
-        "last 24, DIR[-24:] has only these",
-    )
-    p.add_argument(
-        "--valid", type=Path, nargs="+", required=True, help="folders of validation pictures"
-    )
+    add_folders(p, "data", "valid")
     p.add_argument("--out", type=Path, required=True, help="folder of this run")
     p.add_argument(
         "--preset",
@@ -102,7 +92,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, default=0, help="CPU threads; default: all cores")
     p.add_argument("--bf16", action="store_true", help="transforms in bfloat16")
     p.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
-    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument("--valid-every", type=int, default=0, help="steps; default: a tenth of a model")
     p.add_argument("--valid-count", type=int, default=12, help="pictures of periodic validation")
     p.add_argument("--checkpoint-minutes", type=float, default=5.0)
@@ -121,11 +110,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: all models finished; 3: out of time, 4: told to stop, both resumable; 2: cannot train."""
     options = parser().parse_args(arguments)
-    try:
-        return _train(options)
-    except CodecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return told(lambda: _train(options))
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -207,6 +207,8 @@ def test_worth_of_levels(photo: Image) -> None:
     found = network.worth(x, (128, 192), torch.tensor([0.0]))
     assert set(found) == set(WORTH_COLUMNS)
     assert (found["used32"], found["used64"]) == (0, 1)
+    line = network.thresholds(torch.tensor([0.0]))
+    assert (found["t64"], found["t32"]) == (line.t64, line.t32) != (1e9, 1e9)
     network.config["thresholds"] = {"t64": -1.0, "t32": -1.0}
     found = network.worth(x, (128, 192), torch.tensor([0.0]))
     assert (found["used32"], found["used64"], found["cost_used"]) == (0, 0, 1)

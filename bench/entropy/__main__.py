@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.entropy import MEASURED
 from bench.entropy.models import BASE, MODELS, TRUNK
-from codecs.base import CodecError
+from codecs.training_command import add_folders, told
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train entropy models for the latents of one trained network, whose transforms "
         "stay as they are, code pictures by each, and write a table. The same command resumes.",
     )
-    p.add_argument("--data", type=Path, nargs="+", required=True, help="see codecs.train")
+    add_folders(p, "data")
     p.add_argument(
         "--pictures", type=Path, nargs="+", required=True, help="folders to code, a table for each"
     )
@@ -30,7 +30,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--crops", type=int, default=4000, help="whose latents are kept in --out")
     p.add_argument("--trunk", type=Path, default=TRUNK, help="weights of minnen, of many rates")
     p.add_argument("--out", type=Path, default=Path("checkpoints/entropy"))
-    p.add_argument("--cache", type=Path, default=Path("checkpoints/cache"))
     p.add_argument(
         "--page", type=Path, default=Path("docs/entropy-models.md"), help="default: %(default)s"
     )
@@ -41,12 +40,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: the table is written; 2: cannot go on."""
     options = parser().parse_args(arguments)
-    try:
-        _run(options)
-    except CodecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return told(lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -78,6 +78,8 @@ class CodecNetwork(nn.Module, ABC):
     """What it is trained for where nothing else is asked."""
     adam_scale: ClassVar[float] = 1.0
     """Factor of the presets' learning rates where Adam trains it."""
+    effort: ClassVar[float] = 1.0
+    """About how long a pixel of training takes, a network of four convolutions each way being 1."""
     config: dict[str, Any]
     """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
 
@@ -205,6 +207,8 @@ class PartitionedNetwork(CodecNetwork):
     Partitions are the network's own; by default the luma variance of blocks decides, against the
     thresholds `config["thresholds"]`.
     """
+
+    effort = 2.0
 
     @abstractmethod
     def training_partition(

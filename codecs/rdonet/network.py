@@ -240,9 +240,10 @@ class RDONet(PartitionedNetwork):
 
     @torch.no_grad()
     def worth(self, x: Tensor, size: tuple[int, int], quality: Tensor | None) -> dict[str, float]:
-        start = variance_masks(x, self.thresholds(quality), size)
+        thresholds = self.thresholds(quality)
         model = CostModel(self, x, self.features(x), size, self.objective(quality), quality)
-        return worth(model, start)
+        found = worth(model, variance_masks(x, thresholds, size))
+        return {"t64": float(thresholds.t64), "t32": float(thresholds.t32), **found}
 
     def thresholds(self, quality: Tensor | None = None) -> VarianceThresholds:
         """Of the variance partition; they are kept for the middle quality."""

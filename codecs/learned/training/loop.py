@@ -200,11 +200,7 @@ class Trainer:
         """One row of `valid.csv` by the averaged weights."""
         progress = self.progress
         self._prepare_average(segment)
-        thresholds = None
-        if self.partitioned:
-            t64, t32 = (progress.thresholds[k] * progress.threshold_scale for k in ("t64", "t32"))
-            thresholds = (t64, t32)
-        bpp = self._monitor.validate(segment, progress, self.learner.ema, thresholds, final)
+        bpp = self._monitor.validate(segment, progress, self.learner.ema, final)
         if not self.run.settings.qualities:
             progress.controller.validated(bpp)
 

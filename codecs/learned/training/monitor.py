@@ -23,12 +23,13 @@ TRAIN_COLUMNS = (
 )
 """`train.csv`: means over `Limits.log_every` steps on training crops, noise for rounding; `ms_ssim`
 is 1 - MS-SSIM, `rate` the target, `lr` and `lambda_eff` those of the last step."""
-WORTH_COLUMNS = ("used32", "used64", "best32", "best64", "cost_used", "cost_best")
-"""Of networks with block partitions, see `search.worth`: means over `WORTH_PICTURES` pictures."""
+WORTH_COLUMNS = ("t64", "t32", "used32", "used64", "best32", "best64", "cost_used", "cost_best")
+"""Of networks with block partitions: thresholds, and `search.worth` as means over `WORTH_PICTURES`
+pictures."""
 WORTH_PICTURES = 4
 VALID_COLUMNS = (
     *("step", "wall", "cpu", "phase", "rate", "set", "pictures", "quality", "lambda_eff"),
-    *("t64", "t32", "bpp", "psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
+    *("bpp", "psnr", "ms_ssim", "jpeg_psnr", "gain_over_jpeg", "final"),
     *WORTH_COLUMNS,
 )
 """`valid.csv`: averaged weights, rounded latents, estimated bpp; a row for each set of validation
@@ -84,7 +85,6 @@ class Monitor:
         segment: Segment,
         progress: TrainingProgress,
         network: CodecNetwork,
-        thresholds: tuple[float, float] | None,
         final: bool,
     ) -> float:
         """Measure `network`, log it beside JPEG, keep samples; returns the rate in bpp.
@@ -111,7 +111,6 @@ class Monitor:
                 gain = None if jpeg is None else score.psnr - jpeg
                 row: dict[str, object] = {"set": source.rstrip("/"), "pictures": len(numbers)}
                 row |= {"quality": quality, "lambda_eff": lambda_eff, "final": int(final)}
-                row |= dict(zip(("t64", "t32"), thresholds or (None, None), strict=True))
                 row |= {"bpp": score.bpp, "psnr": score.psnr, "ms_ssim": score.ms_ssim}
                 row |= {"jpeg_psnr": jpeg, "gain_over_jpeg": gain}
                 if isinstance(network, PartitionedNetwork):
