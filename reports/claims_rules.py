@@ -18,6 +18,7 @@ ABSENT = "not measured"
 _DOUBTFUL = frozenset({Status.NARROW, Status.NOT_MONOTONE, Status.FEW_POINTS})
 """BD-rates over a small part of the curves, without all points or of few: they decide nothing, and
 neither do those that leave out points or pictures."""
+_WITHOUT_VALUES = frozenset({Status.UNAVAILABLE, Status.INVALID})
 Compared = Mapping[str, Comparison]
 """Anchor's name -> comparison with it."""
 
@@ -87,6 +88,8 @@ def bd_rate_within(
         cell = cell_of(compared, codecs, metric)
         if cell is None:
             return None
+        if cell.verdict.status in _WITHOUT_VALUES:
+            return Outcome(wording.shorten(wording.remark(cell.verdict), 90), ABSENT)
         figure = f"{wording.bd_rate(cell.verdict)} bits at equal {metric_text(metric).label}"
         remark = wording.shorten(wording.remark(cell.verdict), 90)
         if not wording.is_defined(cell.verdict):

@@ -58,6 +58,13 @@ def test_bd_rates_against_the_named_anchor() -> None:
     assert about(rows, "Coarse-to-fine").verdict == FAILS
 
 
+def test_where_an_anchor_lacks_a_metric_the_claim_was_not_measured() -> None:
+    anchor = [replace(row, metrics={"psnr": row.metrics["psnr"]}) for row in ladder("jpeg")]
+    rows = judged([*ladder("learned-jpeg", 0.8), *anchor, *ladder("hevc")])
+    assert about(rows, "better than JPEG (PSNR)").verdict == HOLDS
+    assert about(rows, "better than JPEG (LPIPS, AlexNet)").verdict == ABSENT
+
+
 def test_drinks_take_6_3_and_1_bits() -> None:
     row = about(judged(ladder("hyperprior")), "C4")
     assert (row.figure, row.verdict) == ("6 -> 3 -> 1 bits", HOLDS)
