@@ -207,7 +207,7 @@ class Generative(TransformNetwork):
             size = (len(w), 1, w.shape[2] // BLOCK, w.shape[3] // BLOCK)
             everything = torch.rand(len(w), 1, 1, 1) < 0.5
             w = self.selected(w, (everything | (torch.rand(size) < 0.5)).to(w.device))
-        w, bits = self.latent_model().quantise(w, self.training)
+        w, bits = self.latent_model().quantise(w, self.rounding)
         return ForwardOutput(self.synthesise(w, quality), bits)
 
 

@@ -43,6 +43,7 @@ from codecs.learned.coders.dither import Lattice, coordinates, values
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Gaussian, HyperpriorCoder
 from codecs.learned.coders.latents import LatentCoder, Tables, section_tables
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.coders.universal import UniversalHyperprior
 from codecs.learned.conditional import AtLevel, ConditionalChain, ConditionalConv
 from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
@@ -186,7 +187,7 @@ class Choi2019(TransformNetwork):
         setting = self.setting(quality)
         exponents = 2 * torch.rand_like(setting.step) - 1
         setting = replace(setting, step=torch.exp2(exponents))
-        w, bits = self._latents(setting).quantise(self._coordinates(x, setting), noisy=True)
+        w, bits = self._latents(setting).quantise(self._coordinates(x, setting), Rounding.NOISE)
         return ForwardOutput(self._synthesised(w, setting), bits)
 
     def tables(self) -> dict[str, Any]:

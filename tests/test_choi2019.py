@@ -23,6 +23,7 @@ from codecs.learned.coders.dither import (
     power,
     values,
 )
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.conditional import ConditionalChain, ConditionalConv
 from codecs.learned.exact.arithmetic import LATENT_LIMIT
 from codecs.learned.layers import GDN, MaskedConv2d, conv, deconv
@@ -200,7 +201,7 @@ def test_a_symbols_rate_is_the_mass_of_its_bin() -> None:
     assert (int(setting.level), float(setting.step)) == (2, pytest.approx(step))
     w = network.analyse(x, quality)
     y = network.g_a(x, level=level)
-    _, found = network.latents_at(quality).quantise(w, noisy=False)
+    _, found = network.latents_at(quality).quantise(w, Rounding.EXACT)
     y_hat = step * (torch.round(y / step + dithers(*y.shape[1:])) - dithers(*y.shape[1:]))
     z = network.prior.round(network.h_a(y, level=level))
     features = [network.h_s(z, level=level), network.context(y_hat, level=level)]

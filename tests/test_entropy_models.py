@@ -10,6 +10,7 @@ from torch import Tensor
 
 from codecs.cheng2020 import Cheng2020
 from codecs.learned.coders.hyperprior import Hyperprior
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.layers import Attention, ResidualBlock
 from codecs.learned.transform import TransformNetwork
 from tests.learned_contract import padded
@@ -30,7 +31,7 @@ def told(name: str) -> tuple[Hyperprior, np.ndarray, np.ndarray, dict[str, Tenso
     network, model = model_of(name)
     with torch.no_grad():
         y = network.analyse(padded(crop(128, 192), network.stride), None)
-        rounded, bits = model.quantise(y, noisy=False)
+        rounded, bits = model.quantise(y, Rounding.EXACT)
         psi = model.prior.round(model.hyper_latent(y))
         for layer in model.synthesis:
             psi = layer(psi)

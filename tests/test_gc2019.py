@@ -12,6 +12,7 @@ from codecs import registry
 from codecs.agustsson import Generative, SelectiveCoder
 from codecs.base import BitstreamError
 from codecs.learned.codec import LearnedCodec
+from codecs.learned.coders.likelihood import Rounding
 from tests.learned_contract import encoded, padded
 from tests.learned_toys import toy_network
 from tests.rdonet_toys import crop
@@ -43,7 +44,7 @@ def test_rate_is_a_matter_of_channels(network: Generative) -> None:
         assert torch.equal(each[:count], before[:count])
     with torch.no_grad():  # a context that knows nothing
         network.context.last.weight.zero_()
-        _, bits = network.latent_model().quantise(scaled, noisy=False)
+        _, bits = network.latent_model().quantise(scaled, Rounding.EXACT)
     assert torch.allclose(bits["y"], torch.tensor(counts) * 96 * math.log2(5), rtol=1e-4)
 
 
@@ -67,7 +68,7 @@ def test_blocks_without_more_than_the_first_channels_are_not_sent(network: Gener
     for sent, read in zip(symbols, made.decode(sections, 8, 12), strict=True):
         assert np.array_equal(sent, read)
     with torch.no_grad():
-        _, bits = network.latent_model().quantise(network.selected(y, m), noisy=False)
+        _, bits = network.latent_model().quantise(network.selected(y, m), Rounding.EXACT)
     assert len(sections[1]) == pytest.approx(bits["y"].item() / 8, abs=12)
     # A map of which all is kept, or nothing that could be left out, takes no bytes.
     assert made.encode(everything)[0] == b""

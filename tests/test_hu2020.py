@@ -15,6 +15,7 @@ from codecs.hu2020 import Hu2020, SideSynthesis
 from codecs.learned.codec import load_model
 from codecs.learned.coders.coarsetofine import CoarseToFine, HyperLevel
 from codecs.learned.coders.factorised import FactorisedCoder, GaussianPrior
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.coders.tables import TOTAL
 from codecs.learned.transform import TransformModel
 from tests.learned_contract import padded
@@ -61,7 +62,7 @@ def test_each_level_tells_the_density_of_the_one_below(network: Hu2020) -> None:
     z1 = network.coarse.analysis(z2)
     assert (z2.shape[2:], z1.shape[2:]) == ((4, 6), (2, 3))
     y, z2, z1 = y.round(), z2.round(), z1.round()
-    _, found = model.quantise(network.g_a(padded(crop(128, 192), 64)), noisy=False)
+    _, found = model.quantise(network.g_a(padded(crop(128, 192), 64)), Rounding.EXACT)
     scales = network.prior.scales.abs()[:, None, None].expand(z1.shape)
     assert found["z1"].item() == pytest.approx(information(z1, 0 * z1, scales), rel=1e-3)
     for name, latent, hyper, level in (
@@ -97,7 +98,7 @@ def test_an_analysis_mixes_all_of_2_x_2_positions() -> None:
 def test_the_picture_depends_on_side_information(network: Hu2020) -> None:
     """On h₁ and on h₂, at the same ŷ."""
     y = network.analyse(padded(crop(64, 64), 64), None)
-    seen, _ = network.latent_model().quantise(y, noisy=False)
+    seen, _ = network.latent_model().quantise(y, Rounding.EXACT)
     latent, h2, h1 = seen.split(
         [y.shape[1], network.fine.features, network.coarse.features // 4], 1
     )
@@ -112,7 +113,7 @@ def test_decoders_see_the_side_information_that_training_saw(network: Hu2020) ->
     _, symbols = model.decode_symbols(model.encode(image))
     with torch.no_grad():
         y = network.analyse(padded(image, 64), None)
-        expected, _ = network.latent_model().quantise(y, noisy=False)
+        expected, _ = network.latent_model().quantise(y, Rounding.EXACT)
     # Integers of 2^-12; a hyper-latent near a half would make all the difference.
     assert torch.allclose(model.coder.latent(symbols), expected, atol=0.01)
 
@@ -133,7 +134,7 @@ def test_on_other_transforms_the_picture_is_made_of_the_latent_alone() -> None:
     torch.manual_seed(0)
     model = CoarseToFine(HyperLevel(5, 4, 4, 4), HyperLevel(4, 3, 4, 4), GaussianPrior(3))
     y = torch.randn(1, 5, 8, 12)
-    seen, spent = model.quantise(y, noisy=False)
+    seen, spent = model.quantise(y, Rounding.EXACT)
     assert torch.equal(seen, y.round())
     assert torch.allclose(model.rate(y)(seen), torch.stack([*spent.values()]).sum(0))
     coder = model.coder(model.tables(), torch.device("cpu"))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from bench.entropy.models import Trunk, set_medians
 from codecs.learned import weights
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.training import checkpoint
 from codecs.learned.training.data import (
     STREAM_CROPS,
@@ -149,7 +150,7 @@ def _step(
     quality = torch.from_numpy(rng.random(BATCH)).float() * (network.qualities - 1)
     y = network.scale(torch.from_numpy(latents[chosen].astype(np.float32)), quality)
     torch.manual_seed(torch_seed(0, step, STREAM_NOISE))
-    _, bits = network.latent_model().quantise(y, noisy=True)
+    _, bits = network.latent_model().quantise(y, Rounding.THROUGH)
     bpp = torch.stack(list(bits.values())).sum(0) / CROP**2
     # As where transforms are trained: the highest rates must not own the gradient.
     relative = torch.as_tensor(network.relative_lambda(quality)).sqrt().flatten()

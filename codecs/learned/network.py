@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from codecs.learned import bitstream
 from codecs.learned.coders.factorised import FactorisedPrior
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.gains import lambda_of
 from codecs.learned.layers import MaskedConv2d
 from codecs.learned.objective import Objective
@@ -59,7 +60,7 @@ def purpose(
 class CodecNetwork(nn.Module, ABC):
     """An image codec as a trainable network, which declares what training and coding must know.
 
-    `forward` uses additive uniform noise while `self.training` is set and rounds otherwise.
+    `forward` goes by `rounding`.
     """
 
     architecture: ClassVar[str]
@@ -80,6 +81,8 @@ class CodecNetwork(nn.Module, ABC):
     """Factor of the presets' learning rates where Adam trains it."""
     effort: ClassVar[float] = 1.0
     """About how long a pixel of training takes, a network of four convolutions each way being 1."""
+    rounds_in_training = False
+    """Whether training, too, rounds latents, `Rounding.THROUGH`."""
     config: dict[str, Any]
     """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
 
@@ -90,6 +93,13 @@ class CodecNetwork(nn.Module, ABC):
         `mask` is the partition of a `PartitionedNetwork`; `None` lets the network choose, and is
         the only value for all others.  `quality` [B] is for networks of many `qualities` only.
         """
+
+    @property
+    def rounding(self) -> Rounding:
+        """As it stands in the place of rounding now."""
+        if not self.training:
+            return Rounding.EXACT
+        return Rounding.THROUGH if self.rounds_in_training else Rounding.NOISE
 
     @property
     def qualities(self) -> int:

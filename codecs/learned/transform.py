@@ -20,6 +20,7 @@ from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import Header
 from codecs.learned.codec import REFINED, Model, Variant
 from codecs.learned.coders.latents import LatentCoder, LatentModel, Symbols, Tables
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.gains import LAMBDAS, Gains
 from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_image, to_tensor
@@ -93,7 +94,7 @@ class TransformNetwork(CodecNetwork):
         if mask is not None:
             raise ValueError("this network has no block partition")
         self.check_quality(quality)
-        y, bits = self.latents_at(quality).quantise(self.analyse(x, quality), self.training)
+        y, bits = self.latents_at(quality).quantise(self.analyse(x, quality), self.rounding)
         x_hat = self.synthesise(y, quality)
         if not self.condition_channels:
             return ForwardOutput(x_hat, bits)
@@ -173,7 +174,7 @@ class TransformModel(Model):
     def entropy_bytes(self, analysis: Analysis, quality: float | None) -> float:
         """The sum of -log2 P of all symbols by the entropy model in floats, in bytes."""
         y, model = self.latent(analysis, quality), self.network.latents_at(self._quality(quality))
-        _, bits = model.quantise(y, noisy=False)
+        _, bits = model.quantise(y, Rounding.EXACT)
         return sum(float(section.sum()) for section in bits.values()) / 8
 
     @torch.inference_mode()

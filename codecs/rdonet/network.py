@@ -288,7 +288,8 @@ class RDONet(PartitionedNetwork):
         outputs: dict[int, UnitOutput] = {}
         for level in reversed(LEVELS):
             f = features[level - 1]
-            outputs[level] = self.unit(level)(f, d, masks.sent(level).to(f), quality)
+            sent = masks.sent(level).to(f)
+            outputs[level] = self.unit(level)(f, d, sent, quality, self.rounding)
             d = outputs[level].features
         return d, outputs
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Mixture
-from codecs.learned.coders.likelihood import add_noise
+from codecs.learned.coders.likelihood import Rounding, add_noise
 from codecs.learned.exact.arithmetic import LATENT_LIMIT
 from codecs.learned.gains import Gains
 from codecs.learned.layers import GDN, MaskedConv2d, conv, subpixel_conv
@@ -190,16 +190,21 @@ class LatentSpaceUnit(nn.Module):
         return out
 
     def forward(
-        self, f: Tensor, d: Tensor, sent: Tensor, quality: Tensor | None = None
+        self,
+        f: Tensor,
+        d: Tensor,
+        sent: Tensor,
+        quality: Tensor | None = None,
+        rounding: Rounding = Rounding.EXACT,
     ) -> UnitOutput:
         """f_i [B, N, h, w] and d_{i+1} [B, D, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
         prior = self.prior
         t = self.latent(f, d, quality)
         # Noise is masked too: at positions that are not sent it would leak into d and the context.
-        latent = (add_noise(t) if self.training else round_latent(t)) * sent
+        latent = rounding.of(t).clamp(-LATENT_LIMIT, LATENT_LIMIT) * sent
         cells = sent_cells(sent) if prior.skip_z else torch.ones_like(sent_cells(sent))
         z = prior.hyper_latent(t * sent, d, sent)
-        z = (add_noise(z) if self.training else prior.prior.round(z)) * cells
+        z = (add_noise(z) if rounding.noisy_side else prior.prior.round(z)) * cells
         return self._output(latent, z, d, sent, cells, quality)
 
     def assess(

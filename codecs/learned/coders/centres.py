@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from codecs.base import BitstreamError, EncodeError
 from codecs.learned.coders.latents import LatentCoder, LatentModel, Symbols, Tables
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.volume import VolumeCoder, VolumeContext
 from codecs.learned.exact.arithmetic import ACTIVATION_BITS, ACTIVATION_LIMIT, from_grid, to_grid
@@ -106,7 +107,7 @@ class CentreModel(LatentModel):
         nearest to 0 are `used`."""
         return trailing(used.flatten(2).any(2))[:, :, None, None].expand_as(used)
 
-    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
         """Without noise, in training too."""
         y_hat, bits = self.assess(y)
         return y_hat, {"y": bits.flatten(1).sum(1)}

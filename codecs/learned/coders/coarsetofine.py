@@ -39,7 +39,7 @@ from codecs.learned.coders.latents import (
     rounded,
     section_tables,
 )
-from codecs.learned.coders.likelihood import add_noise, bits
+from codecs.learned.coders.likelihood import Rounding, add_noise, bits
 from codecs.learned.coders.rangecoding import Int32s, SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import ScaleTable
 from codecs.learned.exact.arithmetic import from_grid, latent_to_grid
@@ -130,23 +130,24 @@ class CoarseToFine(LatentModel):
         z2 = self.fine.analysis(y)
         return self.coarse.analysis(z2), z2
 
-    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        quantise = add_noise if noisy else torch.round
-        side = self._side(y, quantise)
-        y = quantise(y)
+    def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
+        side = self._side(y, rounding)
+        y = rounding.of(y)
         return self._joined(y, side), {**side.bits, "y": bits(_DENSITY.likelihood(y, side.theta))}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
-        side = self._side(y, torch.round)
+        side = self._side(y, Rounding.EXACT)
         spent = torch.stack([*side.bits.values()]).sum(0)
         return lambda y: spent + bits(_DENSITY.likelihood(y, side.theta))
 
     def seen(self, y: Tensor) -> Callable[[Tensor], Tensor]:
-        side = self._side(y, torch.round)
+        side = self._side(y, Rounding.EXACT)
         return lambda y: self._joined(y, side)
 
-    def _side(self, y: Tensor, quantise: Callable[[Tensor], Tensor]) -> _Side:
-        z1, z2 = map(quantise, self.hyper_latents(y))
+    def _side(self, y: Tensor, rounding: Rounding) -> _Side:
+        z1, z2 = self.hyper_latents(y)
+        z1 = add_noise(z1) if rounding.noisy_side else torch.round(z1)
+        z2 = rounding.of(z2)
         h1, h2 = self.coarse.synthesis(z1), self.fine.synthesis(z2)
         spent = {
             "z1": bits(self.prior.likelihood(z1)),

@@ -29,6 +29,7 @@ from codecs.learned.coders.latents import (
 from codecs.learned.coders.likelihood import (
     LIKELIHOOD_FLOOR,
     SCALE_FLOOR,
+    Rounding,
     add_noise,
     bits,
     gaussian_mass,
@@ -258,8 +259,10 @@ class Factorised(LatentModel):
     prior: FactorisedPrior
     sections: ClassVar[tuple[str, ...]] = ("y",)
 
-    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        y = add_noise(y) if noisy else self.prior.round(y)
+    def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
+        """Rounded to the medians, so that where a value lies costs nothing: `Rounding.THROUGH` is
+        noise here."""
+        y = self.prior.round(y) if rounding is Rounding.EXACT else add_noise(y)
         return y, {"y": self.rate(y)(y)}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:

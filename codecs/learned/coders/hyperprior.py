@@ -38,6 +38,7 @@ from codecs.learned.coders.latents import (
 )
 from codecs.learned.coders.likelihood import (
     SCALE_FLOOR,
+    Rounding,
     add_noise,
     bits,
     gaussian_likelihood,
@@ -141,10 +142,10 @@ class Hyperprior(LatentModel):
         theta: Tensor = features if self.head is None else self.head(features)
         return theta
 
-    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
         z = self.hyper_latent(y)
-        z = add_noise(z) if noisy else self.prior.round(z)
-        coded = add_noise(y) if noisy else torch.round(y)
+        z = add_noise(z) if rounding.noisy_side else self.prior.round(z)
+        coded = rounding.of(y)
         likelihoods = {
             "z": self.prior.likelihood(z),
             "y": self.density.likelihood(coded, self.theta(self._psi(z), coded)),

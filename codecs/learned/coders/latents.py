@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codecs.base import EncodeError
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.coders.rangecoding import Int32s
 from codecs.learned.exact.arithmetic import LATENT_LIMIT
 
@@ -62,9 +63,9 @@ class LatentModel(ABC):
     """Names of the parts of a stream, in the order in which they are decoded."""
 
     @abstractmethod
-    def quantise(self, y: Tensor, noisy: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """(ŷ as a synthesis sees it, estimated bits [B] of each section) of y [B, M, h, w]; with
-        uniform noise in the place of rounding where `noisy`.  Differentiable."""
+    def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
+        """(ŷ as a synthesis sees it, estimated bits [B] of each section) of y [B, M, h, w].
+        Differentiable."""
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:
         """Estimated bits [B] of any ŷ near y [B, M, h, w], relaxed ones too, sent with the side

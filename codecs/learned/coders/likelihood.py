@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -29,7 +30,36 @@ def add_noise(y: Tensor) -> Tensor:
 
 def round_through(y: Tensor) -> Tensor:
     """round(y) with the gradient of y (Theis et al. 2017)."""
-    return y + (torch.round(y) - y).detach()
+    return torch.round(y).detach() + (y - y.detach())
+
+
+class Rounding(Enum):
+    """What is done with latents."""
+
+    NOISE = "noise"
+    """`add_noise`: right gradients of what is not what will be coded."""
+    THROUGH = "through"
+    """`round_through`, but noise for side information.
+
+    For the last part of training.  A value that hardly varies costs nothing under noise, wherever
+    it lies; rounded, it costs a bit if it lies between two integers.
+    """
+    EXACT = "exact"
+    """As in streams."""
+
+    def of(self, y: Tensor) -> Tensor:
+        """ŷ of y."""
+        match self:
+            case Rounding.NOISE:
+                return add_noise(y)
+            case Rounding.THROUGH:
+                return round_through(y)
+        return torch.round(y)
+
+    @property
+    def noisy_side(self) -> bool:
+        """Whether side information is noisy."""
+        return self is not Rounding.EXACT
 
 
 def _phi(x: Tensor) -> Tensor:

@@ -144,6 +144,7 @@ class Learner:
         for parameter in self.transforms:
             # Without gradients they cost no backward pass, and optimisers leave them alone.
             parameter.requires_grad_(not phase.frozen)
+        self.network.rounds_in_training = phase.rounded
         quality = self._qualities(len(x))
         mask = None
         if isinstance(self.network, PartitionedNetwork):
