@@ -215,9 +215,9 @@ class RDONet(PartitionedNetwork):
         kinds = ("random", "variance") if kind == "mixed" else (kind,)
         drawn = []
         if "random" in kinds:
-            # The higher the rate, the less a deep level is of use: there its samples, with many
-            # times the loss of others, would own the gradient.
-            finest = None if quality is None else quality / (self.qualities - 1)
+            # The higher the rate, the less a deep level is of use, from 0.1 bpp on hardly any:
+            # there its samples, with many times the loss of others, would own the gradient.
+            finest = None if quality is None else (quality / (self.qualities - 1)).sqrt()
             drawn.append(random_masks(len(x), *grid, generator, finest))
         if "variance" in kinds:
             factor = math.exp(jitter * (2 * float(torch.rand((), generator=generator)) - 1))
