@@ -30,7 +30,6 @@ from codecs.learned.coders.likelihood import (
     LIKELIHOOD_FLOOR,
     SCALE_FLOOR,
     Rounding,
-    add_noise,
     bits,
     gaussian_mass,
 )
@@ -260,9 +259,7 @@ class Factorised(LatentModel):
     sections: ClassVar[tuple[str, ...]] = ("y",)
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
-        """Rounded to the medians, so that where a value lies costs nothing: `Rounding.THROUGH` is
-        noise here."""
-        y = self.prior.round(y) if rounding is Rounding.EXACT else add_noise(y)
+        y = rounding.of(y - self.grid) + self.grid
         return y, {"y": self.rate(y)(y)}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:

@@ -31,6 +31,7 @@ from codecs.learned.training.settings import Settings
 
 EMA_DECAY = 0.999
 CLIP_NORM = 1.0
+_MEDIANS_EVERY = 100
 _MAX_BAD_STEPS = 20
 
 
@@ -145,6 +146,8 @@ class Learner:
             # Without gradients they cost no backward pass, and optimisers leave them alone.
             parameter.requires_grad_(not phase.frozen)
         self.network.rounds_in_training = phase.rounded
+        if phase.rounded and (number == segment.start or number % _MEDIANS_EVERY == 0):
+            self.network.set_medians()  # some latents are rounded to these
         quality = self._qualities(len(x))
         mask = None
         if isinstance(self.network, PartitionedNetwork):
