@@ -150,7 +150,7 @@ def _step(
     quality = torch.from_numpy(rng.random(BATCH)).float() * (network.qualities - 1)
     y = network.scale(torch.from_numpy(latents[chosen].astype(np.float32)), quality)
     torch.manual_seed(torch_seed(0, step, STREAM_NOISE))
-    _, bits = network.latent_model().quantise(y, Rounding.THROUGH)
+    _, bits = network.latent_model().quantise(y, Rounding.SETTLED)
     bpp = torch.stack(list(bits.values())).sum(0) / CROP**2
     # As where transforms are trained: the highest rates must not own the gradient.
     relative = torch.as_tensor(network.relative_lambda(quality)).sqrt().flatten()

@@ -82,7 +82,7 @@ class CodecNetwork(nn.Module, ABC):
     effort: ClassVar[float] = 1.0
     """About how long a pixel of training takes, a network of four convolutions each way being 1."""
     rounds_in_training = False
-    """Whether training, too, rounds latents, `Rounding.THROUGH`."""
+    """Whether training, too, rounds latents, `Rounding.SETTLED`."""
     config: dict[str, Any]
     """JSON-ready constructor arguments: `type(self).from_config(self.config)` has this shape."""
 
@@ -99,7 +99,7 @@ class CodecNetwork(nn.Module, ABC):
         """As it stands in the place of rounding now."""
         if not self.training:
             return Rounding.EXACT
-        return Rounding.THROUGH if self.rounds_in_training else Rounding.NOISE
+        return Rounding.SETTLED if self.rounds_in_training else Rounding.NOISE
 
     @property
     def qualities(self) -> int:

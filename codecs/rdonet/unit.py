@@ -199,7 +199,7 @@ class LatentSpaceUnit(nn.Module):
     ) -> UnitOutput:
         """f_i [B, N, h, w] and d_{i+1} [B, D, h, w]; `sent` float [B, 1, h, w] of 0 and 1."""
         prior = self.prior
-        t = self.latent(f, d, quality)
+        t = rounding.given(self.latent(f, d, quality))
         # Noise is masked too: at positions that are not sent it would leak into d and the context.
         latent = rounding.of(t).clamp(-LATENT_LIMIT, LATENT_LIMIT) * sent
         cells = sent_cells(sent) if prior.skip_z else torch.ones_like(sent_cells(sent))

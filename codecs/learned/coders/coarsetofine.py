@@ -131,6 +131,7 @@ class CoarseToFine(LatentModel):
         return self.coarse.analysis(z2), z2
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
+        y = rounding.given(y)
         side = self._side(y, rounding)
         y = rounding.of(y)
         return self._joined(y, side), {**side.bits, "y": bits(_DENSITY.likelihood(y, side.theta))}
@@ -145,7 +146,8 @@ class CoarseToFine(LatentModel):
         return lambda y: self._joined(y, side)
 
     def _side(self, y: Tensor, rounding: Rounding) -> _Side:
-        z1, z2 = self.hyper_latents(y)
+        z2 = rounding.given(self.fine.analysis(y))
+        z1 = self.coarse.analysis(z2)
         z1 = add_noise(z1) if rounding.noisy_side else torch.round(z1)
         z2 = rounding.of(z2)
         h1, h2 = self.coarse.synthesis(z1), self.fine.synthesis(z2)

@@ -259,7 +259,7 @@ class Factorised(LatentModel):
     sections: ClassVar[tuple[str, ...]] = ("y",)
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
-        y = rounding.of(y - self.grid) + self.grid
+        y = rounding.of(rounding.given(y) - self.grid) + self.grid
         return y, {"y": self.rate(y)(y)}
 
     def rate(self, y: Tensor) -> Callable[[Tensor], Tensor]:

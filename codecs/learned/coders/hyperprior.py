@@ -143,6 +143,7 @@ class Hyperprior(LatentModel):
         return theta
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
+        y = rounding.given(y)
         z = self.hyper_latent(y)
         z = add_noise(z) if rounding.noisy_side else self.prior.round(z)
         coded = rounding.of(y)

@@ -30,7 +30,7 @@ def add_noise(y: Tensor) -> Tensor:
 
 def round_through(y: Tensor) -> Tensor:
     """round(y) with the gradient of y (Theis et al. 2017)."""
-    return torch.round(y).detach() + (y - y.detach())
+    return y + (torch.round(y) - y).detach()
 
 
 class Rounding(Enum):
@@ -38,23 +38,23 @@ class Rounding(Enum):
 
     NOISE = "noise"
     """`add_noise`: right gradients of what is not what will be coded."""
-    THROUGH = "through"
-    """`round_through`, but noise for side information.
+    SETTLED = "settled"
+    """Rounded, and what made the latent stays as it is: the rest learns what will be coded.
 
     For the last part of training.  A value that hardly varies costs nothing under noise, wherever
-    it lies; rounded, it costs a bit if it lies between two integers.
+    it lies; rounded, it costs a bit if it lies between two integers.  (The gradient of no rounding,
+    for what made the latent, leads astray: rates rise.)  Side information is noisy still.
     """
     EXACT = "exact"
     """As in streams."""
 
     def of(self, y: Tensor) -> Tensor:
         """ŷ of y."""
-        match self:
-            case Rounding.NOISE:
-                return add_noise(y)
-            case Rounding.THROUGH:
-                return round_through(y)
-        return torch.round(y)
+        return add_noise(y) if self is Rounding.NOISE else torch.round(y)
+
+    def given(self, y: Tensor) -> Tensor:
+        """y, without a gradient where what made it stays."""
+        return y.detach() if self is Rounding.SETTLED else y
 
     @property
     def noisy_side(self) -> bool:

@@ -66,7 +66,7 @@ class Phase:
     """Keep what `transform_parameters` names as its average is, and train the rest, such as entropy
     models, in half the time."""
     rounded: bool = False
-    """Latents are rounded, `Rounding.THROUGH`, instead of made noisy."""
+    """Latents are rounded instead of made noisy, and what makes them stays: `Rounding.SETTLED`."""
     reset: bool = False
     """Reset Adam's state when the phase begins: for phases that change the loss."""
     warm_up: int = 0
