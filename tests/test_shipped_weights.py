@@ -88,5 +88,4 @@ def test_settings_tell_which_points_have_other_latents() -> None:
     usual = "rate 0.075, rate 0.15, rate 0.3"
     assert settings["latents"] == f"64, 64, 64 ({usual}); 128, 32, 32 (rate 0.6)"
     assert settings["width"] == "N=64"
-    minnen = registry.create("minnen").settings
-    assert minnen["width"] == f"N=64, M=64 ({usual}); N=64, M=128 (rate 0.6)"
+    assert registry.create("minnen").settings["width"] == "N=96, M=192"
