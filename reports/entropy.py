@@ -26,7 +26,6 @@ class EntropyRow:
     """One entropy model."""
 
     model: str
-    steps: int
     parameters: int
     shares: tuple[Share, ...]
     """Of the first model, on each set of pictures."""
@@ -57,7 +56,6 @@ def entropy_table(path: Path = MEASURED) -> EntropyTable | None:
     rows = (
         EntropyRow(
             model,
-            report["trained"][model]["steps"],
             report["trained"][model]["parameters"],
             tuple(_share(found["models"][model]["all_rates"]) for found in sets.values()),
             tuple(_addition(found["steps"], model) for found in sets.values()),

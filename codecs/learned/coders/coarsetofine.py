@@ -125,9 +125,11 @@ class CoarseToFine(LatentModel):
         """Of what a synthesis sees beside ŷ."""
         return self.fine.features + self.coarse.features // 4 if self.beside else 0
 
-    def hyper_latents(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def hyper_latents(
+        self, y: Tensor, rounding: Rounding = Rounding.EXACT
+    ) -> tuple[Tensor, Tensor]:
         """z₁ [B, Z₁, h/4, w/4] and z₂ [B, Z₂, h/2, w/2] of y."""
-        z2 = self.fine.analysis(y)
+        z2 = rounding.given(self.fine.analysis(y))
         return self.coarse.analysis(z2), z2
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
@@ -146,8 +148,7 @@ class CoarseToFine(LatentModel):
         return lambda y: self._joined(y, side)
 
     def _side(self, y: Tensor, rounding: Rounding) -> _Side:
-        z2 = rounding.given(self.fine.analysis(y))
-        z1 = self.coarse.analysis(z2)
+        z1, z2 = self.hyper_latents(y, rounding)
         z1 = add_noise(z1) if rounding.noisy_side else torch.round(z1)
         z2 = rounding.of(z2)
         h1, h2 = self.coarse.synthesis(z1), self.fine.synthesis(z2)
