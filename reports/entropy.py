@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.entropy import MEASURED
+from bench.entropy.table import Percent
 
 
 @dataclass(frozen=True)
-class Share:
-    """Bits in percent of another model's, all rates together, with the 95 % interval."""
+class Step:
+    """What a model leaves of the bits of the one that it adds something to."""
 
-    value: str
-    interval: str
-    of: str = ""
+    percent: Percent
+    of: str
     """The other model."""
 
 
@@ -27,10 +26,10 @@ class EntropyRow:
 
     model: str
     parameters: int
-    shares: tuple[Share, ...]
-    """Of the first model, on each set of pictures."""
-    additions: tuple[Share | None, ...]
-    """Of the model that it adds something to, on each set."""
+    shares: tuple[Percent, ...]
+    """Bits in percent of the first model's, all rates together, on each set of pictures."""
+    additions: tuple[Step | None, ...]
+    """On each set."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def entropy_table(path: Path = MEASURED) -> EntropyTable | None:
         EntropyRow(
             model,
             report["trained"][model]["parameters"],
-            tuple(_share(found["models"][model]["all_rates"]) for found in sets.values()),
+            tuple(Percent(**found["models"][model]["all_rates"]) for found in sets.values()),
             tuple(_addition(found["steps"], model) for found in sets.values()),
         )
         for model in models
@@ -71,11 +70,6 @@ def entropy_table(path: Path = MEASURED) -> EntropyTable | None:
     )
 
 
-def _addition(steps: list[Any], model: str) -> Share | None:
+def _addition(steps: list[Any], model: str) -> Step | None:
     step = next((step for step in steps if step["model"] == model), None)
-    return _share(step["percent"], step["of"]) if step else None
-
-
-def _share(found: Mapping[str, float], of: str = "") -> Share:
-    low, high = (f"{found[end]:.1f}" for end in ("low", "high"))
-    return Share(f"{found['value']:.1f}", f"[{low}, {high}]", of)
+    return Step(Percent(**step["percent"]), step["of"]) if step else None

@@ -13,14 +13,14 @@ from PIL import Image as Pillow
 from bench.entropy import __main__ as command
 from bench.entropy import training
 from bench.entropy.coding import OtherLatents, code
-from bench.entropy.models import BASE, MODELS, SHARED, load_trunk, on_trunk
-from bench.entropy.table import percent, tabulate
+from bench.entropy.models import MODELS, SHARED, load_trunk, on_trunk
+from bench.entropy.table import BASE, Percent, percent, tabulate
 from codecs.learned import weights
 from codecs.learned.coders.latents import LatentModel
 from codecs.learned.pixels import pad, to_tensor
 from codecs.learned.training.data import load_pictures
 from codecs.minnen import Minnen
-from reports.entropy import Share, entropy_table
+from reports.entropy import entropy_table
 from tests.rdonet_toys import crop
 
 
@@ -64,12 +64,12 @@ def test_from_training_to_the_table(place: Path, capsys: pytest.CaptureFixture[s
     shown = entropy_table(place / "table.json")
     assert shown is not None
     assert [row.model for row in shown.rows] == list(MODELS)
-    assert shown.rows[0].shares[0] == Share("100.0", "[100.0, 100.0]")
+    assert str(shown.rows[0].shares[0]) == "100.0 [100.0, 100.0]"
     step = next(step for step in found["steps"] if step["model"] == "lee2019")
     (told,) = shown.rows[list(MODELS).index("lee2019")].additions
     assert told is not None
     assert told.of == "mean-scale"
-    assert float(told.value) == pytest.approx(step["percent"]["value"], abs=0.051)
+    assert told.percent == Percent(**step["percent"])
     table = (place / "table.md").read_text()
     assert all(f"| `{name}` |" in table for name in MODELS)
     trunk = load_trunk(place / "trunk" / "all.safetensors").network

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.entropy import MEASURED
-from bench.entropy.models import BASE, MODELS, TRUNK
+from bench.entropy.models import MODELS, TRUNK
+from bench.entropy.table import BASE, markdown, tabulate
 from codecs.training_command import add_folders, told
 
 
@@ -48,7 +49,6 @@ def _run(options: argparse.Namespace) -> None:
 
     from bench.entropy.coding import code, pixels
     from bench.entropy.models import load_trunk, on_trunk
-    from bench.entropy.table import markdown, tabulate
     from bench.entropy.training import latents_of_crops, train
     from codecs.learned.pixels import pad, to_tensor
     from codecs.learned.training.data import Pictures, load_pictures

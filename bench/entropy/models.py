@@ -74,14 +74,6 @@ MODELS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Name -> `module:class` of a `TransformNetwork` with the trunk's kind of transforms."""
-BASE = "factorised"
-"""What all are compared with."""
-STEPS = (
-    ("hyperprior", "factorised"),
-    ("mean-scale", "hyperprior"),
-    *((name, "mean-scale") for name in ("hu2020", "lee2019", "minnen", "mixture")),
-)
-"""(model, the one that it adds something to)."""
 
 
 def kind_of(name: str) -> type[TransformNetwork]:

@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.entropy.models import BASE, STEPS
 from bench.verdict.bootstrap import limits, resamples
 
 Floats = NDArray[np.float64]
+
+BASE = "factorised"
+"""The model that all are compared with."""
+STEPS = (
+    ("hyperprior", "factorised"),
+    ("mean-scale", "hyperprior"),
+    *((name, "mean-scale") for name in ("hu2020", "lee2019", "minnen", "mixture")),
+)
+"""(model, the one that it adds something to)."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,16 @@ class Percent:
     low: float
     high: float
 
+    @property
+    def figure(self) -> str:
+        return f"{self.value:.1f}"
+
+    @property
+    def interval(self) -> str:
+        return f"[{self.low:.1f}, {self.high:.1f}]"
+
     def __str__(self) -> str:
-        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self.figure} {self.interval}"
 
 
 def percent(bits: Floats, of: Floats) -> tuple[list[Percent], Percent]:
