@@ -107,10 +107,15 @@ def _publish_model(
     if options.calibrate and isinstance(network, PartitionedNetwork):
         thresholds = _calibrate(network, loaded.card, pictures[: options.calibrate])
     pictures = pictures[: options.count]
-    middle = (network.qualities - 1) // 2 if network.qualities else None
-    before = mean(evaluate(network, pictures, cpu, middle)[0])
-    weights.rounded(network, eight_bit=True)
-    after = mean(evaluate(network, pictures, cpu, middle)[0])
+    last = network.qualities - 1
+    qualities = sorted({0, last // 2, last}) if network.qualities else [None]
+
+    def measured() -> list[Score]:
+        return [mean(evaluate(network, pictures, cpu, quality)[0]) for quality in qualities]
+
+    before = measured()
+    weights.rounded(network, small=True)
+    after = measured()
     network.load_state_dict(loaded.parameters)
 
     def row(score: Score) -> dict[str, float]:
@@ -121,19 +126,20 @@ def _publish_model(
         card["note"] = options.note
     if thresholds is not None:
         card["thresholds_calibrated"] = thresholds
-    card["eight_bit_kernels"] = {
+    card["compact"] = {
         "pictures": len(pictures),
-        "before": row(before),
-        "after": row(after),
         "trained_sha256": loaded.digest.hex(),
+        "points": [
+            {"quality": quality, "before": row(was), "after": row(now)}
+            for quality, was, now in zip(qualities, before, after, strict=True)
+        ],
     }
-    digest = weights.export(network, target, card, eight_bit=True)
+    digest = weights.export(network, target, card, small=True)
     whole = {**card, "config": network.config, "sha256": digest.hex()}
     write_atomically(target.with_suffix(".json"), (json.dumps(whole, indent=2) + "\n").encode())
-    print(
-        f"{target}: {target.stat().st_size / 1e6:.1f} MB; {before.bpp:.4f} bpp, "
-        f"{before.psnr:.2f} dB -> {after.bpp:.4f} bpp, {after.psnr:.2f} dB"
-    )
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+    for was, now in zip(before, after, strict=True):
+        print(f"  {was.bpp:.4f} bpp, {was.psnr:.2f} dB -> {now.bpp:.4f} bpp, {now.psnr:.2f} dB")
 
 
 def _calibrate(

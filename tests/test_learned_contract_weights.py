@@ -189,7 +189,7 @@ def test_weights_too_large_for_exact_arithmetic_are_named(
 
 
 @each_codec
-@pytest.mark.parametrize("bits", ["half", "eight_bit"])
+@pytest.mark.parametrize("bits", ["half", "small"])
 def test_short_weights_code_nearly_as_well(
     name: str, bits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

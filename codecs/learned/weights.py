@@ -1,7 +1,7 @@
 """Weights files: safetensors with a card, never pickles.
 
-A file holds the network's parameters (float32, float16 to halve it, or kernels in 8 bits, see
-`eightbit`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
+A file holds the network's parameters (float32, float16 to halve it, or kernels as integers, see
+`compact`) and the integer tables of its entropy model under `tables.*`.  The card, JSON in the
 file's metadata, says what the network is and how it was trained:
 
     {"architecture": "minnen", "config": {"N": 192, "M": 192},
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from codecs.base import CodecUnavailable, Point
-from codecs.learned import bitstream, eightbit
+from codecs.learned import bitstream, compact
 from codecs.learned.network import CodecNetwork
 
 TABLES = "tables."
@@ -76,7 +76,7 @@ def save(
     for name, value in parameters.items():
         value = value.detach().cpu()
         if value.is_floating_point():
-            short = half or name.startswith(eightbit.STEPS)
+            short = half or name.startswith(compact.STEPS)
             value = value.to(torch.float16 if short else torch.float32)
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} has values that are not finite" + " in 16 bits" * half)
@@ -96,17 +96,17 @@ def export(
     path: Path,
     card: Mapping[str, Any],
     half: bool = False,
-    eight_bit: bool = False,
+    small: bool = False,
 ) -> bytes:
     """Write the weights file that a codec loads; returns its SHA-256.
 
     `card` holds `point` = {"parameter": ..., "value": ...}, or `points`, a list of such, and
     whatever describes the training.  With `half`, the network's parameters are rounded to 16 bits
-    first; with `eight_bit`, its kernels to 8 and the rest to 16.
+    first; with `small`, its kernels to integers and the rest to 16 (`compact`).
     """
-    stored = rounded(network, half, eight_bit)
+    stored = rounded(network, half, small)
     card = {**card, "architecture": network.architecture, "config": network.config}
-    return save(path, stored, network.tables(), card, half or eight_bit)
+    return save(path, stored, network.tables(), card, half or small)
 
 
 def points(loaded: Weights) -> list[tuple[Point, float | None]]:
@@ -197,21 +197,21 @@ def half_precision(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def rounded(
-    network: CodecNetwork, half: bool = False, eight_bit: bool = False
-) -> dict[str, Tensor]:
+def rounded(network: CodecNetwork, half: bool = False, small: bool = False) -> dict[str, Tensor]:
     """Give the network the values that a file of fewer bits keeps; returns what to `save`.
 
-    `half` rounds all to 16 bits, `eight_bit` kernels to 8 and the rest to 16.
+    `half` rounds all to 16 bits, `small` kernels to less and the rest to 16 (`compact`).
     """
-    if not (half or eight_bit):
+    if not (half or small):
         return dict(network.state_dict())
-    if eight_bit:
+    if small:
         network.clear_unused()
     stored = half_precision(network.state_dict())
-    if eight_bit:
-        stored = eightbit.encode(stored)
-    network.load_state_dict(eightbit.expand(stored))
+    if small:
+        transforms = {id(p) for p in network.transform_parameters()}
+        fine = [name for name, p in network.named_parameters() if id(p) in transforms]
+        stored = compact.encode(stored, fine)
+    network.load_state_dict(compact.expand(stored))
     return stored
 
 
@@ -234,7 +234,7 @@ def load(path: Path, architecture: str | None = None) -> Weights:
         raise CodecUnavailable(f"{path}: weights of {found!r}, not of {architecture!r}")
     floats = {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
     try:
-        floats = eightbit.expand(floats)
+        floats = compact.expand(floats)
     except ValueError as error:
         raise CodecUnavailable(f"{path}: kernels and steps do not fit ({error})") from error
     return Weights(path, floats, card, hashlib.sha256(data).digest())

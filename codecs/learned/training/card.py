@@ -38,17 +38,17 @@ def export_model(
     segments: Sequence[Segment],
     path: Path,
     finished: bool,
-    eight_bit: bool = False,
+    small: bool = False,
 ) -> str:
     """Write averaged weights with their card to `path`, the card also as JSON beside it; kernels
-    may be rounded to 8 bits.
+    may be rounded to integers.
 
     Returns the SHA-256 of the file.
     """
     card = training_card(run, learner, segment, segments, finished)
     # Rounding changes a network, and the average goes on.
-    network = copy.deepcopy(learner.ema) if eight_bit else learner.ema
-    digest = weights.export(network, path, card, eight_bit=eight_bit).hex()
+    network = copy.deepcopy(learner.ema) if small else learner.ema
+    digest = weights.export(network, path, card, small=small).hex()
     if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
         raise OSError(f"{path} was not written correctly: is the disk full?")
     whole = {**card, "config": learner.ema.config, "sha256": digest}

@@ -131,7 +131,7 @@ class Trainer:
         minutes = limits.export_minutes
         if minutes is not None and time.monotonic() - self._exported >= 60 * minutes:
             name = f"{self.run.settings.network}-latest.safetensors"
-            self._export(segment, limits.export_to / name, finished=False, eight_bit=True)
+            self._export(segment, limits.export_to / name, finished=False, small=True)
             self._exported = time.monotonic()
 
     def _enter(self, segment: Segment) -> None:
@@ -233,14 +233,10 @@ class Trainer:
             self._save()
         return self.progress.models == len(self.run.settings.rates)
 
-    def _export(
-        self, segment: Segment, path: Path, finished: bool, eight_bit: bool = False
-    ) -> None:
+    def _export(self, segment: Segment, path: Path, finished: bool, small: bool = False) -> None:
         self._prepare_average(segment)
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = export_model(
-            self.run, self.learner, segment, self.segments, path, finished, eight_bit
-        )
+        digest = export_model(self.run, self.learner, segment, self.segments, path, finished, small)
         self.run.say(f"exported {path} (SHA-256 {digest[:16]}...)")
 
     def _interrupted(self, reason: str) -> None:
