@@ -56,6 +56,9 @@ _EXACT = ("h_s", "context", "head")
 """What decoders evaluate in integers."""
 _EXPONENT = 2
 """Change of b to a quality of 1."""
+_DENSITY = Gaussian(scale_floor=0.04)
+"""A latent that never varies costs what its dither shows at the edges of a bin, in streams too:
+with the floor of other codecs 0.15 bits, or 0.056 bpp of 96 such channels; here 0.021 bpp."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ class Choi2019(TransformNetwork):
         exponent = _EXPONENT * (level - quality)
         return Setting(level.long(), torch.exp2(exponent)[:, None, None, None])
 
+    def training_quality(self, drawn: Tensor) -> Tensor:
+        """Levels, each as often: what lies between them is a matter of bin sizes."""
+        return torch.floor(drawn * self.qualities).clamp(max=self.qualities - 1)
+
     def latent_model(self) -> UniversalHyperprior:
         return self._latents(self.setting(None))
 
@@ -158,7 +165,7 @@ class Choi2019(TransformNetwork):
             cast(Any, AtLevel(self._chain(name), setting.level)) for name in ("h_a", *_EXACT)
         )
         return UniversalHyperprior(
-            h_a, self.prior, [h_s], Gaussian(), context, head, step=setting.step
+            h_a, self.prior, [h_s], _DENSITY, context, head, step=setting.step
         )
 
     def common(self, x: Tensor) -> Tensor:

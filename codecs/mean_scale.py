@@ -12,7 +12,8 @@ Shapes for a picture of H x W pixels, both multiples of 64:
     y, ŷ, σ, μ  M x H/16 x W/16    latent, its scales and means
     z, ẑ        N x H/64 x W/64    hyper-latent
 
-CompressAI calls it `mbt2018_mean` (N = 128, M = 192 at lower rates).  All of ŷ is decoded at once:
+CompressAI calls it `mbt2018_mean` (N = 128, M = 192 at lower rates), and rounds y - μ; here y is
+rounded, as the paper draws it and as with a context.  All of ŷ is decoded at once:
 what `minnen` saves beside it is what the context is worth.
 """
 

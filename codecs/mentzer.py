@@ -130,7 +130,7 @@ class Mentzer(TransformNetwork):
         self.check_quality(quality)
         y = self.g_a(x)
         kept = self.importance(y[:, :1], quality)
-        z, bits = self.latent_model().assess(y[:, 1:] * kept)
+        z, bits = self.latent_model().assess(y[:, 1:] * kept, self.training)
         # The sum is H_real, by which P learns; the map has the gradient of H_mask.
         bits = bits + (kept - kept.detach()) * bits.detach()
         return ForwardOutput(self.synthesise(z, quality), {"y": bits.flatten(1).sum(1)})

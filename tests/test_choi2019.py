@@ -206,10 +206,25 @@ def test_a_symbols_rate_is_the_mass_of_its_bin() -> None:
     z = network.prior.round(network.h_a(y, level=level))
     features = [network.h_s(z, level=level), network.context(y_hat, level=level)]
     scales, means = network.head(torch.cat(features, 1), level=level).double().chunk(2, 1)
-    scales = (scales / step).clamp(min=0.11) * step
+    scales = (scales / step).clamp(min=0.04) * step
     edges = [stats.norm.cdf(y_hat + s * step / 2, means, scales) for s in (-1, 1)]
     expected = -np.log2((edges[1] - edges[0]).clip(1e-9)).sum()
     assert found["y"].item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_latents_that_never_vary_cost_little() -> None:
+    """In streams too, for the dither is there as well."""
+    w = torch.rand(1, 3, 200, 200) - 0.5
+    theta = torch.cat([torch.full((1, 3, 200, 200), -20.0), torch.zeros(1, 3, 200, 200)], 1)
+    bits = -torch.log2(Choi2019(4, 3).latent_model().density.likelihood(w, theta))
+    assert 0.02 < float(bits.mean()) < 0.07
+
+
+def test_every_level_is_trained_as_often_with_its_own_lambda() -> None:
+    network = Choi2019(4, 3, qualities=4)
+    drawn = network.training_quality((torch.arange(1000) + 0.5) / 1000)
+    assert torch.bincount(drawn.long()).tolist() == [250] * 4
+    assert float(network.training_quality(torch.ones(1))) == 3
 
 
 def test_training_mixes_bin_sizes_and_levels_are_those_of_the_quality(

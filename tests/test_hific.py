@@ -170,7 +170,8 @@ def test_the_recipe_has_the_papers_loss() -> None:
         assert phase.get("mse", 1.0) == 1.0
         assert phase["lpips"] == pytest.approx(1 / mse, rel=1e-3)
         assert phase.get("gan", 0.0) in (0.0, pytest.approx(0.15 / mse, rel=1e-3))
-        assert phase["below_target"] == (0.1 * 2**-6) / (0.1 * 2)
+        if not phase.get("rounded"):  # then what makes the latent, and so the rate, stays
+            assert phase["below_target"] == (0.1 * 2**-6) / (0.1 * 2)
     # λa of 0.14 bpp, where the released model with the lowest rate has it, is within the range.
     low, high = map(float, recipe["options"]["all-rates"].split(","))
     assert low < mse / (c / (0.1 * 2**-6)) < high

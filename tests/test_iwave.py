@@ -242,6 +242,22 @@ def test_training_is_with_and_without_loss() -> None:
     assert all(p.grad is None for p in network.get_submodule("post").parameters())
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_training_makes_the_pictures_of_streams(
+    settled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise is for rates alone, and where latents are settled for nothing."""
+    monkeypatch.setattr("codecs.iwave.network._LOSSLESS_SHARE", 0.0)
+    network = copy.deepcopy(toy_network("iwave")).requires_grad_(True)
+    x = padded(crop(64, 64), 64)
+    streamed = network.eval()(x)
+    network.rounds_in_training = settled
+    made = network.train()(x)
+    assert torch.allclose(made.x_hat, streamed.x_hat, atol=2e-3)
+    near = torch.allclose(made.total_bits(), streamed.total_bits(), rtol=1e-3)
+    assert near is settled
+
+
 def size(codec: Codec, image: Image) -> int:
     return len(codec.encode(image, codec.points[-1]))
 

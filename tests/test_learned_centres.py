@@ -201,7 +201,7 @@ def test_what_symbols_cost_reaches_the_encoder_by_the_map_alone() -> None:
     y = network.g_a(x)
     kept = network.importance(y[:, :1], None)
     with torch.no_grad():
-        _, bits = network.latent_model().assess(y[:, 1:] * kept)
+        _, bits = network.latent_model().assess(y[:, 1:] * kept, learning=True)
     (kept * bits).sum().backward()
     again = network.g_a[-1].weight.grad
     assert isinstance(again, torch.Tensor)

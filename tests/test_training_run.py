@@ -483,6 +483,26 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
         assert torch.equal(checkpoint.part(tensors, "network")[name], average[name])
 
 
+def test_what_a_rounded_phase_keeps_is_the_average(data: Path, tmp_path: Path) -> None:
+    """Noise of the last steps would stay in it for good."""
+    schedule = tmp_path / "rounded.toml"
+    phase = "[[phase]]\nshare = 0.5\nlr = 1e-2\n"
+    schedule.write_text(phase + phase + "rounded = true\nper_rate = true\n")
+    options = arguments(data, tmp_path / "run", "--rates", "0.3", network="minnen")
+    options[2] = str(schedule)
+    assert train.main(options) == 0
+    trunk, end = (
+        checkpoint.load(tmp_path / "run" / f"{name}.safetensors")[0]
+        for name in ("trunk", "checkpoint")
+    )
+    at_start = checkpoint.part(trunk, "ema")
+    network, average = checkpoint.part(end, "network"), checkpoint.part(end, "ema")
+    for name in ("g_a.0.weight", "g_a.2.weight"):
+        assert torch.equal(network[name], at_start[name])
+        assert torch.allclose(average[name], at_start[name], rtol=1e-5)
+    assert not torch.equal(network["g_s.2.weight"], at_start["g_s.2.weight"])
+
+
 def test_models_are_left_while_a_run_goes_on(data: Path, tmp_path: Path) -> None:
     """Small ones, from which another run can begin; they change nothing in the run."""
     straight, exporting = tmp_path / "straight", tmp_path / "exporting"

@@ -51,6 +51,7 @@ from codecs.iwave.lifting import (
     to_ycocg,
     unwrapped,
 )
+from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.gains import GAIN_BITS, LAMBDAS, Gains
 from codecs.learned.layers import conv
 from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
@@ -152,6 +153,11 @@ class IWave(CodecNetwork):
             raise ValueError("iwave has as many coefficients as the picture has samples")
         return cls(N=width, **changes)
 
+    def transform_parameters(self) -> list[nn.Parameter]:
+        """What makes coefficients, and the filter; gains of decoded ones are not among them."""
+        modules = [*self.lifting.parameters(), *self.post.parameters()]
+        return [*modules, self.log_steps]
+
     def facts(self) -> dict[str, str]:
         return {
             "width": f"N={self.config['N']}, lifting {self.config['lifting_width']}",
@@ -235,19 +241,22 @@ class IWave(CodecNetwork):
             noise = (~lossless).to(x).view(-1, 1, 1, 1)
         grid = torch.where(noise > 0, float(1 << FRACTION), 1.0)
         ll, levels = self.transformed(x, grid)
-        q = rounded(ll * g[:, :COLOURS, None, None])
+        q = rounded(self.rounding.given(ll * g[:, :COLOURS, None, None]))
         bits, parents = self._coded_ll(q)
         ll = self._dequantised(q, h[:, :COLOURS], grid)
         for level, c in zip(range(DEPTH, 0, -1), levels, strict=True):
             where = step_index(level)
-            scaled = c * g[:, where, None, None]
+            scaled = self.rounding.given(c * g[:, where, None, None])
             integers = rounded(scaled).detach()
             samples = integers
-            if self.training:
+            if self.rounding is Rounding.NOISE:
                 samples = scaled + noise * (torch.rand_like(scaled) - 0.5)
             known = Level(level - 1, ll, parents, h[:, where][:, :COLOURS])
             bits[f"level {level}"] = self.context.bits(known, samples, integers)
-            ll = self.joined(ll, self._dequantised(samples, h[:, where], grid), grid)
+            # The picture is of integers in training too: noise would teach the filter, the steps
+            # and the context of finer levels what never occurs.
+            decoded = scaled + (integers - scaled).detach()
+            ll = self.joined(ll, self._dequantised(decoded, h[:, where], grid), grid)
             parents = integers
         x_hat = self.filtered((to_rgb(ll, grid[:, 0]) + 128) / 255, quality)
         if lossless is not None:

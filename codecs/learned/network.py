@@ -121,6 +121,10 @@ class CodecNetwork(nn.Module, ABC):
         if (quality is None) != (self.qualities == 0):
             raise ValueError("a quality is for networks of many, and they need one")
 
+    def training_quality(self, drawn: Tensor) -> Tensor:
+        """Qualities to train, of numbers drawn from 0...1."""
+        return drawn * (self.qualities - 1)
+
     def lambda_of(self, quality: Tensor) -> Tensor:
         """Λ that a network of many qualities is trained for at each `quality`."""
         return lambda_of(quality, self.qualities, self.config["lambdas"])

@@ -87,8 +87,9 @@ class CentreModel(LatentModel):
     context: VolumeContext
     sections: ClassVar[tuple[str, ...]] = ("y",)
 
-    def assess(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(ŷ, estimated bits of each value), both [B, C, h, w].
+    def assess(self, y: Tensor, learning: bool) -> tuple[Tensor, Tensor]:
+        """(ŷ, estimated bits of each value), both [B, C, h, w]; where P is `learning`, of values
+        that are not sent as well, for in a larger picture they may be.
 
         Bits have a gradient for P alone, as in the authors' code: what y costs is what it is
         (Mentzer et al. 2018, section 3.3, train the encoder by an importance map).
@@ -100,7 +101,8 @@ class CentreModel(LatentModel):
             logits.flatten(0, 1), which.flatten(0, 1), reduction="none"
         ).view(which.shape)
         used = which != self.centres.zero
-        return y_hat, nats / math.log(2) * self.sent(used)
+        bits = nats / math.log(2)
+        return y_hat, bits if learning else bits * self.sent(used)
 
     def sent(self, used: Tensor) -> Tensor:
         """Which values are in the stream, bool [B, C, h, w], where those that are not the centre
@@ -109,7 +111,7 @@ class CentreModel(LatentModel):
 
     def quantise(self, y: Tensor, rounding: Rounding) -> tuple[Tensor, dict[str, Tensor]]:
         """Without noise, in training too."""
-        y_hat, bits = self.assess(y)
+        y_hat, bits = self.assess(y, learning=rounding is not Rounding.EXACT)
         return y_hat, {"y": bits.flatten(1).sum(1)}
 
     def tables(self) -> dict[str, NDArray[Any]]:

@@ -153,8 +153,8 @@ class Trainer:
             self._move_lambda(before, phase.weights, target)
         if phase.reset:
             self.learner.reset_optimisers()
-        if phase.frozen:
-            self.learner.average_transforms()
+        if phase.frozen or phase.rounded:
+            self.learner.go_on_from_average()
         if isinstance(phase.thresholds, tuple):
             progress.thresholds = dict(zip(("t64", "t32"), phase.thresholds, strict=True))
             progress.thresholds_lambda = controller.lambda_eff

@@ -132,9 +132,10 @@ class Learner:
         self.optimisers, self.gan_adam = self._new_optimisers(), self._new_gan_adam()
 
     @torch.no_grad()
-    def average_transforms(self) -> None:
-        """Give the network its averaged transforms: what is not trained must not be noisy."""
-        for mine, averaged in zip(self.transforms, self.ema.transform_parameters(), strict=True):
+    def go_on_from_average(self) -> None:
+        """Give the network its averaged parameters: what is not trained must not be noisy, and the
+        rest fits it."""
+        for mine, averaged in zip(self.network.parameters(), self.ema.parameters(), strict=True):
             mine.copy_(averaged)
 
     def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
@@ -212,7 +213,7 @@ class Learner:
             return None
         seed = torch_seed(self.settings.seed, self.progress.step, STREAM_QUALITY)
         drawn = torch.rand(count, generator=torch.Generator().manual_seed(seed))
-        return (drawn * (self.network.qualities - 1)).to(self.device)
+        return self.network.training_quality(drawn).to(self.device)
 
     def _adversarial(
         self, x: Tensor, decoded: Tensor, condition: Tensor | None, lr: float
