@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from codecs.learned.gains import Gains, exact_unscale, lambda_of
 from codecs.learned.training import logs
 from codecs.learned.training.monitor import WORTH_COLUMNS
 from codecs.minnen import Minnen
-from codecs.rdonet.calibration import calibrate_thresholds
+from codecs.rdonet.calibration import calibrate_thresholds, line
 from codecs.rdonet.codec import RDONetModel
 from codecs.rdonet.masks import block_variances
 from codecs.rdonet.network import RDONet
@@ -194,9 +195,33 @@ def test_thresholds_of_a_range_are_calibrated_on_a_line(photo: Image) -> None:
         ends[quality] = best, costs[best] / lambda_eff**0.5
     assert cost == pytest.approx(sum(j for _, j in ends.values()) / 3)
     network.config["thresholds"] = found
-    low, high = (max(float(ends[q][0].t64), 0.78125) for q in (0.0, 2.0))
-    line = [float(network.thresholds(torch.tensor([q])).t64) for q in (0.0, 2.0)]
-    assert line[1] / line[0] == pytest.approx(high / low, rel=1e-4)
+    expected = [float(best.t64) for best, _ in ends.values()]
+    relative = [math.log(10.0) * (q - 1) for q in (0, 1, 2)]
+    t, p = line(relative, expected)
+    shown = [float(network.thresholds(torch.tensor([q])).t64) for q in (0.0, 1.0, 2.0)]
+    assert shown == pytest.approx([t * math.exp(p * r) for r in relative], rel=1e-4)
+
+
+R = (-3.0, 0.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "expected"),
+    [
+        ((100.0, 10.0, 1.0), (100.0, 10.0, 1.0)),
+        ((-1.0, -1.0, -1.0), (-1.0, -1.0, -1.0)),
+        ((-1.0, 3.0, -1.0), (-1.0, -1.0, -1.0)),
+        ((10.0, -1.0, -1.0), (10.0, 1e-3, 1e-7)),
+        ((10.0, 100.0, -1.0), (10.0, 0.1, 1e-3)),
+    ],
+    ids=["a line", "nowhere", "not at the lowest", "at the lowest alone", "not at the highest"],
+)
+def test_where_a_level_does_not_pay_nothing_is_coded_by_it(
+    thresholds: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    """Flat blocks neither: at high rates those cost most."""
+    t, p = line(R, thresholds)
+    assert [t * math.exp(p * r) for r in R] == pytest.approx(expected)
 
 
 def test_worth_of_levels(photo: Image) -> None:
@@ -207,8 +232,8 @@ def test_worth_of_levels(photo: Image) -> None:
     found = network.worth(x, (128, 192), torch.tensor([0.0]))
     assert set(found) == set(WORTH_COLUMNS)
     assert (found["used32"], found["used64"]) == (0, 1)
-    line = network.thresholds(torch.tensor([0.0]))
-    assert (found["t64"], found["t32"]) == (line.t64, line.t32) != (1e9, 1e9)
+    used = network.thresholds(torch.tensor([0.0]))
+    assert (found["t64"], found["t32"]) == (used.t64, used.t32) != (1e9, 1e9)
     network.config["thresholds"] = {"t64": -1.0, "t32": -1.0}
     found = network.worth(x, (128, 192), torch.tensor([0.0]))
     assert (found["used32"], found["used64"], found["cost_used"]) == (0, 0, 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 THRESHOLD_GRID = (-1.0, *(0.78125 * 2.0**k for k in range(14)))
 """Luma variances on the 8-bit scale, up to 6400; above -1 are all, even those of flat blocks."""
+_NOTHING = 1e-3
+"""A variance that next to no block is below: a sample in a thousand is off by one."""
 
 
 @torch.no_grad()
@@ -77,19 +80,34 @@ def calibrate_range(
     """Thresholds of a network for a range of rates, log-linear in Λ, given for its middle, and the
     mean of the least J that three qualities had, each over √Λ.
 
-    At the lowest, the middle and the highest quality they are those of least J; the line is that of
-    least squares.
+    At the lowest, the middle and the highest quality they are those of least J (`line`).
     """
     ends = torch.tensor([0.0, (network.qualities - 1) / 2, network.qualities - 1.0])
     lambdas = network.lambda_of(ends).tolist()
-    logarithms, total = [], 0.0
+    best, total = [], 0.0
     for quality, lambda_eff in zip(ends.tolist(), lambdas, strict=True):
         found, costs = calibrate_thresholds(network, batches, lambda_eff, distortion, quality)
         total += costs[found] / math.sqrt(lambda_eff)
-        # A line knows no "split all", but next to nothing lies below the least of the grid.
-        pair = torch.tensor([float(found.t64), float(found.t32)])
-        logarithms.append(pair.clamp_min(min(t for t in THRESHOLD_GRID if t > 0)).log())
-    low, middle, high = logarithms
-    powers = (high - low) / math.log(lambdas[2] / lambdas[0])
-    t64, t32 = ((low + middle + high) / 3).exp().tolist()
-    return VarianceThresholds(t64, t32, *powers.tolist()), total / len(lambdas)
+        best.append(found)
+    relative = [math.log(value / lambdas[1]) for value in lambdas]
+    t64, p64 = line(relative, [float(found.t64) for found in best])
+    t32, p32 = line(relative, [float(found.t32) for found in best])
+    return VarianceThresholds(t64, t32, p64, p32), total / len(lambdas)
+
+
+def line(relative: Sequence[float], thresholds: Sequence[float]) -> tuple[float, float]:
+    """(t, p) of t·exp(p·r), which goes along the `thresholds` at `relative` log Λ, lowest first.
+
+    Where a level pays up to some rate only, the line leads from the threshold at the lowest to
+    `_NOTHING` at the first that splits all, and splits next to all beyond; a level that does not
+    pay at the lowest rate, where it is of most use, is not used.  Otherwise it is that of least
+    squares.
+    """
+    if thresholds[0] < 0:
+        return thresholds[0], 0.0
+    x, y = list(relative), [math.log(max(t, _NOTHING)) for t in thresholds]
+    if min(thresholds) < 0:
+        last = next(i for i, t in enumerate(thresholds) if t < 0)
+        x, y = [x[0], x[last]], [y[0], y[last]]
+    power, at_middle = np.polyfit(x, y, 1).tolist()
+    return math.exp(at_middle), power
