@@ -34,7 +34,7 @@ def test_all_files_are_there_and_nothing_takes_a_name_of_somebody_else(installed
     assert [path.name for path in installed.iterdir()] == ["codec_bench"]
     there = {str(path.relative_to(ROOT)) for top in FOLDERS for path in (ROOT / top).rglob("*.*")}
     ours = {name for name in there if "__pycache__" not in name and (ROOT / name).is_file()}
-    assert sum(name.endswith(".safetensors") for name in ours) > 10
+    assert sum(name.endswith(".safetensors") for name in ours) >= 7
     package = installed / "codec_bench"
     assert {str(p.relative_to(package)) for p in package.rglob("*.*") if p.is_file()} == ours
 
@@ -50,7 +50,7 @@ def test_it_measures_anywhere(installed, tmp_path, photo):
         "        raise MetricUnavailable(f'{bench.__file__} {codecs.base.__file__}')\n"
         "metric = Where\n"
     )
-    asked = ["run", "factorised@0.1", "--dataset", "set", "--run", "out", "--no-report"]
+    asked = ["run", "factorised@0", "--dataset", "set", "--run", "out", "--no-report"]
     asked += ["--jobs", "1", "--metrics", "psnr", "where.py"]
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", START, *asked]
