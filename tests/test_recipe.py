@@ -46,7 +46,7 @@ def arguments(sets: Sequence[str], pictures: Path, out: Path, *more: str) -> lis
 
 def test_a_set_is_made_from_nothing(pictures: Path, tmp_path: Path, photo: Image) -> None:
     """The smoke test of the chain: trunk of another set, random and variance partitions,
-    thresholds, 8-bit kernels, and a codec that codes."""
+    thresholds, small files, and a codec that codes."""
     assert recipe.main(arguments(["rdonet-msssim"], pictures, tmp_path, "--steps", "40")) == 0
     folder = tmp_path / "published" / "rdonet-msssim"
     assert sorted(p.name for p in folder.iterdir()) == ["rdonet-all.json", "rdonet-all.safetensors"]
@@ -54,7 +54,8 @@ def test_a_set_is_made_from_nothing(pictures: Path, tmp_path: Path, photo: Image
     assert set(card["config"]["thresholds"]) == {"t64", "t32", "p64", "p32"}
     assert card["training"]["finished"]
     *before, _ = (stage for stage, _ in recipe.chain(recipe.load("rdonet-msssim")))
-    assert [s.name for s in before] == ["small-crops", "trunk", "random-partitions"]
+    labels = "minnen-mse/small-crops minnen-mse/trunk minnen/trunk minnen/cool-down"
+    assert " ".join(s.label for s in before) == f"{labels} rdonet-msssim/deeper-levels"
     steps = sum(max(10, round(40 * stage.share)) for stage in before)
     assert card["training"]["started_from"]["steps"] == steps
     codec = LearnedCodec("rdonet-msssim", "", RDONet, RDONetModel, folder=folder)
@@ -275,4 +276,4 @@ def test_all_sets_in_the_minutes_of_a_lease(
     assert done.returncode == 0, done.stderr
     made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.safetensors"))
     assert any(path.startswith("published/rdonet-msssim/") for path in made)
-    assert "exports/rdonet-msssim/mixed-partitions/rdonet-latest.safetensors" in made
+    assert "exports/rdonet-msssim/all-levels/rdonet-latest.safetensors" in made
