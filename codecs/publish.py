@@ -1,7 +1,8 @@
 """`python -m codecs.publish RUN --into FOLDER --valid DIR`: weights to commit.
 
-Rewrites the finished models of a training run with kernels as integers, a fifth of the size, measures
-what that costs at three qualities, and puts weights, cards and logs where a codec looks for them.
+Rewrites the finished models of a training run with kernels as integers, a fifth of the size,
+measures what that costs at three qualities, and puts weights, cards and logs where a codec looks
+for them.
 """
 
 from __future__ import annotations
