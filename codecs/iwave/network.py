@@ -155,8 +155,7 @@ class IWave(CodecNetwork):
 
     def transform_parameters(self) -> list[nn.Parameter]:
         """What makes coefficients, and the filter; gains of decoded ones are not among them."""
-        modules = [*self.lifting.parameters(), *self.post.parameters()]
-        return [*modules, self.log_steps]
+        return [*self.lifting.parameters(), *self.post.parameters(), self.log_steps]
 
     def facts(self) -> dict[str, str]:
         return {
@@ -247,15 +246,14 @@ class IWave(CodecNetwork):
         for level, c in zip(range(DEPTH, 0, -1), levels, strict=True):
             where = step_index(level)
             scaled = self.rounding.given(c * g[:, where, None, None])
-            integers = rounded(scaled).detach()
-            samples = integers
+            # The picture is of integers in training too: noise would teach the filter, the steps
+            # and the context of finer levels what never occurs.
+            decoded = rounded(scaled)
+            samples = integers = decoded.detach()
             if self.rounding is Rounding.NOISE:
                 samples = scaled + noise * (torch.rand_like(scaled) - 0.5)
             known = Level(level - 1, ll, parents, h[:, where][:, :COLOURS])
             bits[f"level {level}"] = self.context.bits(known, samples, integers)
-            # The picture is of integers in training too: noise would teach the filter, the steps
-            # and the context of finer levels what never occurs.
-            decoded = scaled + (integers - scaled).detach()
             ll = self.joined(ll, self._dequantised(decoded, h[:, where], grid), grid)
             parents = integers
         x_hat = self.filtered((to_rgb(ll, grid[:, 0]) + 128) / 255, quality)

@@ -107,7 +107,7 @@ def line(relative: Sequence[float], thresholds: Sequence[float]) -> tuple[float,
         return thresholds[0], 0.0
     x, y = list(relative), [math.log(max(t, _NOTHING)) for t in thresholds]
     if min(thresholds) < 0:
-        last = next(i for i, t in enumerate(thresholds) if t < 0)
-        x, y = [x[0], x[last]], [y[0], y[last]]
+        gone = next(i for i, t in enumerate(thresholds) if t < 0)
+        x, y = [x[0], x[gone]], [y[0], y[gone]]
     power, at_middle = np.polyfit(x, y, 1).tolist()
     return math.exp(at_middle), power

@@ -131,12 +131,10 @@ class Learner:
         """Forget the optimisers' moments, because the loss has changed."""
         self.optimisers, self.gan_adam = self._new_optimisers(), self._new_gan_adam()
 
-    @torch.no_grad()
     def go_on_from_average(self) -> None:
         """Give the network its averaged parameters: what is not trained must not be noisy, and the
         rest fits it."""
-        for mine, averaged in zip(self.network.parameters(), self.ema.parameters(), strict=True):
-            mine.copy_(averaged)
+        self.network.load_state_dict(self.ema.state_dict())
 
     def step(self, segment: Segment, x: Tensor) -> dict[str, float]:
         """One update on x [B, 3, H, W] in 0...1; what the log shows of it."""
