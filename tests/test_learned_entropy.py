@@ -17,6 +17,7 @@ from codecs.learned.coders.likelihood import (
 )
 from codecs.learned.coders.rangecoding import SymbolDecoder, SymbolEncoder
 from codecs.learned.coders.tables import (
+    MAX_WINDOW,
     TOTAL,
     ScaleTable,
     exponential,
@@ -157,6 +158,34 @@ def test_outliers_are_escaped(case) -> None:
     density.encode(encoder, latents, theta)
     payload = encoder.get_bytes()
     assert np.array_equal(density.decode(SymbolDecoder(payload), theta), latents)
+
+
+@pytest.mark.parametrize("values", [(-1,), (1,), (-1, 1), (-9, 9), (-1, 0, 40)])
+def test_streams_of_unlikely_values_are_read_to_their_end(values: tuple[int, ...]) -> None:
+    """A channel that was always 0 in training: what the range coder rounds in their favour must
+    not be taken for the end of the file."""
+    table = np.array([1, 1, TOTAL, 1], np.int32)
+    symbols = np.tile(np.array(values, np.int32), 6000)
+    encoder = SymbolEncoder()
+    for part in np.split(symbols, 100):
+        encoder.encode_static(part, table, -1)
+    decoder = SymbolDecoder(encoder.get_bytes())
+    read = [decoder.decode_static(len(symbols) // 100, table, -1) for _ in range(100)]
+    assert np.array_equal(np.concatenate(read), symbols)
+
+
+@pytest.mark.parametrize("fault", ["hole", "little", "much"])
+def test_malformed_tables_of_a_factorised_prior_are_refused(fault: str) -> None:
+    tables = FactorisedCoder.export(random_prior())
+    row = tables["frequencies"][2]
+    likely = int(row.argmax())
+    if fault == "hole":
+        row[likely] += row[2]
+        row[2] = 0
+    else:
+        row[likely] += 2 * MAX_WINDOW if fault == "much" else -2
+    with pytest.raises(ValueError, match="malformed"):
+        FactorisedCoder(tables)
 
 
 @pytest.mark.parametrize("case", [_gaussian_case, _mixture_case])

@@ -185,13 +185,18 @@ def check_factorised(
         and frequencies.shape[0] == channels
         and 2 <= frequencies.shape[1] <= 2 * MAX_WINDOW + 2
         and lows.shape == (channels,)
-        and bool((frequencies >= 0).all())
-        and bool((frequencies[:, :2] > 0).all())
-        and bool((frequencies.astype(np.int64).sum(1) < 2 * TOTAL).all())
         and bool((np.abs(lows) <= MAX_WINDOW).all())
+        and all(map(_is_table, frequencies.astype(np.int64)))
     )
     if not ok:
         raise ValueError("the tables of a factorised prior are malformed: not what export writes")
+
+
+def _is_table(row: NDArray[np.int64]) -> bool:
+    """Whether frequencies above 0, then padding; they sum to `TOTAL` but for those that are 1 lest
+    they be 0."""
+    used = int(np.count_nonzero(row))
+    return used >= 2 and bool((row[:used] > 0).all()) and TOTAL <= int(row.sum()) <= TOTAL + used
 
 
 class FactorisedCoder:

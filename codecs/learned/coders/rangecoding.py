@@ -5,7 +5,7 @@ coder's arithmetic starts from exact values).  Values outside the row's window a
 escape symbol followed by sign and magnitude beyond the window.  All escapes of one call follow
 the call's symbols, in order.
 
-The decoder keeps account of the information it has read: the sum of -log2 p can not exceed the
+The decoder keeps account of the information it has read: the sum of -log2 p cannot exceed the
 length of a valid payload, so a truncated or invented payload is noticed soon after its end instead
 of being decoded to the last pixel its header claims.
 """
@@ -105,7 +105,7 @@ class SymbolDecoder:
     def decode_static(self, count: int, frequencies: Int32s, low: int) -> Int32s:
         """`count` values under one table (see `SymbolEncoder.encode_static`)."""
         symbols: Int32s = self._read(_static(frequencies), count)
-        self._spend(_information(frequencies[symbols], int(frequencies.sum())))
+        self._spend(_information(frequencies[symbols]))
         values = symbols + np.int32(low - 1)
         escaped = np.flatnonzero(symbols == 0)
         if len(escaped):
@@ -118,7 +118,7 @@ class SymbolDecoder:
     def decode_categorical(self, rows: Rows) -> Int32s:
         """Symbols [n] of 0 ... L-1, under `rows` [n, L]."""
         symbols: Int32s = self._read(_ROWS, rows)
-        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1), TOTAL))
+        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1)))
         return symbols
 
     def _read(self, *arguments: object) -> Any:
@@ -142,10 +142,11 @@ class SymbolDecoder:
         return positive, beyond
 
 
-def _information(frequencies: NDArray[Any], total: int) -> float:
-    """Σ -log2 p in bits, at most: the coder adds 1 to each frequency, so that none is 0."""
-    p = (frequencies + 1).astype(np.float32)
-    return p.size * math.log2(total) - float(np.log2(p).sum(dtype=np.float64))
+def _information(frequencies: NDArray[Any]) -> float:
+    """Σ -log2 p in bits, at the least, of frequencies under tables that sum to `TOTAL` or a little
+    more: the coder adds 1 to each, so that none is 0, and rounds the sums of those before it."""
+    p = (frequencies + 3).astype(np.float32)
+    return p.size * math.log2(TOTAL) - float(np.log2(p).sum(dtype=np.float64))
 
 
 def _static(frequencies: Int32s) -> object:
