@@ -115,15 +115,20 @@ def _points(manifest: Manifest, results: Results) -> Iterator[dict[str, Any]]:
             columns += [codec.seconds(what) for what in ("encode", "decode")]
             means = np.array([part.of(0, grid).mean(axis=1) for grid in columns]).T
             labels = [codec.points[row] for row in np.flatnonzero(part.points[0])]
+            images = int(part.images.sum())
+            dataset = manifest.dataset
+            if not manifest.whole or images < len(manifest.pictures):
+                # Not the name of the set: nobody shall compare these means with the whole of it.
+                dataset = f"{dataset} ({images} {'image' if images == 1 else 'images'})"
             for label, mean in zip(labels, means.tolist(), strict=True):
                 yield {
-                    "dataset": manifest.dataset,
+                    "dataset": dataset,
                     "metric": metric,
                     **dict(zip(("bpp", "value"), mean[:2], strict=True)),
                     "name": codec.label,
                     "codec": codec.name,
                     "point": label,
-                    "images": int(part.images.sum()),
+                    "images": images,
                     **dict(zip(("encode_seconds", "decode_seconds"), mean[2:], strict=True)),
                 }
 

@@ -127,6 +127,12 @@ def trainable() -> list[str]:
     return [entry.name for entry in BUILT_IN if entry.network]
 
 
+def learned() -> list[str]:
+    """The codecs that have a network of theirs, or weights."""
+    weights = Path(__file__).parent / "weights"
+    return [e.name for e in BUILT_IN if e.network or any((weights / e.name).glob("*.safetensors"))]
+
+
 def lacks_weights(entry: Entry) -> bool:
     """Whether a codec has a network here, but nobody's training of it."""
     folder = Path(__file__).parent / "weights" / entry.name

@@ -11,7 +11,7 @@ from codecs.base import CodecUnavailable
 def main() -> int:
     """Print the names on one line, and to stderr a line for each codec that is skipped."""
     usable = []
-    for name in registry.trainable():
+    for name in registry.learned():
         try:
             registry.create(name)
         except CodecUnavailable as error:

@@ -496,6 +496,9 @@ def test_a_renamed_codec_is_compared_with_itself_under_its_earlier_name(three_ru
     assert ["name", "jpeg", "webp"] in [row[1:] for row in changes]
     assert bench_compare.main(pair) == 2
     assert "the runs share no codec" in capsys.readouterr().err
+    # Also where the earlier run has a codec of the later name, too.
+    assert bench_compare.main(["--before", "one", *pair[2:], "--pair", "jpeg=webp", "--json"]) == 0
+    assert list(bd_rates(capsys.readouterr().out).values()) == pytest.approx([gains], rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -519,3 +522,11 @@ def test_wrong_histories_say_what_to_do(three_runs, capsys, arguments, reason):
         status = ended.code
     assert status == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_codec_is_not_taken_for_the_name_of_a_table(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        bench_compare.main(["--markdown", "jpeg", "webp", "jpeg2000"])
+    assert stopped.value.code == 2
+    assert "jpeg is a codec, not a file for a table; give -" in capsys.readouterr().err
+    assert not Path("jpeg").exists()

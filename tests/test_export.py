@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 import bench
 from bench import __main__ as bench_main
+from bench import compare as bench_compare
 from bench.export import safe_name
 from bench.literature import files
 from bench.record.measurement import digest
@@ -49,6 +50,23 @@ def test_means_as_csv_are_points_that_are_read_in_again(run, tmp_path, capsys):
     assert curve.bpp == pytest.approx(jpeg.bpp.tolist())
     assert curve.values == pytest.approx(jpeg.psnr.tolist())
     assert len((tmp_path / "pictures.csv").read_text().splitlines()) == len(table) + 1
+
+
+def test_means_of_a_part_of_a_set_do_not_pass_for_the_set(run, tmp_path, capsys, monkeypatch):
+    """A codec on one picture would else be compared with another on all of them."""
+    monkeypatch.chdir(tmp_path)
+    folder = str(run.parent / "holiday")
+    one = ["jpeg@30,60,90", "--dataset", folder, "--metrics", "psnr", "--images", "1"]
+    assert bench_main.main(["run", *one, "--run", "one", "--no-report"]) == 0
+    assert bench_main.main(["export", "one", "--to", "csv"]) == 0
+    assert bench_main.main(["export", "one", "--to", "json", "--format", "compressai"]) == 0
+    for path in ("csv/points.csv", "json/jpeg.json"):
+        (curve,) = files.read(tmp_path / path)
+        assert curve.dataset == "holiday (1 image)"
+    capsys.readouterr()
+    both = ["./csv/points.csv", "jpeg@30,60,90", "--dataset", folder, "--metrics", "psnr"]
+    assert bench_compare.main([*both, "--run", "all", "--no-report"]) == 2
+    assert "has points on holiday (1 image)" in capsys.readouterr().err
 
 
 def jpeg_label(table) -> str:

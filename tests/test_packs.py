@@ -332,3 +332,13 @@ def test_paths_in_a_pack_are_not_run_here(run):
 def test_wrong_commands_say_what_to_do(run, capsys, arguments, reason):
     assert bench_main.main(arguments) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_nothing_is_not_packed_over_what_there_is(tmp_path, run):
+    empty, pack = tmp_path / "empty", tmp_path / "a.tar.zst"
+    empty.mkdir()
+    shutil.copy(run / "run.json", empty)
+    pack.write_bytes(b"streams")
+    with pytest.raises(StoreError, match="holds no measurement to pack"):
+        write_pack(empty, pack)
+    assert pack.read_bytes() == b"streams"

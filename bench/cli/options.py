@@ -357,6 +357,17 @@ def _above_zero(text: str) -> float:
     return number
 
 
+def _names_codec(text: str) -> bool:
+    from codecs import registry
+    from codecs.base import CodecError
+
+    try:
+        registry.check_name(text)
+    except CodecError:
+        return False
+    return True
+
+
 def table_file(text: str) -> str:
     """A file for a table, or `-`: not a codec that was meant to be compared."""
     path = Path(text)
@@ -369,6 +380,11 @@ def table_file(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text} holds points of a codec, which a table would replace; give - for standard "
             f"output, as in --csv - {text}"
+        )
+    if path.name == text != "-" and not path.suffix and _names_codec(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a codec, not a file for a table; give - for standard output, as in "
+            f"--csv - {text}, or a name such as {text}.csv"
         )
     if text != "-" and not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.absolute().parent}")

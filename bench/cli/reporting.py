@@ -213,9 +213,8 @@ def unlikely(directory: Path) -> list[str]:
 
 def _quoted(manifest: Manifest, names: Sequence[str]) -> tuple[Quoted, ...]:
     """Published codecs for the pictures of a run."""
-    part = manifest.label.rpartition(" (")[2].startswith("first ")
     digests = [picture.digest for picture in manifest.pictures]
-    dataset = data_set_named(manifest.dataset, digests, whole=not (part or manifest.quick))
+    dataset = data_set_named(manifest.dataset, digests, whole=manifest.whole)
     return tuple(quote(name, dataset or f"a part of {manifest.dataset}") for name in names)
 
 

@@ -48,6 +48,8 @@ def make(streams: Path, target: Path) -> int:
 
     dataset = open_dataset("kodak")
     engine, decoder = MetricsEngine(("psnr",)), registry.create("vtm", encoding=False)
+    if not streams.is_dir() or not any(streams.glob("*.qp*.266")):
+        raise SystemExit(f"{streams} has no streams named kodimNN.qpQQ.266")
     qps: set[int] = set()
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch))

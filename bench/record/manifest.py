@@ -106,6 +106,11 @@ class Manifest:
                 "then run the same command again"
             ) from error
 
+    @property
+    def whole(self) -> bool:
+        """Whether all pictures of the data set are asked for."""
+        return not self.quick and not self.label.rpartition(" (")[2].startswith("first ")
+
     @classmethod
     def read(cls, directory: Path) -> Manifest:
         """Raises `StoreError` when the directory holds no run."""
@@ -124,7 +129,8 @@ class Manifest:
             read = cls(**raw)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{directory} holds no run; make one: {program()} run --run {directory}"
+                f"{directory} holds no run; make one: {program()} run --dataset NAME --run "
+                f"{directory}"
             ) from error
         except (
             *(ValueError, TypeError, KeyError, AttributeError, OSError),

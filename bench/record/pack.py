@@ -52,6 +52,8 @@ def write_pack(directory: Path, target: Path, pictures: Mapping[str, Path] | Non
     manifest, store = Manifest.read(directory), Store(directory)
     part = target.with_name(f".{target.name}.part")
     measurements = list(store)
+    if not measurements:
+        raise StoreError(f"{directory} holds no measurement to pack")
     try:
         with _archive(part) as archive:
             _add(archive, _RUN, (directory / "run.json").read_bytes())

@@ -86,7 +86,12 @@ def lineages(
         for run in runs:  # an alias may be known to some only
             name = run.manifest.codec_named(name)
         old = earlier_names.get(name, name)
-        held = {run.label: own for run in runs if (own := _held(run, name, old)) is not None}
+        held = {
+            run.label: own
+            for run in runs
+            # What was renamed goes first: an earlier run may have another codec of the new name.
+            if (own := _held(run, *((name,) if run is last else (old, name)))) is not None
+        }
         missing = [run.label for run in runs if run.label not in held]
         if missing and codecs:
             raise StoreError(
