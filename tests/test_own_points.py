@@ -52,11 +52,22 @@ def test_curves_without_a_common_quality_are_compared_at_equal_rate():
         assert (point.low, point.high) == pytest.approx((40, 40))
 
 
-def test_points_out_of_all_reach_and_single_points_give_nothing():
+@pytest.mark.parametrize("rising", [True, False])
+def test_two_codecs_coded_to_one_rate_are_compared_in_quality(rising):
+    anchor = (RATES[1:2], RISING[1:2])
+    codec = (RATES[1:2] * 1.01, RISING[1:2] + np.array([0.5, 1.0, 1.5]))
+    (found,) = compare_at_own_points(anchor, codec, higher_is_better=rising)
+    assert found.rate == pytest.approx(0.202)
+    assert found.quality - found.anchor_quality == pytest.approx(1)
+    assert 0.5 <= found.low < 0.8 < 1.2 < found.high <= 1.5
+    assert math.isnan(found.rate_change)
+    missed = (RATES[1:2] * 1.1, codec[1])
+    assert compare_at_own_points(anchor, missed, higher_is_better=rising) == ()
+
+
+def test_points_out_of_all_reach_give_nothing():
     far = (RATES[:1] / 100, RISING[:1] - 50)
     assert compare_at_own_points((RATES, RISING), far, higher_is_better=True) == ()
-    one = (RATES[:1], RISING[:1])
-    assert compare_at_own_points(one, one, higher_is_better=True) == ()
 
 
 def test_one_image_gives_figures_without_an_interval():

@@ -2,12 +2,14 @@
 
 A codec with a single point, or curves that share no quality, have no mean difference.  Between the
 points of the anchor the rate that it needs for the codec's quality is known all the same, and the
-quality that it reaches at the codec's rate.
+quality that it reaches at the codec's rate.  Two codecs coded to one rate, which have no curve, are
+compared in quality.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +38,9 @@ class OwnPoint:
     rate_high: float
 
 
+SAME_RATE = 0.02
+"""How much the rates of two codecs may differ, relatively, for their qualities to be compared: each
+comes within 1 % of a rate that it is coded to."""
 Grids = tuple[Array, Array]
 """Rates and qualities, [points, images] each."""
 
@@ -44,7 +49,7 @@ def compare_at_own_points(
     anchor: Grids, codec: Grids, higher_is_better: bool, n: int = 1000, seed: int = 0
 ) -> tuple[OwnPoint, ...]:
     """At each point of the codec, read off the anchor's curve; where the anchor has no curve, at
-    each of its points, read off the codec's.
+    each of its points, read off the codec's.  Where neither has one, at points of the same rate.
 
     Images are in the same order.  Intervals are of a paired bootstrap over them, as in
     `bootstrap`; NaN for a single image.  Points at which nothing can be read are left out.
@@ -54,7 +59,7 @@ def compare_at_own_points(
     swapped = not mean_curves(*anchor, whole, higher_is_better).usable[0]
     curve, points = (codec, anchor) if swapped else (anchor, codec)
     if swapped and not mean_curves(*curve, whole, higher_is_better).usable[0]:
-        return ()
+        return tuple(_at_the_same_rate(anchor, codec, resamples(images, n, seed)))
     sign = (-1 if swapped else 1) * (1 if higher_is_better else -1)
     central = _read(curve, points, whole, higher_is_better)
     better, log_ratios = _read(curve, points, resamples(images, n, seed), higher_is_better)
@@ -81,6 +86,25 @@ def compare_at_own_points(
             )
         )
     return tuple(sorted(found, key=lambda point: point.rate))
+
+
+def _at_the_same_rate(anchor: Grids, codec: Grids, weights: Array) -> Iterator[OwnPoint]:
+    for rates, qualities in zip(*codec, strict=True):
+        for anchor_rates, anchor_qualities in zip(*anchor, strict=True):
+            rate, anchor_rate = rates.mean(), anchor_rates.mean()
+            if abs(math.log(rate / anchor_rate)) > math.log1p(SAME_RATE):
+                continue
+            low, high = limits(weights @ (qualities - anchor_qualities)[:, None])
+            yield OwnPoint(
+                rate=float(rate),
+                anchor_quality=float(anchor_qualities.mean()),
+                quality=float(qualities.mean()),
+                low=float(low[0]),
+                high=float(high[0]),
+                rate_change=math.nan,
+                rate_low=math.nan,
+                rate_high=math.nan,
+            )
 
 
 def _read(
