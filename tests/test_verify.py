@@ -267,3 +267,12 @@ def test_files_that_came_later_are_told_from_those_before(tmp_path):
     os.utime(tmp_path / "aged", (0, 0))
     found = newer(tmp_path, since, {tmp_path / "kept"})
     assert sorted(found) == [tmp_path / name for name in ("aged", "mixed/b", "new")]
+
+
+@closed
+def test_what_the_last_command_did_not_ask_for_is_said_not_to_be_verified(folder):
+    for codec in ("jpeg@30,60,90", "jpeg@60"):
+        measured(folder, codec)
+    found = list(verify(folder / "run", {}, 0, 1))
+    assert any(f.status == "ok" and "1 stream decodes" in f.detail for f in found)
+    assert ("note", "2 stored beside these") in {(f.status, f.detail[:21]) for f in found}

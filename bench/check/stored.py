@@ -1,4 +1,4 @@
-"""Is what is stored of a run true?  Every stream is decoded again, isolated; some are scored again.
+"""Is what a run shows true?  Every stream of it is decoded again, isolated; some are scored again.
 
 The decoders see neither the pictures nor the run, and beside a codec's own file nothing that has
 come there since its encoder began.
@@ -45,14 +45,23 @@ def verify(
     versions = metrics.versions(tuple(n for n in manifest.known_metrics if n in metrics.names()))
     yield from _not_scored(manifest, versions, originals)
     walls = Walls.around(run, originals.values(), _since(store, manifest, typed))
+    shown: set[str] = set()
     with store.locked(), decoders(store, typed, jobs, walls=walls) as pool:
         for name, ladder in manifest.ladders.items():
-            keys = (key for picture in manifest.pictures for key in ladder.keys(picture))
+            keys = [key for picture in manifest.pictures for key in ladder.keys(picture)]
+            shown.update(keys)
             rows = [stored[key] for key in keys if key in stored and stored[key].status == "ok"]
             scored = [m for m in rows if m.image_digest in originals]
             drawn = random.sample(scored, min(sample, len(scored)))
             rescore = {m.key: _comparable(m, versions) for m in drawn}
             yield from _codec(name, rows, pool, originals, rescore, walls, typed.get(name, name))
+    if others := sum(m.status == "ok" and m.key not in shown for m in stored.values()):
+        what = (
+            f"{others} stored beside these, of points, pictures or versions that the last command"
+        )
+        yield Finding(
+            "the rest", "note", f"{what} did not ask for, are in no report and not verified"
+        )
 
 
 def _codec(
