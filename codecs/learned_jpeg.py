@@ -237,9 +237,9 @@ class LearnedJpegModel(Model):
             )
         planes, tables = self.edit(analysis, quality)
         out = io.BytesIO()
-        PillowImage.frombytes("YCbCr", (width, height), planes.tobytes()).save(
-            out, "JPEG", qtables=tables.tolist(), subsampling="4:4:4", optimize=True
-        )
+        picture = PillowImage.frombytes("YCbCr", (width, height), planes.tobytes())
+        with pillow.roomy(planes.size):
+            picture.save(out, "JPEG", qtables=tables.tolist(), subsampling="4:4:4", optimize=True)
         return out.getvalue()
 
     @torch.inference_mode()

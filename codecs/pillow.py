@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import PIL
 from PIL import Image as PillowImage
-from PIL import features
+from PIL import ImageFile, features
 
 from codecs import fingerprint
 from codecs.base import (
@@ -49,6 +50,7 @@ class Format:
     limits: tuple[float, float]
     """Smallest and largest value of the parameter."""
     longest_side: int
+    """Pixels that encoder and decoder take."""
     seconds_per_pixel: float
     settings: Mapping[str, str]
     """For the report."""
@@ -80,6 +82,18 @@ def _digest(files: tuple[str, ...]) -> str:
     )
 
 
+@contextlib.contextmanager
+def roomy(samples: int) -> Iterator[None]:
+    """Room for any file of so many samples: libjpeg cannot make tables of a picture's own unless
+    the whole of it fits Pillow's buffer, which is otherwise a byte for each pixel."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, 2 * samples + (1 << 16))
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before
+
+
 class PillowCodec(Codec):
     """A format that Pillow reads and writes."""
 
@@ -109,7 +123,8 @@ class PillowCodec(Codec):
         options = self._options(point)
         out = io.BytesIO()
         try:
-            PillowImage.fromarray(image).save(out, form.pillow, **options)
+            with roomy(image.size):
+                PillowImage.fromarray(image).save(out, form.pillow, **options)
         except Exception as error:
             # Each library has its own ways to fail.
             raise EncodeError(f"{form.library} failed: {error}") from error
@@ -289,7 +304,7 @@ def avif(variant: str | None = None) -> Codec:
             files=("_avif.", "libavif-"),
             points=ladder("quality", (0, 4, 12, 24, 38, 52, 68)),
             limits=(0, 99),
-            longest_side=65535,
+            longest_side=32768,
             seconds_per_pixel={6: 8e-7, 4: 4e-6, 2: 1.2e-5}[speed],
             settings={
                 "encoder": "libaom",

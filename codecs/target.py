@@ -59,29 +59,46 @@ def search(
     wanted = rate * pixels / 8
     guesses: dict[int, float] = {}
     files: dict[int, float] = {}
+    refused: dict[int, EncodeError] = {}
+    """Choices that cannot be coded: their files, which must be large, count as larger than any."""
+
+    def tried(known: dict[int, float], size: Callable[[Point], float], place: int) -> float:
+        if refused and place >= min(refused):
+            return math.inf
+        if place not in known:
+            try:
+                known[place] = _size(size, choices[place])
+            except EncodeError as error:
+                refused[place] = error
+                return math.inf
+        return known[place]
 
     def guess(place: int) -> float:
-        if place not in guesses:
-            guesses[place] = _size(estimate, choices[place])
-        return guesses[place]
+        return tried(guesses, estimate, place)
 
     def file(place: int) -> float:
-        if place not in files:
-            files[place] = _size(coded, choices[place])
-        return files[place]
+        return tried(files, coded, place)
 
     marks = _marks(choices, points)
     factor = 1.0  # of the file to its estimate
     for _ in range(1 + CORRECTIONS):
         place = _nearest(guess, marks, wanted / factor, near / 4)
+        if place in files or abs(file(place) / wanted - 1) <= near:
+            break
         if place in files:
-            break
-        if abs(file(place) / wanted - 1) <= near:
-            break
-        factor = file(place) / guess(place)
+            factor = file(place) / guess(place)
+    if guesses and not files:  # the most that can be coded may be near enough
+        low = -1
+        while min(refused) - low > 1:
+            middle = (low + min(refused)) // 2
+            if file(middle) < math.inf:
+                low = middle
+    if not files:
+        raise refused[min(refused)]
     best = min(files, key=lambda place: abs(math.log(files[place] / wanted)))
     off = files[best] / wanted - 1
-    if (best == 0 and off > near) or (best == len(choices) - 1 and off < -near):
+    last = min(refused, default=len(choices)) - 1
+    if (best == 0 and off > near) or (best == last and off < -near):
         end = f"{8 * files[best] / pixels:.4g} bpp ({choices[best].label})"
         which = "least" if off > 0 else "most"
         raise EncodeError(f"{rate:g} bpp is out of reach here: {end} is the {which}")
@@ -133,7 +150,7 @@ def _nearest(size: Callable[[int], float], marks: Sequence[int], wanted: float, 
     at_a, at_b = tried[a], tried[b]
     moved, slow = 0, 0
     while b - a > 1 and abs(tried[closest()]) > near:
-        share = at_a / (at_a - at_b) if slow < 3 else 0.5
+        share = at_a / (at_a - at_b) if slow < 3 and at_b < math.inf else 0.5
         place = min(max(a + round(share * (b - a)), a + 1), b - 1)
         width, value = b - a, above(place)
         # An end that stays twice counts half (the Illinois method): it might stay for ever.

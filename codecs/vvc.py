@@ -20,6 +20,7 @@ from codecs.base import (
     BitstreamError,
     Codec,
     CodecUnavailable,
+    EncodeError,
     Image,
     Point,
     check_image,
@@ -31,6 +32,8 @@ BITS = 10
 MATRIX = colour.BT709
 PIXEL_FORMAT = "yuv420p10le"
 SMALLEST = 32
+LARGEST = 25328
+"""Pixels of a side that FFmpeg's decoder takes; the encoder takes more."""
 """FFmpeg reserves one byte a pixel for libvvenc's output: too little for a tiny picture's headers
 (8x8 fails, 18x6 works), so smaller sides are padded up to this."""
 PRESETS = ("faster", "fast", "medium", "slow", "slower")
@@ -119,6 +122,10 @@ class Vvenc(Codec):
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)
         height, width = image.shape[:2]
+        if max(padded_size(height, width)) > LARGEST:
+            raise EncodeError(
+                f"vvenc: FFmpeg decodes at most {LARGEST} pixels a side, got {width} x {height}"
+            )
         planes = planes_of(image)
         rows, columns = planes[0].shape
         picture = b"".join(plane.astype("<u2").tobytes() for plane in planes)

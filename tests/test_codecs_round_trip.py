@@ -148,6 +148,35 @@ def test_sides_that_a_format_cannot_hold(codecs, name):
         codecs[name].encode(np.zeros((1, 70000, 3), np.uint8), codecs[name].points[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("jpeg", 65500),
+        ("jpeg2000", 65535),
+        ("webp", 16383),
+        ("avif", 32768),
+        ("vvenc:faster", 25328),
+    ],
+)
+def test_the_longest_side_that_is_taken_is_decoded(codecs, name, side):
+    """What an encoder takes and its decoder does not would be a failure of the picture's."""
+    codec, image = codecs[name], np.full((2, side + 2, 3), 100, np.uint8)
+    stream = codec.encode(image[:, :side], codec.points[0])
+    assert codec.decode(stream).shape == (2, side, 3)
+    with pytest.raises(EncodeError, match="pixels a side"):
+        codec.encode(image, codec.points[0])
+
+
+@pytest.mark.parametrize("quality", [70, 94, 100])
+def test_tables_of_the_pictures_own_have_room(quality):
+    """Noise takes more than a byte a pixel, which Pillow's buffer holds by itself."""
+    image = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    codec = registry.create("jpeg:444:optimised")
+    stream = codec.encode(image, Point("quality", quality))
+    assert len(stream) > 600 * 600
+    assert codec.decode(stream).shape == image.shape
+
+
 def _pillow_file(mode: str, form: str, **options: object) -> bytes:
     out = io.BytesIO()
     PillowImage.new(mode, (16, 16)).save(out, form, **options)

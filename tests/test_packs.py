@@ -241,7 +241,7 @@ HOSTILE: dict[str, tuple[Callable[[list], list], str]] = {
     "no number": (lambda m: table(m, lambda r: r["metrics"]["psnr"].update(value="9")), "no score"),
     "NaN": (lambda m: table(m, lambda r: r["metrics"]["psnr"].update(value=float("nan"))), "score"),
     "NaN told": (lambda m: table(m, lambda r: r.update(diagnostics={"x": float("nan")})), "right"),
-    "a size": (lambda m: table(m, lambda r: r.update(width=1 << 40)), "width"),
+    "a size": (lambda m: table(m, lambda r: r.update(width=1 << 40)), "size"),
     "no bytes": (lambda m: table(m, lambda r: r.update(bytes=-1)), "bytes"),
     "true bytes": (lambda m: table(m, lambda r: r.update(bytes=True)), "bytes"),
     "a new schema": (lambda m: table(m, lambda r: r.update(schema=2)), "schema 2"),
@@ -342,3 +342,27 @@ def test_nothing_is_not_packed_over_what_there_is(tmp_path, run):
     with pytest.raises(StoreError, match="holds no measurement to pack"):
         write_pack(empty, pack)
     assert pack.read_bytes() == b"streams"
+
+
+def test_what_may_be_measured_may_be_packed_and_taken_again(tmp_path, monkeypatch):
+    """Settings that are numbers, and a picture of which one side is very long."""
+    monkeypatch.chdir(tmp_path)
+    Path("tall").mkdir()
+    PillowImage.new("RGB", (1, 1_100_000), "teal").save("tall/a.png")
+    Path("mine.py").write_text(
+        """
+from codecs import registry
+
+def codec(variant=None):
+    made = registry.create("png")
+    made.name, made.settings = "mine", {"threads": 1, "chroma": "4:4:4"}
+    return made
+"""
+    )
+    measure(tmp_path / "tall", tmp_path / "run", str(tmp_path / "mine.py"))
+    write_pack(tmp_path / "run", tmp_path / "a.tar.zst")
+    Path("out").mkdir()
+    manifest = unpack(tmp_path / "a.tar.zst", tmp_path / "out")
+    (ladder,) = manifest.ladders.values()
+    assert ladder.settings["threads"] == 1
+    assert [m.status for m in Store(tmp_path / "out")] == ["ok"]

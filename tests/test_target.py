@@ -255,6 +255,30 @@ def test_what_is_out_of_reach_is_not_looked_for_at_the_other_end() -> None:
     assert 100 not in calls
 
 
+@pytest.mark.parametrize("estimated", [False, True])
+def test_choices_that_cannot_be_coded_are_searched_around(estimated: bool) -> None:
+    """Encoders fail on files that are too large for them."""
+    choices = ladder("q", range(101))
+    right = sizes(lambda v: 100 * 1.05**v, [])
+
+    def failing(point: Point) -> float:
+        if float(point.value) > 70:
+            raise EncodeError("the buffer is full")
+        return right(point)
+
+    estimate = right if estimated else failing
+    for q in (3, 60, 69):
+        wanted = 8 * 100 * 1.05**q
+        found = target.search(estimate, failing, choices, choices[::20], wanted, 1, 0.01)
+        assert found.point.value == q
+    with pytest.raises(EncodeError, match=r"\(q 70\) is the most"):
+        target.search(estimate, failing, choices, choices[::20], 8 * 100 * 1.05**75, 1, 0.01)
+    with pytest.raises(EncodeError, match="the buffer is full"):
+        target.search(
+            estimate, lambda p: failing(Point("q", 99)), choices, choices[::20], 8e3, 1, 0.01
+        )
+
+
 @pytest.mark.parametrize("size", [math.nan, math.inf, -1.0])
 def test_sizes_that_are_none_are_refused(size: float) -> None:
     choices = ladder("q", range(9))

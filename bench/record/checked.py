@@ -10,10 +10,12 @@ from typing import Any
 from bench.metrics.base import MetricValue
 from bench.record.manifest import Manifest
 from bench.record.measurement import INTERRUPTED, Measurement, Timing, measurement_key
+from codecs import declared
+from codecs.base import MAX_PIXELS, CodecError
 
 STATUSES = frozenset({"ok", "failed", "unavailable", INTERRUPTED})
-MAX_SIDE = 1 << 20
 MAX_BYTES = 1 << 29
+MAX_JOBS = 1 << 20
 
 
 def check_measurement(m: Measurement) -> None:
@@ -26,13 +28,13 @@ def check_measurement(m: Measurement) -> None:
     _ask(all(isinstance(text, str) for text in texts), "a text is none")
     _ask(m.status in STATUSES, f"its status is {m.status!r}")
     _ask(_is_digest(m.image_digest), "the picture's digest is none")
-    _ask(_are_texts(m.settings) and _are_texts(m.rescored), "settings are no texts")
+    _ask(_are_settings(m.settings) and _are_texts(m.rescored), "its settings are none")
     _ask(m.command is None or isinstance(m.command, str), "its command is no text")
     _ask(isinstance(m.diagnostics, dict), "its diagnostics are no table")
     value = m.value
     _ask(_is_number(value) or isinstance(value, str), "its operating point is none")
-    for name in ("width", "height", "jobs"):
-        _ask(_is_count(getattr(m, name), 1, MAX_SIDE), f"its {name} is out of range")
+    _ask(_is_size(m.width, m.height), "its picture's size is out of range")
+    _ask(_is_count(m.jobs, 1, MAX_JOBS), "its jobs are out of range")
     for name in ("stream_digest", "reconstruction_digest"):
         found = getattr(m, name)
         _ask(found is None or _is_digest(found), f"its {name} is none")
@@ -60,14 +62,11 @@ def check_manifest(manifest: Manifest) -> None:
     _ask(all(isinstance(text, str) for text in texts), "a note is no text")
     for picture in manifest.pictures:
         _ask(isinstance(picture.name, str) and _is_digest(picture.digest), "a picture is none")
-        sides = picture.width, picture.height
-        _ask(
-            all(_is_count(side, 1, MAX_SIDE) for side in sides), "a picture's size is out of range"
-        )
+        _ask(_is_size(picture.width, picture.height), "a picture's size is out of range")
     _ask(len({p.digest for p in manifest.pictures}) == len(manifest.pictures), "a picture is twice")
     for name, ladder in manifest.ladders.items():
         _ask(name == ladder.codec and isinstance(ladder.version, str), "a codec is none")
-        _ask(_are_texts(ladder.settings), f"the settings of {name} are no texts")
+        _ask(_are_settings(ladder.settings), f"the settings of {name} are none")
         for point in ladder.points:
             right = _is_number(point.value) or isinstance(point.value, str)
             _ask(right and isinstance(point.parameter, str), f"a point of {name} is none")
@@ -93,6 +92,20 @@ def _is_count(value: Any, least: int, most: int) -> bool:
 def _are_texts(table: Any) -> bool:
     return isinstance(table, Mapping) and all(
         isinstance(k, str) and isinstance(v, str) for k, v in table.items()
+    )
+
+
+def _are_settings(table: Any) -> bool:
+    """Whether a codec of somebody's may have them."""
+    try:
+        return isinstance(table, Mapping) and declared.settings(table) == table
+    except CodecError:
+        return False
+
+
+def _is_size(width: Any, height: Any) -> bool:
+    return all(_is_count(side, 1, MAX_PIXELS) for side in (width, height)) and (
+        width * height <= MAX_PIXELS
     )
 
 

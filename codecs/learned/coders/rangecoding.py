@@ -105,7 +105,7 @@ class SymbolDecoder:
     def decode_static(self, count: int, frequencies: Int32s, low: int) -> Int32s:
         """`count` values under one table (see `SymbolEncoder.encode_static`)."""
         symbols: Int32s = self._read(_static(frequencies), count)
-        self._spend(_information(frequencies[symbols]))
+        self._spend(_information(frequencies[symbols], int(frequencies.sum())))
         values = symbols + np.int32(low - 1)
         escaped = np.flatnonzero(symbols == 0)
         if len(escaped):
@@ -118,7 +118,7 @@ class SymbolDecoder:
     def decode_categorical(self, rows: Rows) -> Int32s:
         """Symbols [n] of 0 ... L-1, under `rows` [n, L]."""
         symbols: Int32s = self._read(_ROWS, rows)
-        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1)))
+        self._spend(_information(np.take_along_axis(rows, symbols[:, None], 1), TOTAL))
         return symbols
 
     def _read(self, *arguments: object) -> Any:
@@ -142,10 +142,10 @@ class SymbolDecoder:
         return positive, beyond
 
 
-def _information(frequencies: NDArray[Any]) -> float:
-    """Σ -log2 p in bits, at the least, of frequencies under tables that sum to `TOTAL` or a little
-    more: the coder adds 1 to each, so that none is 0, and rounds the sums of those before it."""
-    p = (frequencies + 3).astype(np.float32)
+def _information(frequencies: NDArray[Any], total: int) -> float:
+    """Σ -log2 p in bits, at the least, of frequencies under tables that sum to `total`: the coder
+    brings that to `TOTAL`, adds 1 to each, so that none is 0, and rounds sums of those before."""
+    p = (frequencies * (TOTAL / total) + 3).astype(np.float32)
     return p.size * math.log2(TOTAL) - float(np.log2(p).sum(dtype=np.float64))
 
 
