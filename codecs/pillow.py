@@ -87,7 +87,7 @@ def roomy(samples: int) -> Iterator[None]:
     """Room for any file of so many samples: libjpeg cannot make tables of a picture's own unless
     the whole of it fits Pillow's buffer, which is otherwise a byte for each pixel."""
     before = ImageFile.MAXBLOCK
-    ImageFile.MAXBLOCK = max(before, 2 * samples + (1 << 16))
+    ImageFile.MAXBLOCK = max(before, 2 * samples)
     try:
         yield
     finally:
@@ -123,7 +123,8 @@ class PillowCodec(Codec):
         options = self._options(point)
         out = io.BytesIO()
         try:
-            with roomy(image.size):
+            # Only for JPEG: PNG's chunks are as long as the buffer.
+            with roomy(image.size if form.pillow == "JPEG" else 0):
                 PillowImage.fromarray(image).save(out, form.pillow, **options)
         except Exception as error:
             # Each library has its own ways to fail.

@@ -129,14 +129,17 @@ def trainable() -> list[str]:
 
 def learned() -> list[str]:
     """The codecs that have a network of theirs, or weights."""
-    weights = Path(__file__).parent / "weights"
-    return [e.name for e in BUILT_IN if e.network or any((weights / e.name).glob("*.safetensors"))]
+    return [entry.name for entry in BUILT_IN if entry.network or _has_weights(entry)]
 
 
 def lacks_weights(entry: Entry) -> bool:
     """Whether a codec has a network here, but nobody's training of it."""
+    return bool(entry.network) and not _has_weights(entry)
+
+
+def _has_weights(entry: Entry) -> bool:
     folder = Path(__file__).parent / "weights" / entry.name
-    return bool(entry.network) and not any(folder.glob("*.safetensors"))
+    return any(folder.glob("*.safetensors"))
 
 
 def network(name: str) -> type[CodecNetwork]:

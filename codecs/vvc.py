@@ -32,10 +32,10 @@ BITS = 10
 MATRIX = colour.BT709
 PIXEL_FORMAT = "yuv420p10le"
 SMALLEST = 32
-LARGEST = 25328
-"""Pixels of a side that FFmpeg's decoder takes; the encoder takes more."""
 """FFmpeg reserves one byte a pixel for libvvenc's output: too little for a tiny picture's headers
 (8x8 fails, 18x6 works), so smaller sides are padded up to this."""
+LARGEST = 25328
+"""Pixels of a side that FFmpeg's decoder takes; the encoder takes more."""
 PRESETS = ("faster", "fast", "medium", "slow", "slower")
 CHROMA_OFFSETS = ("chroma-3", "chroma-6")
 VARIANTS = (*PRESETS, "qpa", *CHROMA_OFFSETS, "vvencapp")
