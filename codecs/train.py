@@ -90,7 +90,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--crop", type=int, default=128, help="pixels; MS-SSIM has 5 scales above 160")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0, help="CPU threads; default: all cores")
-    p.add_argument("--bf16", action="store_true", help="transforms in bfloat16")
+    p.add_argument(
+        "--bf16",
+        action="store_true",
+        help="transforms in bfloat16, where the processor computes in it",
+    )
     p.add_argument("--device", default="", help="cpu or cuda; default: a GPU if there is one")
     p.add_argument("--valid-every", type=int, default=0, help="steps; default: a tenth of a model")
     p.add_argument("--valid-count", type=int, default=12, help="pictures of periodic validation")

@@ -327,6 +327,20 @@ def test_trained_minnen_improves_and_codes(data: Path, tmp_path: Path, photo: Im
     assert bpp == pytest.approx(float(logs.read(out / "valid.csv")[-1]["bpp"]), rel=0.1)
 
 
+def test_bfloat16_is_for_processors_that_have_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In emulation a step takes seven times as long as in float32."""
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        out = tmp_path / str(has)
+        options = ("--distortion", "mse", "--rates", "0.2", "--bf16")
+        assert train.main(arguments(data, out, *options, network="minnen")) == 0
+        card = json.loads((out / "minnen-0.2.json").read_text())
+        assert card["training"]["bf16_transforms"] is has
+        assert ("no instructions for bfloat16" in capsys.readouterr().out) is not has
+
+
 def test_each_phase_has_its_own_crops(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

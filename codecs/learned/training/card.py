@@ -107,7 +107,7 @@ def training_card(
             "cpu_seconds_of_run": round(progress.cpu, 1),
             "device": device_name(run.device),
             "threads": torch.get_num_threads(),
-            "bf16_transforms": settings.bf16,
+            "bf16_transforms": learner.bf16,
             "seed": settings.seed,
             "torch": version("torch"),
             "git_revision": run.revision,

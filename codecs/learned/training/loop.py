@@ -73,6 +73,8 @@ class Trainer:
     def train(self) -> Ending:
         """Train until the plan is done or the session has to stop."""
         run, limits = self.run, self.run.limits
+        if run.settings.bf16 and not self.learner.bf16:
+            run.say("no instructions for bfloat16 here: transforms are computed in float32")
         if self.checkpoint_path.exists():
             self.learner.progress = self.learner.load(self.checkpoint_path)
             run.say(f"resuming at step {self.progress.step:,} of {self.segments[-1].stop:,}")

@@ -23,7 +23,7 @@ from codecs.learned.training.data import (
 from codecs.learned.training.discriminator import discriminator
 from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import Critics, LossWeights, distortion
-from codecs.learned.training.mixedprecision import autocast_transforms
+from codecs.learned.training.mixedprecision import autocast_transforms, computes_bfloat16
 from codecs.learned.training.muon import Muon, is_kernel
 from codecs.learned.training.ratecontrol import RateController
 from codecs.learned.training.schedule import Segment
@@ -104,7 +104,8 @@ class Learner:
         self.ema: CodecNetwork = kind.from_config(self.network.config).to(device)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False).eval()
-        if settings.bf16:
+        self.bf16 = settings.bf16 and computes_bfloat16(device)
+        if self.bf16:
             autocast_transforms(self.network, device)
         self.transforms = self.network.transform_parameters()
         self.discriminator = (
