@@ -171,6 +171,7 @@ class Generative(TransformNetwork):
         self.context = VolumeContext(CENTRES, F)
         initialise(self, writers=[], readers=[], picture=self.g_s[-1])
         normalise(self.g_a[0])
+        scaled(self.g_a[-1], 6)  # five ReLU make latents of which rounding leaves nothing
         for block in self.g_s:
             if isinstance(block, Residual):
                 scaled(block[-1], 0.1)

@@ -24,7 +24,7 @@ Shapes for a picture of H x W pixels, both multiples of 64:
     y, k, ŷ  M x H/16 x W/16    latent
     z, ẑ     N x H/64 x W/64    hyper-latent, rounded to integers
 
-The paper has N = 192 and |Λ| = 5.
+The paper has N = 192 and |Λ| = 5.  The density of ẑ is one for all Λ: `h_a` scales z.
 """
 
 from __future__ import annotations

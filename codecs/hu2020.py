@@ -16,7 +16,8 @@ Shapes for a picture of H x W pixels, both multiples of 64:
     h₂          N x H/16 x W/16    features of ẑ₂ and of ẑ₁, in units of y, and so multiplied by
     h₁          N x H/32 x W/32    gains of their own where one network serves many rates
 
-The paper has N = 192 or 384 and M = N; slope 0.2 of its leaky ReLU is 0.01 here.
+The paper has N = 192 or 384, M = N, and auxiliary losses in its early stages, which are left out
+here; slope 0.2 of its leaky ReLU is 0.01.
 """
 
 from __future__ import annotations

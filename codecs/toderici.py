@@ -25,7 +25,8 @@ the other (`codecs.learned.passes`): cut short, it is that of fewer passes.
   bits, and what the first time puts out is thrown away (1-diffusion of Johnston et al., "Improved
   lossy image compression with priming and spatially adaptive bit rates", CVPR 2018).
 
-E has N/8, N/2, N and N channels, D has N, N, N/2 and N/4; N = 512 in the papers.  Convolutions
+E has N/8, N/2, N and N channels, D has N, N, N/2 and N/4; N = 512 in the papers.  All passes go
+through the same N features of 16 x 16 pixels: what N = 96 cannot hold no pass adds.  Convolutions
 on states are 1x1, and 3x3 in the last two cells of D.  States are floating-point, and bits do not
 depend on them at a decoder: another machine shows another rounding, and never other bits.
 """
