@@ -13,7 +13,7 @@ from bench.cli.start import start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 all measured, 1 something failed or is missing, 2 wrong use."""
+    """Exit status: 0 all measured, 1 something failed, is missing or was refused, 2 wrong use."""
     return start(bench_parser(), arguments)
 
 

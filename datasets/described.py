@@ -92,10 +92,12 @@ def _verified(
         if file.is_archive:
             with locked(cache):
                 folder, note = _unpacked(described, file, given, cache)
-            more, refused = _read_manifest(folder)
+            more, refused, left_out = _read_manifest(folder)
             images += more
             skipped += refused
             notes.append(note if len(described.files) == 1 else f"{file.name}: {note}")
+            if left_out:
+                notes.append(f"{file.name}: no pictures, left out: {', '.join(left_out)}")
         else:
             images.append(read_ref(_located(described, file, given, cache)))
     if any(file.is_archive for file in described.files):
@@ -195,8 +197,11 @@ def _unpack(archive: Path, folder: Path, inner: str | None) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _read_manifest(folder: Path) -> tuple[_Pictures, _Skipped]:
-    """Images and refused files as found when unpacking.  Verifies the digest of each image."""
+def _read_manifest(folder: Path) -> tuple[_Pictures, _Skipped, tuple[str, ...]]:
+    """Images, refused files and what is no picture, as found when unpacking.
+
+    Verifies the digest of each image.
+    """
     again = f"remove {folder} to unpack it again"
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
@@ -204,14 +209,14 @@ def _read_manifest(folder: Path) -> tuple[_Pictures, _Skipped]:
             ImageRef(**record | {"path": folder / record["path"], "notes": tuple(record["notes"])})
             for record in manifest["images"]
         )
-        skipped = [(name, reason) for name, reason in manifest["skipped"]]
-        skipped += [(name, "is no picture, left out") for name in manifest["left_out"]]
+        skipped = tuple((name, reason) for name, reason in manifest["skipped"])
+        left_out = tuple(map(str, manifest["left_out"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{folder / _MANIFEST} is damaged ({error}); {again}") from error
     for image in images:
         if file_digest(image.path) != image.digest:
             raise DatasetError(f"{image.path} has changed since it was unpacked; {again}")
-    return images, tuple(skipped)
+    return images, skipped, left_out
 
 
 def _count_note(described: Description, count: int | None) -> tuple[str, ...]:

@@ -252,6 +252,16 @@ def test_a_failed_codec_shows_in_the_exit_status_and_the_report(folder, monkeypa
     assert "<script>alert" not in page
 
 
+def test_a_refused_picture_shows_in_the_exit_status_and_twins_do_not(folder, measured, capsys):
+    measured("r", "jpeg")
+    (folder / "twin.png").write_bytes((folder / "one.png").read_bytes())
+    asked = ["run", "jpeg", *where(folder), "--run", "r", "--no-report"]
+    assert bench_main.main(asked) == 0
+    (folder / "half.png").write_bytes((folder / "one.png").read_bytes()[:-900])
+    assert bench_main.main(asked) == 1
+    assert "refused pictures: 1, the first: half.png: is a truncated PNG" in capsys.readouterr().err
+
+
 def test_an_unavailable_anchor_is_said_and_nothing_is_lost(folder, monkeypatch, capsys):
     monkeypatch.setenv("TOY_ENCODE", "not here")
     assert bench_compare.main(["jpeg", TOY, *where(folder)]) == 2
@@ -408,13 +418,13 @@ def test_a_line_of_progress_that_cannot_be_written_is_lost():
 def test_names_do_not_act_on_the_terminal(folder, capsys):
     (folder / "a\x1b[2Jb.png").write_bytes(b"no picture")
     where_to = ["--dataset", str(folder), "--metrics", "psnr", "--jobs", "1", "--no-report"]
-    assert bench_main.main(["run", "jpeg", *where_to]) == 0
+    assert bench_main.main(["run", "jpeg", *where_to]) == 1
     assert bench_main.main(["run", "\x1b]0;mine\x07", *where_to]) == 2
     said = capsys.readouterr()
     assert "\x1b" not in said.out + said.err
     assert "u{1b}" in said.err
     run = str(folder.parent / "\x1b[2Jrun")
-    assert bench_main.main(["run", "jpeg", *where_to[:-1], "--no-pictures", "--run", run]) == 0
+    assert bench_main.main(["run", "jpeg", *where_to[:-1], "--no-pictures", "--run", run]) == 1
     assert bench_main.main(["report", run, "--no-pictures"]) == 0
     assert bench_main.main(["compare", "--before", run, "--after", run, "--no-pictures"]) == 0
     for bad in (["run", "--jobs", "\x1b[2J"], ["\x1b[2J"], ["compare", "--csv", "\x1b.py"]):

@@ -200,6 +200,9 @@ def _status(outcome: RunOutcome, directory: Path, options: argparse.Namespace) -
             "unavailable: the report gives the reasons; what will not pass by itself is tried "
             "again with --retry"
         )
+    if outcome.refused:
+        name, why = outcome.refused[0]
+        say(f"refused pictures: {len(outcome.refused)}, the first: {name}: {why}")
     if not options.no_report:
         say(f"report: {directory / 'report.html'}")
-    return 1 if problems else 0
+    return int(bool(problems or outcome.refused))

@@ -62,6 +62,8 @@ class RunOutcome:
     plan: Plan
     failed: int
     """Measurements that failed, in this run or earlier, or lack a metric for no good reason."""
+    refused: tuple[tuple[str, str], ...]
+    """(file name, reason) of each picture of the data set that cannot be compared."""
     wall: float
     busy: float
     """Seconds that codecs and metrics took, over all lanes."""
@@ -80,7 +82,8 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     started = now()
     clock = time.perf_counter()
     progress.say(f"opening {settings.dataset}")
-    dataset = _without_twins(open_dataset(settings.dataset, limit=settings.limit))
+    opened = open_dataset(settings.dataset, limit=settings.limit)
+    dataset = _without_twins(opened)
     store = Store(settings.directory)
     progress.say("finding metrics, and their weights where they have some")
     versions = metrics_package.versions(settings.metrics, settings.own_metrics)
@@ -146,7 +149,8 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
             work.measure(rest)
         manifest = replace(manifest, finished=now())
         manifest.write(settings.directory)
-    return RunOutcome(manifest, plan, work.failed, time.perf_counter() - clock, work.busy)
+    wall = time.perf_counter() - clock
+    return RunOutcome(manifest, plan, work.failed, opened.skipped, wall, work.busy)
 
 
 CarryOut = Callable[[Sequence[Task]], Iterator[Done]]
