@@ -76,10 +76,13 @@ def split(name: str) -> tuple[str, Selection | None]:
         raise UnknownCodec(f"{name[:120]!r}: {error}; what may follow a name: {HELP}") from error
 
 
-def without_rates(name: str) -> str:
-    """The name of the codec whose streams are coded to a rate; other names as they are."""
+def at_rates(name: str) -> list[str]:
+    """The codec by its own points, then at each of the rates asked for, for one picture; other
+    names as they are."""
     base, selection = split(name)
-    return base if selection and selection.are_rates else name
+    if selection is None or not selection.are_rates:
+        return [name]
+    return [base, *(f"{base}@{rate}bpp" for rate in selection.values)]
 
 
 def _parsed(text: str) -> Selection:

@@ -220,6 +220,14 @@ def test_named_codecs_alone_are_checked(capsys, monkeypatch):
     assert "0 ok, 0 missing, 2 wrong" in printed
 
 
+def test_the_rates_of_a_codec_are_checked(capsys):
+    assert check.run_checks(["jpeg@0.5,90bpp:corpus"]) == 1
+    whole = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert whole[0].startswith("ok      jpeg: quality")
+    assert whole[1].startswith("ok      jpeg@0.5bpp: bpp 0.5: 0.5")
+    assert whole[2].startswith("wrong   jpeg@90bpp: 90 bpp is out of reach")
+
+
 def test_a_check_that_breaks_off_keeps_what_it_found(monkeypatch, capsys):
     def breaks_off():
         yield Finding("first", "ok", "found")

@@ -24,7 +24,7 @@ from codecs import registry
 from codecs.base import CodecError, Image, Point
 from codecs.learned import weights
 from codecs.learned.transform import TransformModel
-from codecs.selection import without_rates
+from codecs.selection import at_rates
 from codecs.target import Corpus
 from datasets.registry import open_dataset
 from reports import tables
@@ -299,8 +299,9 @@ def test_pictures_too_small_to_warm_up_with_cost_nothing(folder: Path, tmp_path:
 def test_rates_in_other_commands() -> None:
     assert quick_name("vvenc@0.15bpp") == "vvenc:medium@0.15bpp"
     assert quick_name("jpeg") == "jpeg"
-    assert without_rates("./mine.py:a@0.3bpp") == "./mine.py:a"
-    assert without_rates("vvenc@37") == "vvenc@37"
+    assert at_rates("./mine.py:a@0.3bpp") == ["./mine.py:a", "./mine.py:a@0.3bpp"]
+    assert at_rates("vvenc@0.2,0.1bpp:corpus") == ["vvenc", "vvenc@0.1bpp", "vvenc@0.2bpp"]
+    assert at_rates("vvenc@37") == ["vvenc@37"]
 
 
 def test_the_list_says_what_may_follow_a_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from bench.terminal import clean
 from bench.verdict.bd import bd_rate
 from bench.verdict.curve import Curve
 from codecs.base import Image
-from codecs.selection import without_rates
+from codecs.selection import at_rates
 from datasets.base import DatasetError
 from datasets.cache import cache_folder, data_folder
 
@@ -33,10 +33,10 @@ def run_checks(codecs: Sequence[str] = ()) -> int:
     """Print every finding as it is made; exit status 1 when something is wrong, 0 otherwise.
 
     Names of codecs (or their files) restrict the check to them, look at them closely, and make
-    what is missing wrong; whatever rate a stream was to meet, it is the codec's own.  What belongs
+    what is missing wrong; rates to code to are tried after the codec's own points.  What belongs
     to a codec is indented below its line.
     """
-    codecs = list(dict.fromkeys(map(without_rates, codecs)))
+    codecs = list(dict.fromkeys(name for typed in codecs for name in at_rates(typed)))
     findings = check_codecs(codecs, wanted=codecs, closely=True) if codecs else _findings()
     counts = tell(findings)
     if counts["missing"]:

@@ -29,6 +29,7 @@ from bench.run.sandbox import KINDS, best_kind
 from bench.run.sandboxed import stream_alone
 from bench.verdict import plausible
 from codecs.base import CodecError, CodecUnavailable, wrong_size
+from codecs.selection import to_rate
 
 
 def check_codecs(
@@ -47,7 +48,9 @@ def check_codecs(
         for name in names:
             foreign = registry.file_of(name) is not None or registry.is_foreign_code(name)
             opener = _sandboxed if foreign else plain
-            for finding in _guarded(name, _codec(name, opener, closely)):
+            # Small and damaged pictures tell no more at a rate than at the codec's own points.
+            looked = closely and not to_rate(name)[1]
+            for finding in _guarded(name, _codec(name, opener, looked)):
                 if finding.status == "missing" and name in wanted:
                     finding = replace(finding, status="wrong")
                 yield finding
