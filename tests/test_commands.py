@@ -246,10 +246,13 @@ def test_wrong_use_is_one_line_that_says_what_to_do(arguments, message, capsys, 
 def test_a_failed_codec_shows_in_the_exit_status_and_the_report(folder, monkeypatch, capsys):
     monkeypatch.setenv("TOY_ENCODE", "raise")
     assert bench_main.main(["run", TOY, "jpeg", "--anchor", "jpeg", *where(folder)]) == 1
-    assert "2 measurements failed" in capsys.readouterr().err
+    first = r"failed measurements of coarse: 2, the first: bits 3 on .*RuntimeError"
+    assert re.search(first, capsys.readouterr().err)
     page = next((folder.parent / "runs").glob("*/report.html")).read_text()
     assert "RuntimeError" in page
     assert "<script>alert" not in page
+    assert bench_main.main(["run", TOY, *where(folder), "--no-report"]) == 1
+    assert re.search(first, capsys.readouterr().err)  # of what failed earlier, too
 
 
 def test_a_refused_picture_shows_in_the_exit_status_and_twins_do_not(folder, measured, capsys):
@@ -265,7 +268,9 @@ def test_a_refused_picture_shows_in_the_exit_status_and_twins_do_not(folder, mea
 def test_an_unavailable_anchor_is_said_and_nothing_is_lost(folder, monkeypatch, capsys):
     monkeypatch.setenv("TOY_ENCODE", "not here")
     assert bench_compare.main(["jpeg", TOY, *where(folder)]) == 2
-    assert "no measurements" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no measurements" in said
+    assert f"{TOY} is unavailable: toy tool not found" in said
     stored = list(Store(next((folder.parent / "runs").iterdir())))
     assert {row.codec for row in stored} == {"jpeg"}
 

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.anchor and options.anchor not in codecs:
         codecs = (*codecs, options.anchor)
     settings = _settings(options, codecs)
-    outcome = execute(settings, Progress(quiet=options.quiet))
+    outcome = _measure(settings, options)
     if not options.no_report:
         anchor = options.anchor and _in_tier(options.anchor, options)
         comparisons = reporting.comparisons_of(settings.directory, None, anchor, quoted=quoted)
@@ -68,7 +68,7 @@ def compare(options: argparse.Namespace) -> int:
     if len(quoted) == len(named):
         return _compare_published(options, quoted, anchor)
     settings = _settings(options, tuple(name for name in named if name not in quoted))
-    outcome = execute(settings, Progress(quiet=options.quiet))
+    outcome = _measure(settings, options)
     main, directory = _in_tier(anchor, options), settings.directory
     asked = reporting.comparisons_of(directory, settings.codecs, main, settings.metrics, quoted)
     if not asked:
@@ -192,17 +192,22 @@ def _metrics(options: argparse.Namespace) -> dict[str, str]:
         raise UsageError(error.args[0]) from error
 
 
-def _status(outcome: RunOutcome, directory: Path, options: argparse.Namespace) -> int:
-    problems = outcome.failed + len(outcome.plan.unavailable)
-    if problems:
-        say(
-            f"{outcome.failed} measurements failed, {len(outcome.plan.unavailable)} codecs are "
-            "unavailable: the report gives the reasons; what will not pass by itself is tried "
-            "again with --retry"
-        )
+def _measure(settings: RunSettings, options: argparse.Namespace) -> RunOutcome:
+    """Measure, then say what went wrong, `--quiet` or not: there need not be a report."""
+    outcome = execute(settings, Progress(quiet=options.quiet))
+    for codec, reasons in outcome.failures.items():
+        say(f"failed measurements of {codec}: {len(reasons)}, the first: {reasons[0]}")
+    if outcome.failures:
+        say("what will not pass by itself is tried again with --retry")
+    for name, why in outcome.plan.unavailable.items():
+        say(f"{name} is unavailable: {why}")
     if outcome.refused:
         name, why = outcome.refused[0]
         say(f"refused pictures: {len(outcome.refused)}, the first: {name}: {why}")
+    return outcome
+
+
+def _status(outcome: RunOutcome, directory: Path, options: argparse.Namespace) -> int:
     if not options.no_report:
         say(f"report: {directory / 'report.html'}")
-    return int(bool(problems or outcome.refused))
+    return int(bool(outcome.failures or outcome.plan.unavailable or outcome.refused))

@@ -60,13 +60,18 @@ class RunOutcome:
 
     manifest: Manifest
     plan: Plan
-    failed: int
-    """Measurements that failed, in this run or earlier, or lack a metric for no good reason."""
+    failures: Mapping[str, Sequence[str]]
+    """Codec -> where and why each of its measurements failed, in this run or earlier, or lacks a
+    metric for no good reason."""
     refused: tuple[tuple[str, str], ...]
     """(file name, reason) of each picture of the data set that cannot be compared."""
     wall: float
     busy: float
     """Seconds that codecs and metrics took, over all lanes."""
+
+    @property
+    def failed(self) -> int:
+        return sum(map(len, self.failures.values()))
 
 
 def dataset_label(dataset: Dataset, settings: RunSettings) -> str:
@@ -150,7 +155,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         manifest = replace(manifest, finished=now())
         manifest.write(settings.directory)
     wall = time.perf_counter() - clock
-    return RunOutcome(manifest, plan, work.failed, opened.skipped, wall, work.busy)
+    return RunOutcome(manifest, plan, work.failures, opened.skipped, wall, work.busy)
 
 
 CarryOut = Callable[[Sequence[Task]], Iterator[Done]]
@@ -183,24 +188,36 @@ def _place(
 class _Work:
     """Tasks carried out, and what has become of them."""
 
-    def __init__(self, store: Store, carry_out: CarryOut, progress: Progress, failed: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        carry_out: CarryOut,
+        progress: Progress,
+        failed: Sequence[Measurement],
+    ) -> None:
         """`failed`: measurements that failed earlier."""
         self.store, self.carry_out, self.progress = store, carry_out, progress
-        self.failed, self.busy = failed, 0.0
+        self.failures: dict[str, list[str]] = {}
+        self.busy = 0.0
+        for measurement in failed:
+            self._note(measurement, _fault(measurement, ()))
 
     def measure(self, tasks: Sequence[Task]) -> list[Measurement]:
         """Carry out tasks and store each measurement as soon as it is made."""
         made = []
         for done in self.carry_out(tasks):
-            if done.problem:
-                self.failed += 1
-            else:
+            if not done.problem:
                 self.store.append(done.measurement)
-                self.failed += _failed(done.measurement, done.task.metrics)
+            problem = done.problem or _fault(done.measurement, done.task.metrics)
+            if problem:
+                self._note(done.measurement, problem)
             self.busy += done.busy
             self.progress.advance(done)
             made.append(done.measurement)
         return made
+
+    def _note(self, m: Measurement, why: str) -> None:
+        self.failures.setdefault(m.codec, []).append(f"{m.point.label} on {m.image}: {why}")
 
 
 def _is_wrong(taken: Taken, made: Sequence[Measurement], progress: Progress) -> bool:
@@ -266,10 +283,15 @@ def _without_twins(dataset: Dataset) -> Dataset:
     return replace(dataset, images=tuple(images), skipped=tuple(skipped))
 
 
-def _failed(measurement: Measurement, wanted: Sequence[str]) -> bool:
-    """Whether something went wrong that another attempt may put right.
+def _fault(measurement: Measurement, wanted: Sequence[str]) -> str:
+    """What went wrong that another attempt may put right; empty where nothing did.
 
     A metric without a value but with a version is undefined for that image: no failure.
     """
-    scores = [measurement.metrics.get(name) for name in wanted]
-    return measurement.status != "ok" or any(s is None or not s.version for s in scores)
+    if measurement.status != "ok":
+        return measurement.reason or measurement.status
+    for name in wanted:
+        score = measurement.metrics.get(name)
+        if score is None or not score.version:
+            return f"no {name}: {score.reason if score else 'it was not computed'}"
+    return ""

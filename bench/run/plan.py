@@ -59,7 +59,7 @@ class Plan:
     tasks: tuple[Task, ...]
     done: int
     """Measurements that the store already has."""
-    failed: int
+    failed: tuple[Measurement, ...]
     """Of these, the ones that failed earlier; `--retry` plans them again."""
     crowded: int
     """Of these, the ones whose timings were taken beside another number of measurements."""
@@ -119,14 +119,16 @@ def make_plan(
 
     asked, names, unavailable = _create(codecs, dataset, created)
     per_image: dict[str, list[Task]] = {image.name: [] for image in dataset.images}
-    done = failed = crowded = 0
+    done = crowded = 0
+    failed: list[Measurement] = []
     for typed, answers in asked.items():
         codec = answers.codec
         for point in codec.points:
             for image in dataset.images:
                 old = stored.get(key_of(codec, point, image))
                 if old and old.status not in ("ok", INTERRUPTED) and not retry:
-                    done, failed = done + 1, failed + 1
+                    done += 1
+                    failed.append(old)
                     continue
                 stale = tuple(n for n, v in metrics.items() if not _fresh(old, n, v))
                 reusable = old is not None and old.status == "ok"
@@ -153,7 +155,7 @@ def make_plan(
     return Plan(
         tasks=tuple(task for group in groups for task in group),
         done=done,
-        failed=failed,
+        failed=tuple(failed),
         crowded=crowded,
         names=names,
         ladders={each.codec.name: Ladder.of(each.codec) for each in asked.values()},

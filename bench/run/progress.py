@@ -63,7 +63,7 @@ class Progress:
                 "--retime takes them again"
             )
         if plan.failed:
-            self.say(f"  {plan.failed} failed earlier; --retry tries them again")
+            self.say(f"  {len(plan.failed)} failed earlier; --retry tries them again")
         if plan.tasks:
             cpu = ", ".join(
                 f"{name} {duration(seconds)}"
