@@ -236,6 +236,15 @@ def test_no_curve_at_all(curve, higher_is_better, points):
         assert (verdict.value, verdict.status) == (None, Status.TOO_FEW)
 
 
+def test_the_codec_with_too_few_points_is_named():
+    for points, said in ((3, "jpeg has 3 points"), (1, "jpeg has 1 point,")):
+        short = Curve(PSNR.rate[:points], PSNR.quality[:points])
+        verdict = bd_rate(PSNR, short, names=("vvenc", "jpeg"))
+        assert said in verdict.message
+        assert "4: add some" in verdict.message
+        assert "vvenc" not in verdict.message
+
+
 @BOTH
 def test_one_point_measured_five_times_is_one_point(curve, higher_is_better):
     same = Curve([0.3] * 5, [curve.quality[2]] * 5)

@@ -10,6 +10,7 @@ or doubtful becomes a typed status with a sentence; never an exception, never a 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -18,6 +19,7 @@ import numpy as np
 from bench.verdict.curve import FEWEST, Array, Curve, Front, front
 
 METHODS = ("pchip", "akima", "cubic")
+NAMES = ("the anchor", "the test")
 NARROW = 0.5
 """Share of the narrower curve's range below which a figure says little about the codecs."""
 _TOUCH = 1e-9
@@ -50,6 +52,10 @@ class Status(StrEnum):
     PARTIAL = "partial"
     """All is well but that points or images had to be left out: `Verdict.left_out`."""
     OK = "ok"
+
+
+_Named = tuple[tuple[str, Front], ...]
+"""The anchor and the test, by what messages call them."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +110,18 @@ def identical(verdict: Verdict) -> Verdict:
 
 
 def bd_rate(
-    anchor: Curve, test: Curve, *, higher_is_better: bool = True, method: str = "pchip"
+    anchor: Curve,
+    test: Curve,
+    *,
+    higher_is_better: bool = True,
+    method: str = "pchip",
+    names: tuple[str, str] = NAMES,
 ) -> Verdict:
-    """Mean difference in rate at equal quality, in percent.
+    """Mean difference in rate at equal quality, in percent; a message calls the curves by `names`.
 
     Raises `ValueError` for a method that is not in `METHODS`.
     """
-    verdict, mean = _compare(anchor, test, higher_is_better, method, at_equal="quality")
+    verdict, mean = _compare(anchor, test, higher_is_better, method, "quality", names)
     if mean is None:
         return verdict
     with np.errstate(over="ignore"):
@@ -121,18 +132,28 @@ def bd_rate(
 
 
 def bd_quality(
-    anchor: Curve, test: Curve, *, higher_is_better: bool = True, method: str = "pchip"
+    anchor: Curve,
+    test: Curve,
+    *,
+    higher_is_better: bool = True,
+    method: str = "pchip",
+    names: tuple[str, str] = NAMES,
 ) -> Verdict:
     """Mean difference in quality at equal rate, in the metric's own unit and direction.
 
     Raises `ValueError` for a method that is not in `METHODS`.
     """
-    verdict, mean = _compare(anchor, test, higher_is_better, method, at_equal="rate")
+    verdict, mean = _compare(anchor, test, higher_is_better, method, "rate", names)
     return verdict if mean is None else replace(verdict, value=mean if higher_is_better else -mean)
 
 
 def _compare(
-    anchor: Curve, test: Curve, higher_is_better: bool, method: str, at_equal: str
+    anchor: Curve,
+    test: Curve,
+    higher_is_better: bool,
+    method: str,
+    at_equal: str,
+    names: tuple[str, str],
 ) -> tuple[Verdict, float | None]:
     """The verdict without its value, and the mean difference of test - anchor (None: undefined).
 
@@ -140,12 +161,13 @@ def _compare(
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: there are {', '.join(METHODS)}")
-    for name, curve in (("anchor's", anchor), ("test", test)):
+    for name, curve in zip(names, (anchor, test), strict=True):
         if curve.problem:
-            message = f"the {name} curve has {curve.problem}"
+            message = f"the curve of {name} has {curve.problem}"
             return Verdict(None, Status.INVALID, message, method), None
     a = front(anchor, higher_is_better=higher_is_better)
     t = front(test, higher_is_better=higher_is_better)
+    named = tuple(zip(names, (a, t), strict=True))
     facts = Verdict(
         None,
         Status.OK,
@@ -156,7 +178,7 @@ def _compare(
         anchor_monotone=a.dropped == 0,
         test_monotone=t.dropped == 0,
     )
-    if unusable := _unusable(a, t, method):
+    if unusable := _unusable(named, method):
         return replace(facts, status=unusable[0], message=unusable[1]), None
 
     x_a, x_t = (f.quality if at_equal == "quality" else f.log_rate for f in (a, t))
@@ -171,38 +193,43 @@ def _compare(
     span = max(x_a[-1], x_t[-1]) - min(x_a[0], x_t[0])
     if high - low <= _TOUCH * span:
         status = Status.TOUCHING if low - high <= _TOUCH * span else Status.NO_OVERLAP
-        message = _apart(status, at_equal, [[shown(x[0]), shown(x[-1])] for x in (x_a, x_t)])
+        ranges = [sorted((shown(x[0]), shown(x[-1]))) for x in (x_a, x_t)]
+        message = _apart(status, at_equal, zip(names, ranges, strict=True))
         return replace(facts, status=status, message=message, overlap=0.0), None
 
     mean, crossing = _mean_difference(x_a, y_a, x_t, y_t, method, at_equal)
     overlap = float((high - low) / min(np.ptp(x_a), np.ptp(x_t)))
-    status, message = _doubts(a, t, overlap, crossing, at_equal)
+    status, message = _doubts(named, overlap, crossing, at_equal)
     first, last = sorted((shown(low), shown(high)))
     verdict = replace(facts, status=status, message=message, overlap=overlap, common=(first, last))
     return verdict, mean
 
 
-def _unusable(a: Front, t: Front, method: str) -> tuple[Status, str] | None:
+def _unusable(named: _Named, method: str) -> tuple[Status, str] | None:
     """Why no figure can be made of the curves, whatever their ranges."""
     fewest = FEWEST if method == "cubic" else 2
-    for name, points in (("anchor's", a), ("test", t)):
+    for name, points in named:
         if not points.usable:
             total = points.dropped + len(points.quality)
             return Status.NOT_MONOTONE, (
-                f"{points.dropped} of the {total} points of the {name} curve cost bits and give "
-                "no quality: check the metric's direction and the operating points"
+                f"{points.dropped} of the {total} points of {name} cost bits and give no quality: "
+                "check the metric's direction and the operating points"
             )
         if len(points.quality) < fewest:
-            n = len(points.quality)
-            return Status.TOO_FEW, f"the {name} curve has {n} points, {method} needs {fewest}"
+            return Status.TOO_FEW, _too_short(name, points)
     return None
 
 
-def _apart(status: Status, at_equal: str, ranges: list[list[float]]) -> str:
-    """`no common quality: anchor 28.1 to 33.2, test 35.9 to 40.3`"""
-    anchor, test = (f"{low:.4g} to {high:.4g}" for low, high in map(sorted, ranges))
+def _too_short(name: str, points: Front) -> str:
+    count = len(points.quality)
+    return f"{name} has {count} point{'s'[: count != 1]}, a curve needs {FEWEST}: add some"
+
+
+def _apart(status: Status, at_equal: str, ranges: Iterable[tuple[str, list[float]]]) -> str:
+    """`the ranges of quality share nothing: vvenc 28.1 to 33.2, jpeg 35.9 to 40.3`"""
+    each = ", ".join(f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ranges)
     what = "one point" if status is Status.TOUCHING else "nothing"
-    return f"the ranges of {at_equal} share {what}: anchor {anchor}, test {test}"
+    return f"the ranges of {at_equal} share {what}: {each}"
 
 
 def _mean_difference(
@@ -227,27 +254,24 @@ def _mean_difference(
     return float(mean), min(lead, lag) > some and max(lead, lag) > clear
 
 
-def _doubts(
-    a: Front, t: Front, overlap: float, crossing: bool, at_equal: str
-) -> tuple[Status, str]:
+def _doubts(named: _Named, overlap: float, crossing: bool, at_equal: str) -> tuple[Status, str]:
     """The status of a figure, and all that a reader must know beside it."""
     doubts: list[tuple[Status, str]] = []
-    for name, points in (("anchor's", a), ("test", t)):
+    for name, points in named:
         if points.dropped:
             doubts.append(
                 (
                     Status.NOT_MONOTONE,
-                    f"left out of the {name} curve: {points.dropped} of "
+                    f"left out of the curve of {name}: {points.dropped} of "
                     f"{points.dropped + len(points.quality)} points, which cost bits and give no "
                     "quality",
                 )
             )
     if overlap < NARROW:
         doubts.append((Status.NARROW, f"only {100 * overlap:.0f} % of the narrower curve compared"))
-    if min(len(a.quality), len(t.quality)) < FEWEST:
-        doubts.append(
-            (Status.FEW_POINTS, f"{len(a.quality)} and {len(t.quality)} points, {FEWEST} are due")
-        )
+    for name, points in named:
+        if len(points.quality) < FEWEST:
+            doubts.append((Status.FEW_POINTS, _too_short(name, points)))
     if crossing:
         doubts.append((Status.CROSSING, f"which is ahead depends on {at_equal}"))
     if not doubts:

@@ -105,13 +105,14 @@ def _cell(anchor: CodecResult | Quoted, codec: CodecResult | Quoted, metric: str
         verdict = Verdict(None, Status.INVALID, reason, METHOD)
         return Cell(verdict, verdict, ())
     rising = metrics.info(metric).higher_is_better
+    names = anchor.name, codec.name
     both = list(enumerate((anchor, codec)))
     plain = [(part.of(i, c.bpp), part.of(i, c.metric(metric))) for i, c in both]
     grids = [(bpp, on_scale(metric, values)) for bpp, values in plain]
     curves = [Curve(bpp.mean(axis=1), quality.mean(axis=1)) for bpp, quality in grids]
     whole = [Curve(bpp.mean(axis=1), pooled(metric, values)) for bpp, values in plain]
     (a_bpp, a_quality), (t_bpp, t_quality) = grids
-    verdict = bd_rate(*curves, higher_is_better=rising, method=METHOD)
+    verdict = bd_rate(*curves, higher_is_better=rising, method=METHOD, names=names)
     if verdict.value is not None:
         interval = bootstrap_bd(a_bpp, a_quality, t_bpp, t_quality, rising)
         message = "; ".join(filter(None, (verdict.message, interval.reason)))
@@ -122,7 +123,7 @@ def _cell(anchor: CodecResult | Quoted, codec: CodecResult | Quoted, metric: str
         at_anchor, at_codec = (quality_at_rate(c, rate, higher_is_better=rising) for c in curves)
         needed = rate_at_quality(curves[1], at_anchor, higher_is_better=rising)
         equal_rate.append(EqualRate(rate, at_anchor, at_codec, low, high, needed))
-    from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD)
+    from_pooled = bd_rate(*whole, higher_is_better=rising, method=METHOD, names=names)
     if all(np.array_equal(*both) for both in zip(*plain, strict=True)):
         verdict, from_pooled = identical(verdict), identical(from_pooled)
     verdict, from_pooled = (without(one, part.left_out) for one in (verdict, from_pooled))
@@ -147,8 +148,9 @@ def _cell_of_means(
         verdict = Verdict(None, Status.INVALID, said, METHOD, published=True)
         return Cell(verdict, verdict, ())
     rising = metrics.info(metric).higher_is_better
-    verdict = without(bd_rate(*curves, higher_is_better=rising, method=METHOD), said)
-    verdict = replace(verdict, published=True)
+    names = anchor.name, codec.name
+    verdict = bd_rate(*curves, higher_is_better=rising, method=METHOD, names=names)
+    verdict = replace(without(verdict, said), published=True)
     equal_rate = []
     for rate in RATES:
         at_anchor, at_codec = (quality_at_rate(c, rate, higher_is_better=rising) for c in curves)
