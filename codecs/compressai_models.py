@@ -30,7 +30,7 @@ from codecs import checkpoints, fingerprint
 from codecs import compressai_zoo as zoo
 from codecs.base import MAX_PIXELS, BitstreamError, Codec, EncodeError, Image, Point, check_image
 from codecs.device import chosen
-from codecs.ladder import ladder
+from codecs.ladder import expected, ladder
 from codecs.learned import bitstream
 from codecs.learned.bands import single_thread
 from codecs.learned.bitstream import BLOCK, Header
@@ -94,8 +94,8 @@ class CompressAICodec(Codec):
     def encode(self, image: Image, point: Point) -> bytes:
         check_image(image)
         if point not in self.points:
-            known = ", ".join(p.label for p in self.points)
-            raise EncodeError(f"{self.name} has no weights for {point.label}; there are {known}")
+            known = expected(self.points)
+            raise EncodeError(f"{self.name} has no weights for {point.label}: {known}")
         place = 1 + self.points.index(point)
         height, width, _ = image.shape
         if height * width > MAX_PIXELS:

@@ -53,6 +53,25 @@ def _listed(points: Sequence[Point]) -> str:
     return shown + (", ..." if len(points) > 8 else "")
 
 
+def expected(points: Sequence[Point], choices: Sequence[Point] = ()) -> str:
+    """What else to ask for, for messages: the range of `choices` where these are more, else the
+    points; both as a codec has them."""
+    if len(choices) <= len(points):
+        return f"expected {_listed(points)}"
+    try:
+        values = scale(choices)
+    except CodecError:
+        return f"expected {_listed(choices)}"
+    whole = all(isinstance(value, int) for value in values)
+    return _range(choices[0].parameter, min(values), max(values), whole=whole)
+
+
+def _range(parameter: str, low: float, high: float, *, whole: bool) -> str:
+    return (
+        f"expected {parameter} as {'an integer' if whole else 'a number'} from {low:g} to {high:g}"
+    )
+
+
 def integer(point: Point, parameter: str, low: int, high: int) -> int:
     """The value of a point that turns `parameter` in whole steps; `EncodeError` for any other.
 
@@ -60,15 +79,14 @@ def integer(point: Point, parameter: str, low: int, high: int) -> int:
     """
     value = point.value
     if type(value) is not int or not low <= value <= high or point.parameter != parameter:
-        raise EncodeError(f"{point.label}: expected {parameter} as an integer from {low} to {high}")
+        raise EncodeError(f"{point.label}: {_range(parameter, low, high, whole=True)}")
     return value
 
 
 def number(point: Point, parameter: str, low: float, high: float) -> float:
     """The value of a point that turns `parameter` continuously; `EncodeError` for any other."""
     value = point.value
-    if type(value) not in (int, float) or point.parameter != parameter:
-        raise EncodeError(f"{point.label}: expected {parameter} as a number")
-    if not low <= float(value) <= high:
-        raise EncodeError(f"{point.label}: expected {parameter} from {low:g} to {high:g}")
+    is_number = type(value) in (int, float) and point.parameter == parameter
+    if not is_number or not low <= float(value) <= high:
+        raise EncodeError(f"{point.label}: {_range(parameter, low, high, whole=False)}")
     return float(value)

@@ -219,8 +219,9 @@ class Chosen(_Around):
         for value in values:
             point = known.get(value, known.get(str(value)))
             if point is None and (isinstance(value, str) or not is_scale):
-                listed = ", ".join(str(point.value) for point in inner.points)
-                raise CodecError(f"{inner.name} has no point {value!r}; there is: {listed}")
+                known_ones = ladder.expected(inner.points, inner.choices)
+                more = ", or another number" if is_scale and not inner.choices else ""
+                raise CodecError(f"{inner.name} has no point {value!r}: {known_ones}{more}")
             if point is None:
                 whole = all(isinstance(number, int) for number in numbers)
                 point = Point(inner.points[0].parameter, value if whole else float(value))

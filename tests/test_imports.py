@@ -28,7 +28,9 @@ TIERS = (
 LATE = ("bench", "bench.export")
 """`bench.load`, which is imported when it is asked for."""
 
-OF_ALL_CODECS = ("codecs.base", "codecs.device", "codecs.naming", "codecs.pictures")
+OF_ALL_CODECS = tuple(
+    f"codecs.{name}" for name in ("base", "device", "ladder", "naming", "pictures")
+)
 """What codecs/learned and datasets may use of the rest of `codecs`: modules that know no codec."""
 
 MODULES = {

@@ -63,7 +63,7 @@ def test_every_file_is_a_point_and_streams_name_theirs(
     low, high = (codec.encode(image, point) for point in codec.points)
     assert low != high
     assert np.array_equal(codec.decode(low), codec.decode(high))
-    with pytest.raises(EncodeError, match=r"no weights for lambda 3; there are lambda 0\.01, rate"):
+    with pytest.raises(EncodeError, match=r"no weights for lambda 3: expected lambda 0\.01, rate"):
         codec.encode(image, Point("lambda", 3))
     second.unlink()
     with pytest.raises(BitstreamError, match=r"made with weights \w{8}; here are \w{8}$"):

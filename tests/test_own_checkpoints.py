@@ -185,7 +185,7 @@ def test_own_weights_are_a_codec(trained, photo):
     single = registry.create(f"compressai:mbt2018@{trained}/ckpt-0.05.pth")
     assert single.name == "compressai:mbt2018:ckpt-0.05"
     assert np.array_equal(single.decode(single.encode(image, single.points[0])), pictures[1])
-    with pytest.raises(EncodeError, match=r"no weights for checkpoint 0\.02; there are"):
+    with pytest.raises(EncodeError, match=r"no weights for checkpoint 0\.02: expected"):
         codec.encode(image, Point("checkpoint", 0.02))
 
 

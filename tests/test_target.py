@@ -111,6 +111,27 @@ def test_points_by_name_are_those_of_the_ladder_in_its_order(photo: Image) -> No
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("jpeg@best", "expected quality as an integer from 1 to 100"),
+        ("vvenc@best", "expected qp as an integer from 0 to 63"),
+        ("jxl@best", "expected distance as a number from 0.05 to 15"),
+        ("mine.toml@best", "expected q 1, q 2, or another number"),
+        ("mine.toml:named@9", "expected q low, q high"),
+    ],
+)
+def test_a_wrong_point_is_told_what_may_stand_there(name, said, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = 'encode = "cp {value} {input} {output}"\ndecode = "cp {input} {output}"\n'
+    Path("mine.toml").write_text(
+        f'name = "mine"\nversion = "1"\n{commands}parameter = "q"\npoints = [1, 2]\n'
+        '[variants.named]\npoints = ["low", "high"]\n'
+    )
+    with pytest.raises(CodecError, match=said):
+        registry.create(name)
+
+
+@pytest.mark.parametrize(
     ("parameter", "values", "found"),
     [
         ("q", (9, 6, 5), (9, 8, 7, 6, 5)),

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from codecs import ladder
 from codecs.base import (
     Codec,
     CodecError,
@@ -290,8 +291,8 @@ class LearnedCodec(Codec):
                 between = float(a.value) < point.value < float(b.value)
                 if same and between and _range(low[0], high[0]):
                     return low[0], bitstream.fixed_point(point.value)
-        known = ", ".join(p.label for p in self.points)
-        raise EncodeError(f"{self.base} has no weights for {point.label}; there are {known}")
+        known = ladder.expected(self.points, self.choices)
+        raise EncodeError(f"{self.base} has no weights for {point.label}: {known}")
 
     def _choices(self) -> Iterator[Point]:
         """The points, and all between those of a file that serves a range."""
