@@ -169,7 +169,7 @@ def test_damaged_weights_are_named(name: str, own_weights: Callable[..., Path]) 
     with pytest.raises(CodecUnavailable, match="not a weights file"):
         registry.create(name)
     path.unlink()
-    with pytest.raises(CodecUnavailable, match=rf"train some with .python -m codecs.train {name} "):
+    with pytest.raises(CodecUnavailable, match=f"train some with `make weights SET={name}`"):
         registry.create(name)
 
 

@@ -38,6 +38,8 @@ from codecs.naming import choice_of
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Of the codecs that ship: a folder for each, of its name."""
+RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
+"""How these are trained, where this is a checkout: a file for each, see `codecs.recipe`."""
 
 
 Variant = Mapping[str, str]
@@ -231,11 +233,11 @@ class LearnedCodec(Codec):
         if not files:
             ours = network.__module__.startswith("codecs.")
             what = network.architecture if ours else inspect.getfile(network)
-            raise CodecUnavailable(
-                f"{name} has no weights in {folder}; train some with `python -m codecs.train "
-                f"{what} --data DIR --valid DIR --out DIR --minutes 60` and copy "
-                "what it exports there"
-            )
+            alone = f"`python -m codecs.train {what} --data DIR --valid DIR --out DIR --minutes 60`"
+            recipe = f"`make weights SET={name}` (docs/training.md)"
+            has_recipe = folder == WEIGHTS / name and (RECIPES / f"{name}.toml").is_file()
+            how = recipe if has_recipe else f"{alone} and copy what it exports there"
+            raise CodecUnavailable(f"{name} has no weights in {folder}; train some with {how}")
         self.device = device or chosen()
         loaded = [weights.load(file, network.architecture) for file in files]
         models = [_ready(w, network, model, choice, self.device) for w in loaded]
