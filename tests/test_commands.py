@@ -328,6 +328,11 @@ def test_a_report_shows_all_metrics_of_the_run_whatever_the_last_command_named(f
     assert bench_main.main(["compare", "jpeg", "webp", *asked, "--metrics", "psnr-y"]) == 0
     assert shown() == ["psnr", "psnr-y"]
     assert "PSNR (dB)" not in capsys.readouterr().out  # the table is of what was asked for
+    stored = ["--before", str(run), "--after", str(run), "--metrics", "psnr-y", "--no-report"]
+    assert bench_compare.main(stored) == 0
+    said = capsys.readouterr().out
+    assert "PSNR-Y (dB)" in said
+    assert "PSNR (dB)" not in said
 
 
 def test_a_run_directory_takes_no_other_data_set(folder, measured, capsys):
@@ -528,6 +533,9 @@ def test_a_renamed_codec_is_compared_with_itself_under_its_earlier_name(three_ru
         (["webp", "--history", "a", "c"], "webp is not in the run a. "),
         (["jpeg", "webp", "--pair", "jpeg=webp"], "--pair is for stored runs"),
         (["--history", "a", "b", "--pair", "jpeg"], "must be OLD=NEW"),
+        (["--history", "a", "b", "--dataset", "samples"], "--dataset is for measuring: leave it"),
+        (["--before", "a", "--after", "b", "--no-pack"], "--no-pack is for measuring: leave it"),
+        (["--history", "a", "b", "--metrics", "ms-ssim"], "ms-ssim: not measured in b, which has"),
     ],
 )
 def test_wrong_histories_say_what_to_do(three_runs, capsys, arguments, reason):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import codecs.registry as registry
 from bench.cli import reporting
-from bench.cli.options import UsageError
+from bench.cli.options import OF_MEASURING, UsageError, compare_parser
 from bench.literature.quoting import is_quoted, quote
 from bench.metrics import is_file, names
 from bench.run import cluster
@@ -28,13 +28,13 @@ from bench.verdict import comparison
 from bench.verdict.results import Results
 from codecs import device
 from codecs.base import CodecError
-from datasets.registry import NAMES
+from datasets.registry import NAMES, SAMPLES
 from reports import tables
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, report, print the table."""
-    _part_metrics_from_codecs(options)
+    _prepare(options)
     quoted = _checked(filter(is_quoted, options.codecs), options)
     codecs = tuple(name for name in options.codecs if name not in quoted) or DEFAULT_CODECS
     if options.anchor and options.anchor not in codecs:
@@ -53,10 +53,10 @@ def run(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Measure what is missing and print one table; or compare stored runs."""
     if options.before or options.after or options.history:
-        return reporting.compare_runs(options)
+        return _compare_stored(options)
     if options.pair:
         raise UsageError("--pair is for stored runs: give --before and --after, or --history")
-    _part_metrics_from_codecs(options)
+    _prepare(options)
     codecs = tuple(options.codecs)
     anchor = options.anchor or (codecs[-1] if codecs else None)
     if anchor is None or len({registry.unaliased(name) for name in (*codecs, anchor)}) < 2:
@@ -116,6 +116,24 @@ def _data_set(options: argparse.Namespace) -> str:
 def _in_tier(name: str, options: argparse.Namespace) -> str:
     """The codec that stands in for `name` in the quick tier."""
     return quick_name(name) if options.quick else name
+
+
+def _compare_stored(options: argparse.Namespace) -> int:
+    """Refuses what could not be heeded, for nothing is measured."""
+    usual = compare_parser().parse_args([])
+    for name in (*OF_MEASURING, "anchor"):
+        if getattr(options, name) != getattr(usual, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for measuring: leave it out beside --before and "
+                "--after, or --history, which compare what is stored"
+            )
+    _part_metrics_from_codecs(options)
+    return reporting.compare_runs(options, tuple(_metrics(options)) if options.metrics else None)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    options.dataset = options.dataset or SAMPLES
+    _part_metrics_from_codecs(options)
 
 
 def _part_metrics_from_codecs(options: argparse.Namespace) -> None:

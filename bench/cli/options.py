@@ -26,6 +26,11 @@ CODECS = (
     "points of others: published:qarv, ./elic.csv"
 )
 CORES = len(os.sched_getaffinity(0))
+OF_MEASURING = (
+    *("dataset", "run", "quick", "images", "cluster", "time_limit", "retry", "device", "retime"),
+    *("pack", "no_pack", "verify_pack", "sandbox"),
+)
+"""Options that say what to measure and how: all others are of stored runs, too."""
 
 
 class UsageError(Exception):
@@ -191,7 +196,6 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that measures."""
     parser.add_argument(
         "--dataset",
-        default="samples",
         metavar="SET",
         help="samples (default), kodak, clic22 ..., a folder of images, or a set's .toml",
     )

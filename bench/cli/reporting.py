@@ -48,13 +48,18 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def compare_runs(options: argparse.Namespace) -> int:
-    """Stored runs: one table, and a report beside the latest one."""
+def compare_runs(options: argparse.Namespace, metrics: Sequence[str] | None) -> int:
+    """Stored runs, by these metrics (None: all): one table, and a report beside the latest one."""
     compared = _runs(options)
     last = compared[-1]
+    known = last.manifest.known_metrics
+    if missing := [name for name in metrics or () if name not in known]:
+        raise UsageError(
+            f"{', '.join(missing)}: not measured in {last.directory}, which has {', '.join(known)}"
+        )
     _note_unknown_metrics(last.directory)
     lines = runs.lineages(compared, options.codecs, dict(options.pair))
-    comparison = runs.compare_runs(compared, lines)
+    comparison = runs.compare_runs(compared, lines, metrics or known)
     if not options.no_report:
         *earlier, later = (run.manifest for run in compared)
         name = "history" if options.history else "before-after"

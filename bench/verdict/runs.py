@@ -104,7 +104,9 @@ def lineages(
     return found
 
 
-def compare_runs(runs: Sequence[Run], lines: Sequence[Lineage]) -> Comparison:
+def compare_runs(
+    runs: Sequence[Run], lines: Sequence[Lineage], metrics: Sequence[str]
+) -> Comparison:
     """Two runs: each codec after a change against itself before.
 
     More than two, or two that are no before and after: what earlier runs needed against the last.
@@ -114,7 +116,7 @@ def compare_runs(runs: Sequence[Run], lines: Sequence[Lineage]) -> Comparison:
     results = {}
     for place, run in enumerate(runs):
         names = [line[run.label] for line in lines if run.label in line]
-        results[run.label] = found = _results(run, names, last.manifest)
+        results[run.label] = found = _results(run, names, last.manifest, metrics)
         for name in names:
             if name in found.unavailable:
                 raise StoreError(f"{name} in the run {run.label}: {found.unavailable[name]}")
@@ -180,13 +182,13 @@ def _require_equal_images(runs: Sequence[Run]) -> None:
                 )
 
 
-def _results(run: Run, names: Sequence[str], last: Manifest) -> Results:
+def _results(run: Run, names: Sequence[str], last: Manifest, metrics: Sequence[str]) -> Results:
     """One run's curves, under the last run's names of images."""
     return collect(
         Store(run.directory),
         [run.manifest.ladders[name] for name in names],
         last.pictures,
-        metrics=last.known_metrics,
+        metrics=metrics,
         dataset=last.label,
     )
 
