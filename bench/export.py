@@ -174,6 +174,8 @@ def _pgfplots(points: list[dict[str, Any]]) -> str:
     out.write("% \\usepackage{pgfplots}\n")
     for metric in dict.fromkeys(point["metric"] for point in points):
         here = [point for point in points if point["metric"] == metric]
+        sets = dict.fromkeys(point["dataset"] for point in here)
+        out.write(f"% means over {_tex(' and '.join(sets))}\n")
         out.write("\\begin{tikzpicture}\n\\begin{axis}[xlabel={bits per pixel}, ")
         out.write(f"ylabel={{{_tex(metric)}}}, grid=major, legend pos=outer north east]\n")
         for name in dict.fromkeys(point["codec"] for point in here):

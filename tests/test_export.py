@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_means_of_a_part_of_a_set_do_not_pass_for_the_set(run, tmp_path, capsys,
     both = ["./csv/points.csv", "jpeg@30,60,90", "--dataset", folder, "--metrics", "psnr"]
     assert bench_compare.main([*both, "--run", "all", "--no-report"]) == 2
     assert "has points on holiday (1 image)" in capsys.readouterr().err
+
+
+def test_it_is_said_when_a_run_has_shrunk_to_fewer_pictures(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    asked = ["jpeg@30,60,90", "--dataset", str(run.parent / "holiday"), "--metrics", "psnr"]
+    asked += ["--run", str(tmp_path / "run"), "--no-report", "--quiet"]
+    assert bench_main.main(["run", *asked]) == 0
+    assert "covers" not in capsys.readouterr().err
+    assert bench_main.main(["run", *asked, "--images", "1"]) == 0
+    assert "this covers 1 of the 2 pictures" in capsys.readouterr().err
+    assert bench_main.main(["export", str(tmp_path / "run"), "--format", "pgfplots"]) == 0
+    assert "this covers 1 of the 2 pictures" in capsys.readouterr().err
+    assert "% means over holiday (1 image)" in (tmp_path / "run/export/curves.tex").read_text()
 
 
 def jpeg_label(table) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from bench.cli.options import UsageError
-from bench.cli.reporting import every_original, unlikely, wanted_codecs
+from bench.cli.reporting import every_original, note_part, unlikely, wanted_codecs
 from bench.export import export, measured, safe_name
 from bench.record.manifest import Manifest
 from bench.record.pack import SUFFIX, write_pack
@@ -32,6 +32,7 @@ def points(options: argparse.Namespace) -> int:
     if options.with_pictures:
         raise UsageError("--with-pictures is for --out FILE")
     folder = options.to or options.run / "export"
+    note_part(options.run)
     texts = export(options.run, options.format)
     _make(folder)
     for name, text in texts.items():
@@ -62,6 +63,7 @@ def images(options: argparse.Namespace) -> int:
     folder = options.to or options.run / "images"
     manifest, store = Manifest.read(options.run), Store(options.run)
     wanted = wanted_codecs(manifest, options)
+    note_part(options.run)
     rows = [m for m in measured(options.run) if m.codec in wanted and m.status == "ok"]
     typed = {own: name for name, own in manifest.names.items()}
     _make(folder)

@@ -222,6 +222,7 @@ def _measure(settings: RunSettings, options: argparse.Namespace) -> RunOutcome:
     if outcome.refused:
         name, why = outcome.refused[0]
         say(f"refused pictures: {len(outcome.refused)}, the first: {name}: {why}")
+    reporting.note_part(settings.directory)
     return outcome
 
 

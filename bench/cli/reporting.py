@@ -42,6 +42,7 @@ def report(options: argparse.Namespace) -> int:
             "the report was left as it is"
         )
     _note_unknown_metrics(options.run)
+    note_part(options.run)
     show(clean(report_run(options.run, comparisons, options)))
     if options.claims:
         _write_claims(options.claims, comparisons, options.run)
@@ -231,6 +232,17 @@ def _default_anchor(names: Sequence[str]) -> str | None:
 
 def _is_vvc(name: str) -> bool:
     return name.partition("@")[0].partition(":")[0] == "vvenc"
+
+
+def note_part(directory: Path) -> None:
+    """Say so where the last command was for fewer pictures than were measured in its directory."""
+    manifest = Manifest.read(directory)
+    measured = len({m.image_digest for m in Store(directory)})
+    if not manifest.whole and len(manifest.pictures) < measured:
+        say(
+            f"this covers {len(manifest.pictures)} of the {measured} pictures that were measured "
+            f"in {directory}, those of its last command; for all, run it again without --images"
+        )
 
 
 def _note_unknown_metrics(directory: Path) -> None:
