@@ -181,6 +181,17 @@ def test_names_of_codecs_exist():
     assert shown == named
 
 
+def test_all_variants_of_codecs_are_shown():
+    """In a row that names the codec, as `name:variant` or `:variant`."""
+    shown: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| (`.*?) \|", PAGES["docs/codecs.md"], re.MULTILINE):
+        names = re.findall(r"`([a-z0-9-]+)[:`]", row)
+        for name in names:
+            shown.setdefault(name, set()).update(re.findall(r":([a-z0-9-]+)", row))
+    for entry in available():
+        assert set(entry.variants) <= shown[entry.name], entry.name
+
+
 def test_make_commands_exist():
     """Every `make ...` names a target and variables of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
