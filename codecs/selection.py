@@ -1,6 +1,6 @@
 """What may follow a codec's name: the points to run, or rates to code to.
 
-vvenc@32,37,42               these points in the place of the ladder's
+vvenc@27,32,37,42            these points in the place of the ladder's
 jpeg@50:95:5                 from 50 to 95 in steps of 5
 rdonet@0.15bpp               for each picture the point whose file is nearest to the rate
 minnen@0.075,0.15bpp:corpus  for each rate the one point that meets it over all pictures
@@ -20,7 +20,7 @@ from decimal import Decimal, InvalidOperation
 from codecs.naming import LONGEST_NAME, UnknownCodec
 
 CORPUS = ":corpus"
-HELP = "@32,37,42 (points), @50:95:5 (from, to, step), @0.15bpp (a rate), @0.15bpp:corpus"
+HELP = "@27,32,37,42 (points), @50:95:5 (from, to, step), @0.15bpp (a rate), @0.15bpp:corpus"
 MOST = 256
 """Points of one selection."""
 LOWEST, HIGHEST = 1e-6, 1e6

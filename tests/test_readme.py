@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from bench.cli.options import bench_parser, compare_parser
+from bench.verdict.curve import FEWEST
 from codecs import command as command_codec
 from codecs import publish, train
 from codecs.base import BitstreamError, CodecUnavailable, Point
@@ -190,6 +191,13 @@ def test_all_variants_of_codecs_are_shown():
             shown.setdefault(name, set()).update(re.findall(r":([a-z0-9-]+)", row))
     for entry in available():
         assert set(entry.variants) <= shown[entry.name], entry.name
+
+
+def test_points_in_comparisons_are_enough_for_curves():
+    compared = "\n".join(line for line in commands(TEXT) if "bench.compare" in line)
+    listed = re.findall(r"[a-z0-9]@(\d+(?:,\d+)*)(?= |$)", compared, re.MULTILINE)
+    assert listed
+    assert all(points.count(",") + 1 >= FEWEST for points in listed), listed
 
 
 def test_make_commands_exist():

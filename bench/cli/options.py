@@ -22,7 +22,7 @@ examples:
 
 
 CODECS = (
-    "codec names (see: list), with points or a rate after an @: vvenc@32,37, rdonet@0.15bpp; "
+    "codec names (see: list), with points or a rate after an @: vvenc@27,32,37,42, rdonet@0.15bpp; "
     "points of others: published:qarv, ./elic.csv"
 )
 CORES = len(os.sched_getaffinity(0))
