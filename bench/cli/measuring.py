@@ -9,7 +9,7 @@ from pathlib import Path
 
 import codecs.registry as registry
 from bench.cli import reporting
-from bench.cli.options import OF_MEASURING, UsageError, compare_parser
+from bench.cli.options import OF_MEASURING, UsageError, compare_parser, names_codec
 from bench.literature.quoting import is_quoted, quote
 from bench.metrics import is_file, names
 from bench.run import cluster
@@ -27,7 +27,6 @@ from bench.terminal import say, show
 from bench.verdict import comparison
 from bench.verdict.results import Results
 from codecs import device
-from codecs.base import CodecError
 from datasets.registry import NAMES, SAMPLES
 from reports import tables
 
@@ -146,15 +145,7 @@ def _part_metrics_from_codecs(options: argparse.Namespace) -> None:
 
 
 def _is_codec(name: str) -> bool:
-    if is_file(name):
-        return False
-    if is_quoted(name):
-        return True
-    try:
-        registry.check_name(name)
-    except CodecError:
-        return False
-    return True
+    return not is_file(name) and (is_quoted(name) or names_codec(name))
 
 
 def _settings(options: argparse.Namespace, codecs: tuple[str, ...]) -> RunSettings:

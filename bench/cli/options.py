@@ -361,7 +361,7 @@ def _above_zero(text: str) -> float:
     return number
 
 
-def _names_codec(text: str) -> bool:
+def names_codec(text: str) -> bool:
     from codecs import registry
     from codecs.base import CodecError
 
@@ -385,7 +385,7 @@ def table_file(text: str) -> str:
             f"{text} holds points of a codec, which a table would replace; give - for standard "
             f"output, as in --csv - {text}"
         )
-    if path.name == text != "-" and not path.suffix and _names_codec(text):
+    if path.name == text != "-" and not path.suffix and names_codec(text):
         raise argparse.ArgumentTypeError(
             f"{text} is a codec, not a file for a table; give - for standard output, as in "
             f"--csv - {text}, or a name such as {text}.csv"
