@@ -90,8 +90,8 @@ class Jxl(Codec):
         return 0.1 + pixels * (per_pixel if self._effort <= 7 else 10 * per_pixel)
 
     def _arguments(self, width: int | str, height: int | str, point: Point) -> list[str]:
-        # Distance 0 is lossless, another codec.
-        low, high = (0, 0) if self._lossless else (0.01, 15)
+        # Distance 0 is lossless, another codec; below 0.05 libjxl codes as at 0.05.
+        low, high = (0, 0) if self._lossless else (0.05, 15)
         distance = number(point, "distance", low, high)
         out = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "1"]
         out += ["-i", "in.rgb", "-frames:v", "1", "-c:v", "libjxl", "-threads", "1"]

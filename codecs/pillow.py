@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from codecs.base import (
 )
 from codecs.ladder import integer, ladder, number
 from codecs.naming import UnknownCodec, variants_of
+
+STEP = 0.004
+"""Between two ratios that are tried, in their logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,9 @@ class Format:
         """All that a file of some size may be coded with, low rate to high."""
         low, high = self.limits
         if self.parameter == "ratio":
-            return ladder("ratio", (float(f"{high * 0.996**i:.4g}") for i in range(2000)))
+            count = math.ceil(math.log(high / low) / STEP)
+            ratios = [float(f"{high * math.exp(-STEP * i):.4g}") for i in range(count)]
+            return ladder("ratio", (*ratios, low))
         return ladder(self.parameter, range(int(low), int(high) + 1))
 
 

@@ -266,6 +266,19 @@ def test_a_rate_out_of_reach_names_what_is_in_reach(photo: Image) -> None:
         codec.encode(photo, codec.points[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "beyond"),
+    [("jpeg", 101), ("webp", 101), ("avif", 100), ("jpeg2000", 0.99), ("jxl", 0.04), ("hevc", -1)],
+)
+def test_the_search_ends_where_the_codec_does(name: str, beyond: float) -> None:
+    codec = registry.create(name)
+    last = codec.choices[-1]
+    assert codec.encode(crop(16, 16), last)
+    assert abs(float(last.value) - beyond) <= 1
+    with pytest.raises(EncodeError, match=f"expected {last.parameter} as .* {last.value:g}"):
+        codec.encode(crop(16, 16), Point(last.parameter, beyond))
+
+
 def test_what_is_out_of_reach_is_not_looked_for_at_the_other_end() -> None:
     """With all pictures at a high rate that might take hours."""
     choices = ladder("q", range(101))
