@@ -1,15 +1,14 @@
 """`python -m codecs.publish RUN --into FOLDER --valid DIR`: weights to commit.
 
 Rewrites the finished models of a training run with kernels as integers, a fifth of the size,
-measures what that costs at three qualities, and puts weights, cards and logs where a codec looks
-for them.
+measures what that costs at three qualities, and puts weights and cards where a codec looks for
+them.  A card holds the curve of its validation; logs stay with the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from codecs.training_command import add_folders, told
 
 CTU = 64
 """RDONet's largest block: pictures to calibrate on are cut to multiples."""
-LOGS = ("train.csv", "valid.csv", "run.json")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,14 +37,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="COUNT",
         help="variance thresholds anew, on so many of the pictures (codecs with partitions)",
     )
-    p.add_argument(
-        "--trunk",
-        type=Path,
-        nargs="+",
-        default=[],
-        help="the runs that it started from, whose logs go along",
-    )
-    p.add_argument("--logs", type=Path, help="folder of the runs' logs; default: that of --into")
     p.add_argument("--unfinished", action="store_true", help="the interrupted model as well")
     return p
 
@@ -70,10 +60,6 @@ def publish(options: argparse.Namespace) -> None:
         models = [m for m in models if not m.stem.endswith("-latest")]
     if not models:
         raise TrainingError(f"{options.run} holds no finished model: resume it, or --unfinished")
-    runs = (options.run, *options.trunk)
-    missing = [run / log for run in runs for log in LOGS if not (run / log).is_file()]
-    if missing or len({run.name for run in runs}) < len(runs):
-        raise TrainingError(f"no {missing[0]}" if missing else "two runs have the same name")
     valid = load_pictures(options.valid, options.cache)
     if options.calibrate:
         valid = valid.at_least(CTU)
@@ -82,11 +68,6 @@ def publish(options: argparse.Namespace) -> None:
     options.into.mkdir(parents=True, exist_ok=True)
     for model in models:
         _publish_model(model, options.into / model.name, pictures, options)
-    for run in runs:
-        folder = (options.logs or options.into) / run.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in LOGS:
-            shutil.copyfile(run / name, folder / name)
 
 
 def _publish_model(

@@ -220,8 +220,7 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     into: Path = options.into or (options.out / "published" if trial else ROOT / "codecs/weights")
     folder = into / recipe.path.stem
     run = options.out / recipe.stages[-1].label
-    logs = options.out / recipe.path.stem / "logs"
-    given = [str(run), "--into", str(folder), "--logs", str(logs), "--cache", str(options.cache)]
+    given = [str(run), "--into", str(folder), "--cache", str(options.cache)]
     given += ["--valid", *map(str, options.valid)]
     if recipe.note:
         given += ["--note", recipe.note]
