@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -37,8 +38,17 @@ def shown(page: Page) -> dict[str, str]:
     )
 
 
+def until(page: Page, condition: str, arg: str | None = None) -> None:
+    """Playwright's own `wait_for_function`, where the first time is too early, evaluates again in the
+    page, whose policy forbids that."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(10)
+
+
 def is_ready(page: Page) -> None:
-    page.wait_for_function("document.getElementById('left').dataset.ready === 'true'")
+    until(page, "document.getElementById('left').dataset.ready === 'true'")
 
 
 def press(page: Page, key: str) -> None:
@@ -46,10 +56,11 @@ def press(page: Page, key: str) -> None:
     is_ready(page)
     pair = page.locator("#progress").text_content()
     page.keyboard.press(key)
-    page.wait_for_function(
+    until(
+        page,
         """(pair) => document.getElementById('trial').hidden
           || document.getElementById('progress').textContent !== pair""",
-        arg=pair,
+        pair,
     )
 
 
