@@ -39,7 +39,7 @@ def shown(page: Page) -> dict[str, str]:
 
 
 def until(page: Page, condition: str, arg: str | None = None) -> None:
-    """Playwright's own `wait_for_function`, where the first time is too early, evaluates again in the
+    """Playwright's `wait_for_function`, where the first time is too early, evaluates again in the
     page, whose policy forbids that."""
     deadline = time.monotonic() + 30
     while not page.evaluate(condition, arg):
