@@ -237,8 +237,10 @@ def _is_vvc(name: str) -> bool:
 def note_part(directory: Path) -> None:
     """Say so where the last command was for fewer pictures than were measured in its directory."""
     manifest = Manifest.read(directory)
+    if manifest.whole:  # the store, which may be large, need not be read
+        return
     measured = len({m.image_digest for m in Store(directory)})
-    if not manifest.whole and len(manifest.pictures) < measured:
+    if len(manifest.pictures) < measured:
         say(
             f"this covers {len(manifest.pictures)} of the {measured} pictures that were measured "
             f"in {directory}, those of its last command; for all, run it again without --images"
