@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("toy_weights")
 @each_codec
 def test_pictures_of_all_sizes_come_back(name: str) -> None:
     codec = registry.create(name)
-    for seed, size in enumerate([(1, 1), (3, 200), (65, 127), (64, 128), (203, 331), (700, 900)]):
+    for seed, size in enumerate([(1, 1), (3, 200), (65, 127), (64, 128), (203, 331), (500, 600)]):
         image = crop(*size, seed)
         data = encoded(codec, image)
         decoded = codec.decode(data)

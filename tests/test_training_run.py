@@ -517,10 +517,9 @@ def test_what_a_rounded_phase_keeps_is_the_average(data: Path, tmp_path: Path) -
     assert not torch.equal(network["g_s.2.weight"], at_start["g_s.2.weight"])
 
 
-def test_models_are_left_while_a_run_goes_on(data: Path, tmp_path: Path) -> None:
+def test_models_are_left_while_a_run_goes_on(data: Path, straight: Path, tmp_path: Path) -> None:
     """Small ones, from which another run can begin; they change nothing in the run."""
-    straight, exporting = tmp_path / "straight", tmp_path / "exporting"
-    assert train.main(arguments(data, straight)) == 0
+    exporting = tmp_path / "exporting"
     more = ("--export-minutes", "0.0001", "--export-to", str(tmp_path / "exports"))
     assert train.main(arguments(data, exporting, *more)) == 0
     one, two = (

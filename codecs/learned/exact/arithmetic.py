@@ -26,6 +26,7 @@ decoders need exactness.  Matrix products are the only kernels: no FFT or Winogr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -42,8 +43,8 @@ ACTIVATION_LIMIT = 1 << 24
 LATENT_LIMIT = ACTIVATION_LIMIT >> ACTIVATION_BITS
 """Largest magnitude of a decoded latent: 4096.  Encoders clamp, decoders refuse beyond it."""
 EXACT_LIMIT = 1 << 53
-_BLOCK = 512
-"""Positions convolved at once."""
+_BLOCK, _BLOCK_NUMBERS = 512, 1 << 16
+"""Positions convolved at once: so many, or more where they have few channels."""
 LEAKY_SLOPE = 655
 """Slope of the leaky ReLU in units of 2^-16: 0.00999, PyTorch's default being 0.01."""
 
@@ -170,6 +171,8 @@ class ExactConv:
         self.taps = [(y, x) for y, x in places if bool(w[:, :, y, x].any())] or places[:1]
         """Where the kernel is not all zero."""
         self.matrix = IntegerMatrix(torch.cat([w[:, :, y, x] for y, x in self.taps], 1))
+        self.runs = _runs(self.taps)
+        """First taps and lengths of neighbours in a row of the kernel."""
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, what: str = "convolution") -> ExactConv:
@@ -191,6 +194,12 @@ class ExactConv:
         return requantise(self.accumulate(x))
 
 
+def _runs(taps: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Places in `taps` where neighbours in a row of the kernel begin, and how many these are."""
+    starts = [i for i, (y, x) in enumerate(taps) if not i or taps[i - 1] != (y, x - 1)]
+    return [(i, stop - i) for i, stop in zip(starts, [*starts[1:], len(taps)], strict=True)]
+
+
 class _Padded:
     """A picture [H, W, C] with `border` rows and columns of zeros around it, to be convolved."""
 
@@ -207,8 +216,9 @@ class _Padded:
         # every tap is then one contiguous block.  The surplus columns are dropped at the end.
         shifts = [y * width + x for y, x in conv.taps]
         acc = self.picture.new_empty(height * width, len(conv.bias))
-        for start in range(0, height * width - (k - 1), _BLOCK):
-            stop = min(start + _BLOCK, height * width - (k - 1))
+        block = max(_BLOCK, _BLOCK_NUMBERS // self.picture.shape[2])
+        for start in range(0, height * width - (k - 1), block):
+            stop = min(start + block, height * width - (k - 1))
             acc[start:stop] = self._sums(conv, shifts, start, stop)
         return acc.view(height, width, -1)[:, : width - k + 1].contiguous()
 
@@ -219,10 +229,16 @@ class _Padded:
             if len(self._limbs) <= conv.matrix.most_limbs:
                 windows = [self._limbs[:, start + s : stop + s] for s in shifts]
                 return conv.matrix.times_limbs(torch.cat(windows, 2)).add_(conv.bias)
-        acc = conv.bias.repeat(stop - start, 1)
-        weights = conv.matrix.weight.split(self.flat.shape[1], 1)
-        for s, weight in zip(shifts, weights, strict=True):
-            acc.addmm_(self.flat[start + s : stop + s], weight.t())
+        channels = self.flat.shape[1]
+        acc: Tensor | None = None
+        for first, length in conv.runs:
+            # Neighbours lie one behind the other: one product of long rows for all of them.
+            columns = channels * length
+            at = (start + shifts[first]) * channels
+            rows = self.flat.as_strided((stop - start, columns), (channels, 1), at)
+            weight = conv.matrix.weight.narrow(1, first * channels, columns)
+            acc = torch.addmm(conv.bias if acc is None else acc, rows, weight.t())
+        assert acc is not None
         return acc
 
 
