@@ -81,6 +81,8 @@ def test_it_is_said_when_a_run_has_shrunk_to_fewer_pictures(run, tmp_path, capsy
     assert bench_main.main(["export", str(tmp_path / "run"), "--format", "pgfplots"]) == 0
     assert "this covers 1 of the 2 pictures" in capsys.readouterr().err
     assert "% means over holiday (1 image)" in (tmp_path / "run/export/curves.tex").read_text()
+    assert bench_main.main(["study", str(tmp_path / "run"), "--at", "1bpp"]) == 2  # of one codec
+    assert "this covers 1 of the 2 pictures" in capsys.readouterr().err
 
 
 def jpeg_label(table) -> str:

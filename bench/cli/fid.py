@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bench.cli.options import UsageError
-from bench.cli.reporting import every_original, wanted_codecs
+from bench.cli.reporting import every_original, note_part, wanted_codecs
 from bench.export import measured
 from bench.metrics import MetricUnavailable, inception
 from bench.metrics.inception import Extractor, Features
@@ -36,6 +36,7 @@ def fid(options: argparse.Namespace) -> int:
     except MetricUnavailable as error:
         raise UsageError(f"FID and KID are unavailable: {error}") from error
     manifest, store = Manifest.read(options.run), Store(options.run)
+    note_part(options.run)
     wanted = wanted_codecs(manifest, options)
     pictures = every_original(manifest)
     reference = [extract(inception.patches(load_ref(picture))) for picture in pictures]

@@ -51,6 +51,7 @@ def _make(options: argparse.Namespace) -> int:
     compared = reporting.comparisons_of(options.run, None, None)
     if not compared:
         raise UsageError(f"nothing was measured in {options.run}")
+    reporting.note_part(options.run)
     wanted = tuple(dict.fromkeys(map(manifest.codec_named, options.codecs)))
     chosen = choose(compared[0].results, options.at, wanted)
     names = [one.codec for one in chosen]
