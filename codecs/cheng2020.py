@@ -28,12 +28,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Hyperprior, Mixture
-from codecs.learned.initialisation import LATENT_GAIN, begin_as_path, initialise, scaled
+from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
+from codecs.learned.klt import begin_attention_transforms, expect
 from codecs.learned.layers import (
     Attention,
     MaskedConv2d,
@@ -123,6 +124,13 @@ class MixtureNetwork(TransformNetwork):
         # The first guess is broad and around 0.
         scaled(self.head[-1], 0.1).view(3, -1)[2] = LATENT_GAIN
 
+    def expect(self, deviations: Tensor) -> None:
+        """Begin with these standard deviations [M] of y."""
+        for reader in (self.h_a[0], self.context):
+            expect(reader, deviations)
+        bias = scaled(self.head[-1], 1.0).view(3, COMPONENTS, -1)
+        bias[2] = deviations
+
     def latent_model(self) -> Hyperprior:
         density = Mixture(COMPONENTS, SCALE_FLOOR)
         return Hyperprior(self.h_a, self.prior, self.h_s, density, self.context, self.head)
@@ -147,11 +155,9 @@ class Cheng2020(MixtureNetwork):
         assert isinstance(up, ResidualBlockUp)
         assert isinstance(last, nn.Sequential)
         self.initialise([], [], last[0])
-        for transform in (self.g_a, self.g_s):
-            begin_as_path(transform)
-        scaled(self.g_a[-2], LATENT_GAIN)
-        for branch in (up.subpel_conv, up.upsample):
-            scaled(branch[0], 1 / LATENT_GAIN)
+        transform = begin_attention_transforms(self.g_a, self.g_s)
+        self.amplify(transform.gain, self.g_a[-2], up.subpel_conv[0])
+        self.expect(transform.deviations)
 
 
 def create(variant: str | None = None) -> LearnedCodec:

@@ -46,7 +46,8 @@ from codecs.learned.coders.latents import LatentCoder, Tables, section_tables
 from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.coders.universal import UniversalHyperprior
 from codecs.learned.conditional import AtLevel, ConditionalChain, ConditionalConv
-from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
+from codecs.learned.initialisation import initialise, scaled
+from codecs.learned.klt import begin_gdn_analysis, begin_gdn_synthesis, expect
 from codecs.learned.layers import MaskedConv2d, conv, deconv
 from codecs.learned.network import ForwardOutput
 from codecs.learned.rows import gdn_analysis, gdn_synthesis
@@ -108,8 +109,12 @@ class Choi2019(TransformNetwork):
             readers=[plain[name][0] for name in ("g_s", "h_s", "h_a", "context")],
             picture=plain["g_s"][-1],
         )
-        # The first guess is a broad Gaussian around 0.
-        scaled(plain["head"][-1], 0.1)[:M] = LATENT_GAIN
+        transform = begin_gdn_analysis(plain["g_a"])
+        begin_gdn_synthesis(plain["g_s"], transform.kernels)
+        for name in ("h_a", "context"):
+            expect(plain[name][0], transform.deviations)
+        # The first guess is a Gaussian around 0.
+        scaled(plain["head"][-1], 0.1)[:M] = transform.deviations
         self.g_a, self.g_s, self.h_a, self.h_s, self.context, self.head = (
             ConditionalChain(chain, levels) for chain in plain.values()
         )
@@ -119,17 +124,22 @@ class Choi2019(TransformNetwork):
         if self.gains is not None:
             self._gains = self.gains.log_gain.detach()[:, :1].exp()
             self.gains = None
+        self._multiply(self.g_a[-1], transform.gain)
+        self._multiply(self.g_s[0], 1 / transform.gain)
         self._spread()
 
     def _spread(self) -> None:
         """From the same latent at all levels to one in proportion to the quantiser steps of theory,
         with entropy parameters in that proportion."""
         for writer in (self.g_a[-1], self.head[-1]):
-            assert isinstance(writer, ConditionalConv)
-            writer.multiply(self._gains, shift=True)
+            self._multiply(writer, self._gains, shift=True)
         for reader in (self.g_s[0], self.h_s[0], self.context[0]):
-            assert isinstance(reader, ConditionalConv)
-            reader.multiply(1 / self._gains, shift=False)
+            self._multiply(reader, 1 / self._gains)
+
+    @staticmethod
+    def _multiply(layer: nn.Module, factor: Tensor | float, shift: bool = False) -> None:
+        assert isinstance(layer, ConditionalConv)
+        layer.multiply(factor, shift)
 
     def begin_with(self, trained: Mapping[str, Tensor]) -> None:
         """Weights of one Λ serve all to begin with, but for the scale of the latent."""

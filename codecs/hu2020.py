@@ -22,7 +22,7 @@ here; slope 0.2 of its leaky ReLU is 0.01.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +33,15 @@ from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.coarsetofine import CoarseToFine, HyperLevel
 from codecs.learned.coders.factorised import GaussianPrior
 from codecs.learned.initialisation import initialise
+from codecs.learned.klt import (
+    BRANCH,
+    COLOURS,
+    begin_gdn_analysis,
+    begin_gdn_synthesis,
+    past_relus,
+    unchanged,
+    up,
+)
 from codecs.learned.layers import GDN, ResidualBlock, conv, deconv
 from codecs.learned.rows import gdn_analysis
 from codecs.learned.transform import TransformModel, TransformNetwork
@@ -70,6 +79,21 @@ class SideSynthesis(nn.Sequential):
         # Its reach: 1.75 positions of y in the deconvolutions, 7 of H/2, and two pixels.
         return in_bands(self._whole, input, 1, 16, halo=3)
 
+    def begin(self, kernels: Sequence[Tensor]) -> None:
+        """As the transpose of these halvings; hardly anything of what is beside."""
+        begin_gdn_synthesis(self.latent, kernels[1:])
+        merging, *residual, enlarging, _, mixing, _, picture = self.picture
+        assert isinstance(merging, nn.Conv2d)
+        side = merging.weight.detach()[:, -merging.out_channels :]
+        faint = BRANCH * side
+        unchanged(merging, kernels[0].shape[0])
+        side.copy_(faint)
+        for block in residual:
+            assert isinstance(block, ResidualBlock)
+            block.conv2.weight.data.mul_(BRANCH)
+        up(enlarging, kernels[0])
+        past_relus(enlarging, mixing, picture, count=COLOURS)
+
     def _whole(self, input: Tensor) -> Tensor:
         latent, side = input.split(self.channels, 1)
         x: Tensor = self.picture(torch.cat([self.latent(latent), self.side(side)], 1))
@@ -102,7 +126,10 @@ class Hu2020(TransformNetwork):
             readers=[self.g_s.latent[0], *self.fine.readers, *self.coarse.readers],
             picture=self.g_s.picture[-1],
         )
-        self.fine.guess_broadly()
+        transform = begin_gdn_analysis(self.g_a)
+        self.g_s.begin(transform.kernels)
+        self.amplify(transform.gain, self.g_a[-1], self.g_s.latent[0])
+        self.fine.guess_broadly(transform.deviations)
         self.coarse.guess_broadly()
 
     def latent_model(self) -> CoarseToFine:

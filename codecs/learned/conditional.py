@@ -67,11 +67,12 @@ class ConditionalConv(nn.Module):
         return plain
 
     @torch.no_grad()
-    def multiply(self, factor: Tensor, shift: bool) -> None:
-        """Multiply what it puts out at each level by `factor` [levels, 1], `shift` with it or
+    def multiply(self, factor: Tensor | float, shift: bool) -> None:
+        """Multiply what it puts out, at each level by `factor` [levels, 1], `shift` with it or
         not."""
-        factor = factor.to(self.u.device)
-        self.u.copy_(torch.log(torch.expm1(functional.softplus(self.u) * factor)))
+        factor = torch.as_tensor(factor, device=self.u.device)
+        scale = functional.softplus(self.u) * factor
+        self.u.copy_(scale + torch.log(-torch.expm1(-scale)))  # softplus of which is `scale`
         if shift:
             self.v.mul_(factor)
 

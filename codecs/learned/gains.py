@@ -59,9 +59,19 @@ class Gains(nn.Module):
         if anchors < 2 or not 0 < lambdas[0] < lambdas[1] < math.inf:
             raise ValueError(f"no such range of rates: {anchors} anchors, Λ {lambdas}")
         self.anchors = anchors
-        start = first_gains(anchors, lambdas)[:, None]
-        self.log_gain = nn.Parameter(start.repeat(1, channels))
-        self.log_inverse = nn.Parameter(-start.repeat(1, channels + beside))
+        self.lambdas = lambdas
+        self.log_gain = nn.Parameter(torch.empty(anchors, channels))
+        self.log_inverse = nn.Parameter(torch.empty(anchors, channels + beside))
+        self.begin()
+
+    @torch.no_grad()
+    def begin(self, factor: float = 1.0) -> None:
+        """As training begins with them, but `factor` times as large, where transforms make the
+        latent so much smaller than steps of 1 deserve."""
+        start = first_gains(self.anchors, self.lambdas)[:, None]
+        self.log_gain.copy_(start + math.log(factor))
+        self.log_inverse.copy_(-start)
+        self.log_inverse[:, : self.log_gain.shape[1]] -= math.log(factor)
 
     def scale(self, y: Tensor, quality: Tensor) -> Tensor:
         """y [B, M, h, w] before it is rounded, for `quality` [B] in 0 ... Q-1."""

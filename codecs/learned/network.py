@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from codecs.learned import bitstream
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.likelihood import Rounding
-from codecs.learned.gains import lambda_of
+from codecs.learned.gains import Gains, lambda_of
 from codecs.learned.layers import MaskedConv2d
 from codecs.learned.objective import Objective
 
@@ -187,11 +187,14 @@ class CodecNetwork(nn.Module, ABC):
         return {"width": ", ".join(f"{k}={v}" for k, v in self.config.items() if len(k) == 1)}
 
     def begin_with(self, trained: Mapping[str, Tensor]) -> None:
-        """Take over trained weights, by default those of the same kind of network; gains begin as
-        they are where those have none.
+        """Take over trained weights, by default those of the same kind of network; where those have
+        no gains, their latent is of the right size, and gains begin around 1.
 
         Raises `RuntimeError` or `ValueError` if they do not fit.
         """
+        for module in self.modules():
+            if isinstance(module, Gains):
+                module.begin()
         gains = {k: v for k, v in self.state_dict().items() if "gains" in k.split(".")}
         self.load_state_dict({**gains, **trained})
 

@@ -22,6 +22,7 @@ from codecs.learned.codec import REFINED, Model, Variant
 from codecs.learned.coders.latents import LatentCoder, LatentModel, Symbols, Tables
 from codecs.learned.coders.likelihood import Rounding
 from codecs.learned.gains import LAMBDAS, Gains
+from codecs.learned.initialisation import scaled
 from codecs.learned.network import CodecNetwork, ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_image, to_tensor
 from codecs.learned.weights import Weights
@@ -58,6 +59,15 @@ class TransformNetwork(CodecNetwork):
         if qualities:
             low, high = lambdas
             self.gains = Gains(M, qualities, (low, high), beside)
+
+    @torch.no_grad()
+    def amplify(self, factor: float, writer: nn.Module, reader: nn.Module) -> None:
+        """Have latents begin larger: by the gains, or by the layers that make and read y."""
+        if self.gains is not None:
+            self.gains.begin(factor)
+        else:
+            scaled(writer, factor).mul_(factor)
+            scaled(reader, 1 / factor)
 
     @abstractmethod
     def latent_model(self) -> LatentModel:

@@ -17,6 +17,7 @@ work.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -45,6 +46,7 @@ from codecs.learned.coders.tables import ScaleTable
 from codecs.learned.exact.arithmetic import from_grid, latent_to_grid
 from codecs.learned.exact.chain import ExactChain
 from codecs.learned.initialisation import LATENT_GAIN, scaled
+from codecs.learned.klt import expect
 from codecs.learned.layers import conv, subpixel_conv
 
 _DENSITY = Gaussian(logarithmic=True)
@@ -89,10 +91,13 @@ class HyperLevel(nn.Module):
         """Those that see the latent and the hyper-latent."""
         return self.analysis[0], self.synthesis[0]
 
-    def guess_broadly(self) -> None:
-        """Begin with a broad Gaussian around 0 (`codecs.learned.initialisation`)."""
+    def guess_broadly(self, deviations: Tensor | None = None) -> None:
+        """Begin with a broad Gaussian around 0 (`codecs.learned.initialisation`), or with these
+        standard deviations [C]."""
         bias = scaled(self.prediction[-1], 0.1)
-        bias[: len(bias) // 2] = torch.tensor(LATENT_GAIN).log()
+        bias[: len(bias) // 2] = math.log(LATENT_GAIN) if deviations is None else deviations.log()
+        if deviations is not None:
+            expect(self.analysis[0], deviations)
 
 
 @dataclass(frozen=True)
