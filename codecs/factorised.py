@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import Factorised, FactorisedPrior
 from codecs.learned.initialisation import initialise
+from codecs.learned.klt import begin_gdn_transforms
 from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
 
@@ -40,6 +41,7 @@ class FactorisedNetwork(TransformNetwork):
         self.g_s = gdn_synthesis(N, M)
         self.prior = FactorisedPrior(M)
         initialise(self, writers=[self.g_a[-1]], readers=[self.g_s[0]], picture=self.g_s[-1])
+        begin_gdn_transforms(self, [])
 
     def latent_model(self) -> Factorised:
         return Factorised(self.prior)

@@ -25,7 +25,8 @@ from torch import nn
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Gaussian, Hyperprior
-from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
+from codecs.learned.initialisation import initialise, scaled
+from codecs.learned.klt import begin_gdn_transforms
 from codecs.learned.layers import conv, deconv
 from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
@@ -58,8 +59,9 @@ class ScaleHyperprior(TransformNetwork):
             readers=[self.g_s[0], self.h_a[0], self.h_s[0]],
             picture=self.g_s[-1],
         )
-        # The first guess is a broad Gaussian.
-        scaled(self.h_s[-2], 0.1).fill_(LATENT_GAIN)
+        deviations = begin_gdn_transforms(self, [self.h_a[0]])
+        # The first guess of scales.
+        scaled(self.h_s[-2], 0.1).copy_(deviations)
 
     def latent_model(self) -> Hyperprior:
         return Hyperprior(self.h_a, self.prior, self.h_s, Gaussian(zero_mean=True), magnitude=True)

@@ -31,7 +31,6 @@ The authors' high rates leave part of the channels without contexts, for speed; 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from typing import Any, ClassVar
 
 import torch
@@ -40,7 +39,8 @@ from torch import nn
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import GaussianPrior
 from codecs.learned.coders.hyperprior import Gaussian, Hyperprior
-from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
+from codecs.learned.initialisation import initialise, scaled
+from codecs.learned.klt import begin_gdn_transforms
 from codecs.learned.layers import WindowContext, conv, deconv
 from codecs.learned.rows import gdn_analysis, gdn_synthesis
 from codecs.learned.transform import TransformModel, TransformNetwork
@@ -81,10 +81,11 @@ class Lee2019(TransformNetwork):
             readers=[self.g_s[0], self.h_s[0], self.h_a[0]],
             picture=self.g_s[-1],
         )
+        deviations = begin_gdn_transforms(self, [self.h_a[0]])
         with torch.no_grad():
-            self.context.convolution.weight[:, M:] /= LATENT_GAIN
-        # The first guess is a broad Gaussian around 0.
-        scaled(self.head[-1], 0.1)[:M] = log(LATENT_GAIN)
+            self.context.convolution.weight[:, M:] /= deviations[:, None, None]
+        # The first guess is a Gaussian around 0.
+        scaled(self.head[-1], 0.1)[:M] = deviations.log()
 
     def latent_model(self) -> Hyperprior:
         density = Gaussian(logarithmic=True)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from codecs.learned.initialisation import inverse_softplus
 from codecs.learned.layers import MaskedConv2d
 from codecs.learned.rows import RowStream
 
@@ -71,8 +72,7 @@ class ConditionalConv(nn.Module):
         """Multiply what it puts out, at each level by `factor` [levels, 1], `shift` with it or
         not."""
         factor = torch.as_tensor(factor, device=self.u.device)
-        scale = functional.softplus(self.u) * factor
-        self.u.copy_(scale + torch.log(-torch.expm1(-scale)))  # softplus of which is `scale`
+        self.u.copy_(inverse_softplus(functional.softplus(self.u) * factor))
         if shift:
             self.v.mul_(factor)
 

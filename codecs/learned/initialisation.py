@@ -57,6 +57,11 @@ def initialise(
     scaled(picture, 0.1).fill_(0.5)
 
 
+def inverse_softplus(x: Tensor) -> Tensor:
+    """log(exp(x) - 1) of numbers above 0, however large."""
+    return x + torch.log(-torch.expm1(-x))
+
+
 @torch.no_grad()
 def scaled(module: nn.Module, factor: float) -> Tensor:
     """Multiply a convolution's weight; returns its bias, to be written to."""

@@ -27,6 +27,7 @@ from codecs.learned.layers import (
     ResidualBlockDown,
     ResidualBlockUp,
 )
+from codecs.learned.transform import TransformNetwork
 
 COLOURS = 3
 STEP = 0.25
@@ -77,6 +78,18 @@ def klt(widths: Sequence[int]) -> Klt:
     expected = variances.new_zeros(widths[-1])
     expected[: len(variances)] = variances.clamp_min(0).sqrt() * (_DEVIATION / STEP)
     return Klt(tuple(kernels), expected.clamp_min(_FLAT).float())
+
+
+@torch.no_grad()
+def begin_gdn_transforms(network: TransformNetwork, readers: Sequence[nn.Module]) -> Tensor:
+    """Of a network with both of the following; `readers` read y besides.  Returns its expected
+    standard deviations [M]."""
+    transform = begin_gdn_analysis(network.g_a)
+    begin_gdn_synthesis(network.g_s, transform.kernels)
+    network.amplify(transform.gain, network.g_a[-1], network.g_s[0])
+    for reader in readers:
+        expect(reader, transform.deviations)
+    return transform.deviations
 
 
 @torch.no_grad()

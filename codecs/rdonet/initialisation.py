@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from codecs.learned.coders import likelihood
-from codecs.learned.initialisation import add_path, begin_as_path
+from codecs.learned.initialisation import add_path, begin_as_path, inverse_softplus
 from codecs.learned.layers import GDN, upsampling_phases
 from codecs.minnen import Minnen
 from codecs.rdonet.unit import SCALE_FLOOR, ConditionalHyperprior
@@ -170,7 +170,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
 
 def _raw_scale(scales: Tensor) -> Tensor:
     """What a `Mixture` makes `scales` of."""
-    return torch.log(torch.expm1((scales - SCALE_FLOOR).clamp_min(1e-3)))
+    return inverse_softplus((scales - SCALE_FLOOR).clamp_min(1e-3))
 
 
 def _initialise_unit(network: RDONet, level: int) -> None:
