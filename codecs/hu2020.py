@@ -39,6 +39,7 @@ from codecs.learned.klt import (
     begin_gdn_analysis,
     begin_gdn_synthesis,
     past_relus,
+    quieten,
     unchanged,
     up,
 )
@@ -82,15 +83,13 @@ class SideSynthesis(nn.Sequential):
     def begin(self, kernels: Sequence[Tensor]) -> None:
         """As the transpose of these halvings; hardly anything of what is beside."""
         begin_gdn_synthesis(self.latent, kernels[1:])
-        merging, *residual, enlarging, _, mixing, _, picture = self.picture
+        quieten(self.picture)
+        merging, *_, enlarging, _, mixing, _, picture = self.picture
         assert isinstance(merging, nn.Conv2d)
         side = merging.weight.detach()[:, -merging.out_channels :]
         faint = BRANCH * side
         unchanged(merging, kernels[0].shape[0])
         side.copy_(faint)
-        for block in residual:
-            assert isinstance(block, ResidualBlock)
-            block.conv2.weight.data.mul_(BRANCH)
         up(enlarging, kernels[0])
         past_relus(enlarging, mixing, picture, count=COLOURS)
 

@@ -59,7 +59,7 @@ def test_softplus_is_inverted_for_all_scales() -> None:
 @pytest.mark.parametrize("name", BEGUN)
 @torch.no_grad()
 def test_networks_begin_by_coding(name: str, qualities: int, picture: Tensor) -> None:
-    """At random they make a grey picture of 128 latents at first, 15 dB here."""
+    """Before any step, with 26 dB of the picture."""
     torch.manual_seed(0)
     network = registry.network(name)(N=48, M=128, qualities=qualities).eval()
     assert isinstance(network, TransformNetwork)

@@ -13,6 +13,7 @@ gains, or what takes their place.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,11 @@ class Klt:
 
 def klt(widths: Sequence[int]) -> Klt:
     """The transform to at most so many channels at each halving, of RGB pictures."""
+    return _klt(tuple(widths))
+
+
+@functools.cache  # codecs of one size are many, and loading weights makes their networks first
+def _klt(widths: tuple[int, ...]) -> Klt:
     basis = torch.eye(COLOURS, dtype=torch.float64)  # of each channel, in pixels
     variances, kernels, side = basis.diagonal(), [], 1
     for width in widths:
@@ -114,14 +120,8 @@ def begin_gdn_synthesis(synthesis: nn.Sequential, kernels: Sequence[Tensor]) -> 
 @torch.no_grad()
 def begin_attention_transforms(analysis: nn.Sequential, synthesis: nn.Sequential) -> Klt:
     """Of residual and attention blocks (Cheng et al. 2020), whose branches begin small."""
-    for module in (*analysis.modules(), *synthesis.modules()):
-        if isinstance(module, ResidualBlock):
-            module.conv2.weight.mul_(BRANCH)
-        elif isinstance(module, AttentionUnit):
-            scaled(module.conv[-1], BRANCH)
-        elif isinstance(module, Attention):
-            # What it adds is positive, and would be half of the signal.
-            scaled(module.conv_b[-1], BRANCH).fill_(_CLOSED)
+    quieten(analysis)
+    quieten(synthesis)
     halvings = [m for m in analysis if isinstance(m, ResidualBlockDown | nn.Conv2d)]
     doublings = [m for m in synthesis if not isinstance(m, ResidualBlock | Attention)]
     widths = [(m if isinstance(m, nn.Conv2d) else m.conv1).out_channels for m in halvings]
@@ -185,6 +185,19 @@ def past_relus(first: nn.Module, *others: nn.Module, count: int, repeat: int = 1
         assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
         assert layer.bias is not None
         layer.bias[:outputs] += lift
+
+
+@torch.no_grad()
+def quieten(transform: nn.Module) -> None:
+    """Have the branches of residual and attention blocks begin small."""
+    for module in transform.modules():
+        if isinstance(module, ResidualBlock):
+            module.conv2.weight.mul_(BRANCH)
+        elif isinstance(module, AttentionUnit):
+            scaled(module.conv[-1], BRANCH)
+        elif isinstance(module, Attention):
+            # What it adds is positive, and would be half of the signal.
+            scaled(module.conv_b[-1], BRANCH).fill_(_CLOSED)
 
 
 @torch.no_grad()
