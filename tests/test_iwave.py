@@ -229,8 +229,8 @@ def test_files_bound_the_size_of_their_pictures(monkeypatch: pytest.MonkeyPatch)
 
 def test_training_is_with_and_without_loss() -> None:
     """Some samples lose nothing, and theirs is a gradient of all that entropy coding rests on."""
-    torch.manual_seed(0)
     network = copy.deepcopy(toy_network("iwave")).train().requires_grad_(True)
+    torch.manual_seed(0)
     x = padded(crop(64, 64), 64).repeat(40, 1, 1, 1)
     out = network(x)
     kept = (out.x_hat == x).flatten(1).all(1)
