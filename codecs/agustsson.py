@@ -50,11 +50,12 @@ from codecs.learned.coders.centres import MOST_CHANNELS, CentreCoder, CentreMode
 from codecs.learned.coders.latents import Symbols, Tables
 from codecs.learned.coders.volume import FEATURES, VolumeContext
 from codecs.learned.gains import LAMBDAS
-from codecs.learned.initialisation import initialise, normalise, scaled
+from codecs.learned.initialisation import initialise
+from codecs.learned.klt import begin_relu_transforms
 from codecs.learned.layers import Residual, conv, deconv
 from codecs.learned.network import ForwardOutput, purpose
 from codecs.learned.pixels import pad, to_tensor
-from codecs.learned.transform import Analysis, CentreTransformModel, TransformNetwork
+from codecs.learned.transform import Analysis, CentreNetwork, CentreTransformModel
 
 CENTRES = 5
 BLOCK = 4
@@ -118,7 +119,7 @@ class SelectiveCoder(CentreCoder):
         return (np.arange(self.channels) < self.base)[:, None, None] | kept
 
 
-class Generative(TransformNetwork):
+class Generative(CentreNetwork):
     """N channels at the picture's resolution, twice as many at each halving up to K; B residual
     blocks; up to M channels in w; F in the 3-D context."""
 
@@ -170,11 +171,7 @@ class Generative(TransformNetwork):
         self.centres = Centres(CENTRES, learned=False)
         self.context = VolumeContext(CENTRES, F)
         initialise(self, writers=[], readers=[], picture=self.g_s[-1])
-        normalise(self.g_a[0])
-        scaled(self.g_a[-1], 6)  # five ReLU make latents of which rounding leaves nothing
-        for block in self.g_s:
-            if isinstance(block, Residual):
-                scaled(block[-1], 0.1)
+        begin_relu_transforms(self)
 
     def latent_model(self) -> SelectiveModel:
         return SelectiveModel(self.config["M"], self.centres, self.context, self.base)
@@ -187,6 +184,7 @@ class Generative(TransformNetwork):
 
     def scale(self, y: Tensor, quality: Tensor | None) -> Tensor:
         """The first C channels of w; the others are 0."""
+        y = super().scale(y, quality)
         return y if quality is None else y * self._first(self.channels(quality), y)
 
     def selected(self, y: Tensor, m: Tensor) -> Tensor:

@@ -36,15 +36,21 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.factorised import FactorisedPrior
 from codecs.learned.coders.hyperprior import Gaussian, Hyperprior
-from codecs.learned.initialisation import LATENT_GAIN, initialise, scaled
+from codecs.learned.initialisation import initialise, scaled
+from codecs.learned.klt import begin_normed_transforms, expect
 from codecs.learned.layers import ChannelNorm, Residual, conv, deconv
 from codecs.learned.rows import RowStream
 from codecs.learned.transform import TransformModel, TransformNetwork
+
+_LAST = 0.1
+"""Scale of what the last kernel reads, which sums 49·N values above 0: a step moves many of its
+weights alike, and the smaller what it reads, the less do colours swing."""
 
 
 class HiFiC(TransformNetwork):
@@ -72,9 +78,9 @@ class HiFiC(TransformNetwork):
         K, h = K or N * 13 // 4, h or N * 3 // 2
         self.config |= {"K": K, "B": B, "h": h}
         widths = [min(N << halvings, K) for halvings in range(5)]
-        first, last = conv(3, N, 7, 1), conv(N, 3, 7, 1)
+        last = conv(N, 3, 7, 1)
         self.g_a = RowStream(
-            *(first, ChannelNorm(N), nn.ReLU()),
+            *(conv(3, N, 7, 1), ChannelNorm(N), nn.ReLU()),
             *(
                 layer
                 for before, after in pairwise(widths)
@@ -98,20 +104,13 @@ class HiFiC(TransformNetwork):
             deconv(h, h), nn.ReLU(), deconv(h, h), nn.ReLU(), conv(h, 2 * M, 3, 1)
         )
         self.prior = FactorisedPrior(h)
-        initialise(
-            self,
-            writers=[self.g_a[-1], self.h_a[-1]],
-            readers=[self.h_a[0], self.h_s[0]],  # `g_s` normalises what it reads
-            picture=last,
-        )
-        # Normalised, flat areas of all grey levels look the same unless there is a bias.
-        scaled(first, 1.0).normal_(0, 0.5)
-        # The last kernel sums 49·N values above 0, and a step moves many of its weights alike: the
-        # smaller what it reads, the less do colours swing.
-        nn.init.constant_(enlarging[-2].get_parameter("gamma"), 0.1)
-        scaled(last, 10.0)
-        # The first guess is a broad Gaussian around 0.
-        scaled(self.h_s[-1], 0.1)[:M] = LATENT_GAIN
+        initialise(self, writers=[self.h_a[-1]], readers=[self.h_s[0]], picture=last)
+        means, deviations = begin_normed_transforms(self)
+        for parameter in enlarging[-2].parameters():
+            parameter.data *= _LAST
+        scaled(last, 1 / _LAST)
+        expect(self.h_a[0], means.abs() + deviations)
+        scaled(self.h_s[-1], 0.1).copy_(torch.cat((deviations, means)))
 
     @property
     def condition_channels(self) -> int:

@@ -9,7 +9,7 @@ rows and columns, and a map that says how many channels each place is worth.
 Shapes for a picture of H x W pixels, both multiples of 8:
 
     z, ẑ  M x H/8 x W/8    latent, and the centre nearest to each value (`coders.centres`)
-    a     1 x H/8 x W/8    importance map, before its sigmoid
+    a     1 x H/8 x W/8    importance map, before its sigmoid; the last channel of what g_a makes
 
 Of the channels of a position the first h = M·σ(a) are kept: z_c is multiplied by clip(h - c, 0, 1)
 (section 3.4).  The map is not sent: what it takes away is the centre nearest to 0, which P learns
@@ -23,7 +23,8 @@ paper trains a network for each rate, and holds its entropy to a target by a hin
 
 What else differs: widths; no batch normalisation, whose statistics small batches do not give, but
 residual blocks that begin near 0; stride 2 of 5x5 kernels in all of `g_s`; centres that begin
-evenly spaced, and no penalty on them or on weights; an MSE beside MS-SSIM in D.
+evenly spaced, a gain of each channel before them and its inverse behind, and no penalty on them or
+on weights; an MSE beside MS-SSIM in D.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ from codecs.learned.codec import LearnedCodec
 from codecs.learned.coders.centres import MOST_CHANNELS, CentreCoder, CentreModel, Centres, trailing
 from codecs.learned.coders.volume import FEATURES, VolumeContext
 from codecs.learned.gains import LAMBDAS, between_anchors, first_gains
-from codecs.learned.initialisation import initialise, normalise, scaled
+from codecs.learned.initialisation import initialise
+from codecs.learned.klt import begin_relu_transforms
 from codecs.learned.layers import Residual, conv, deconv
 from codecs.learned.network import ForwardOutput, purpose
-from codecs.learned.transform import CentreTransformModel, TransformNetwork
+from codecs.learned.transform import CentreNetwork, CentreTransformModel
 
 CENTRES = 6
 _CELL = 2
@@ -70,7 +72,7 @@ class ImportanceMap(nn.Module):
         return (self.channels * torch.sigmoid(a) - before).clamp(0, 1)
 
 
-class Mentzer(TransformNetwork):
+class Mentzer(CentreNetwork):
     """N channels in the transforms' hidden layers, M in z, K in P; G groups of three
     residual blocks."""
 
@@ -97,9 +99,9 @@ class Mentzer(TransformNetwork):
         if N % 2 or M > MOST_CHANNELS or min(G, K) < 1:
             raise ValueError(f"no such network: N = {N}, M = {M}, G = {G}, K = {K}")
         self.config |= {"G": G, "K": K, **purpose(None, qualities, lambdas)}
-        last = conv(N, 1 + M)
         self.g_a = nn.Sequential(
-            *(conv(3, N // 2), nn.ReLU(), conv(N // 2, N), nn.ReLU()), _trunk(N, G), last
+            *(conv(3, N // 2), nn.ReLU(), conv(N // 2, N), nn.ReLU()),
+            *(_trunk(N, G), conv(N, M + 1)),
         )
         self.g_s = nn.Sequential(
             *(deconv(M, N), nn.ReLU()),
@@ -110,19 +112,16 @@ class Mentzer(TransformNetwork):
         self.centres = Centres(CENTRES)
         self.context = VolumeContext(CENTRES, K)
         initialise(self, writers=[], readers=[], picture=self.g_s[-1])
-        normalise(self.g_a[0])
+        begin_relu_transforms(self)
         with torch.no_grad():
-            last.weight[0] *= 0.1  # the map begins flat
-        for block in self.modules():
-            if isinstance(block, Residual) and isinstance(block[-1], nn.Conv2d):
-                scaled(block[-1], 0.1)
+            self.g_a[-1].get_parameter("weight")[-1] *= 0.1  # the map begins flat
 
     def latent_model(self) -> CentreModel:
         return CentreModel(self.config["M"], self.centres, self.context)
 
     def scale(self, y: Tensor, quality: Tensor | None) -> Tensor:
-        """What is kept of z; y is a and z."""
-        return y[:, 1:] * self.importance(y[:, :1], quality)
+        """What is kept of z; y is z and a."""
+        return super().scale(y[:, :-1], quality) * self.importance(y[:, -1:], quality)
 
     def forward(self, x: Tensor, mask: Any = None, quality: Tensor | None = None) -> ForwardOutput:
         """See `CodecNetwork`."""
@@ -130,9 +129,9 @@ class Mentzer(TransformNetwork):
             raise ValueError("this network has no block partition")
         self.check_quality(quality)
         y = self.g_a(x)
-        kept = self.importance(y[:, :1], quality)
-        z, bits = self.latent_model().assess(y[:, 1:] * kept, self.training)
+        z, bits = self.latent_model().assess(self.scale(y, quality), self.training)
         # The sum is H_real, by which P learns; the map has the gradient of H_mask.
+        kept = self.importance(y[:, -1:], quality)
         bits = bits + (kept - kept.detach()) * bits.detach()
         return ForwardOutput(self.synthesise(z, quality), {"y": bits.flatten(1).sum(1)})
 

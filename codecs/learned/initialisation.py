@@ -27,9 +27,6 @@ BRANCH, SHORTCUT_BRANCH = 0.1, 0.3
 """Gains of branches beside an identity, and of those beside a resampling shortcut."""
 _COLOURS = 3
 
-_MEAN, _SPREAD = (0.478, 0.445, 0.395), 0.27
-"""Mean of red, green and blue, and standard deviation, of ImageNet (Mentzer et al. 2018)."""
-
 
 @torch.no_grad()
 def initialise(
@@ -150,12 +147,3 @@ def _convolution(subpixel: nn.Sequential) -> nn.Conv2d:
     layer = subpixel[0]
     assert isinstance(layer, nn.Conv2d)
     return layer
-
-
-@torch.no_grad()
-def normalise(first: nn.Module) -> None:
-    """Have the first convolution begin as if pictures had mean 0 and variance 1: latents that end
-    in a fixed range then begin there, too."""
-    bias = scaled(first, 1 / _SPREAD)
-    assert isinstance(first, nn.Conv2d)
-    bias.sub_(first.weight.sum((2, 3)) @ torch.tensor(_MEAN))

@@ -14,7 +14,8 @@ gains, or what takes their place.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +25,13 @@ from codecs.learned.initialisation import LATENT_GAIN, scaled
 from codecs.learned.layers import (
     Attention,
     AttentionUnit,
+    ChannelNorm,
+    Residual,
     ResidualBlock,
     ResidualBlockDown,
     ResidualBlockUp,
 )
-from codecs.learned.transform import TransformNetwork
+from codecs.learned.transform import CentreNetwork, TransformNetwork
 
 COLOURS = 3
 STEP = 0.25
@@ -42,9 +45,19 @@ _FLAT = 0.25
 """Least standard deviation that is expected of a latent."""
 _LIFT = 1.0
 """Added to what has to pass a ReLU, and taken off behind it."""
+_LIFTED = 3.0
+"""The same in standard deviations, where channels are lifted each for itself."""
+_HELD = 2.0
+"""What holds a norm, in standard deviations of all the others together."""
+SPARE = 3
+"""Channels that holding a norm takes."""
+_HELD_STEPS = 8.0
+"""Its value in the latent."""
 _GREY = 0.5
 BRANCH = 0.02
 """Gain of what is added to the path at first."""
+_NORMED_BRANCH = 0.001
+"""The same of what has a variance of 1, far above that of most channels of the path."""
 _CLOSED = -4.0
 """Logit of a mask that lets nearly nothing pass."""
 
@@ -55,8 +68,10 @@ class Klt:
 
     kernels: tuple[Tensor, ...]
     """Of each, [K, C, 2, 2] from C channels to K, orthonormal."""
+    spreads: tuple[Tensor, ...]
+    """Standard deviations [K] of the picture and of what each makes of it, halved each time."""
     deviations: Tensor
-    """Standard deviation [M] of the latent in quantiser steps of `STEP`."""
+    """Those of the latent in quantiser steps of `STEP`, [M]."""
 
     @property
     def gain(self) -> float:
@@ -73,6 +88,7 @@ def klt(widths: Sequence[int]) -> Klt:
 def _klt(widths: tuple[int, ...]) -> Klt:
     basis = torch.eye(COLOURS, dtype=torch.float64)  # of each channel, in pixels
     variances, kernels, side = basis.diagonal(), [], 1
+    spreads = [variances.sqrt() * _DEVIATION]
     for width in widths:
         count, side = len(basis), 2 * side
         basis = _at_four(basis, side)
@@ -81,9 +97,15 @@ def _klt(widths: tuple[int, ...]) -> Klt:
         variances, vectors = variances.flip(0)[:kept], vectors.flip(1)[:, :kept].T
         basis = vectors @ basis
         kernels.append(vectors.view(kept, 2, 2, count).permute(0, 3, 1, 2).float())
+        spread = variances[:kept].clamp_min(0).sqrt() * _DEVIATION
+        spreads.append(spread * _HALVING ** len(kernels))
     expected = variances.new_zeros(widths[-1])
     expected[: len(variances)] = variances.clamp_min(0).sqrt() * (_DEVIATION / STEP)
-    return Klt(tuple(kernels), expected.clamp_min(_FLAT).float())
+    return Klt(
+        tuple(kernels),
+        tuple(spread.float() for spread in spreads),
+        expected.clamp_min(_FLAT).float(),
+    )
 
 
 @torch.no_grad()
@@ -149,6 +171,151 @@ def begin_attention_transforms(analysis: nn.Sequential, synthesis: nn.Sequential
 
 
 @torch.no_grad()
+def begin_relu_transforms(network: CentreNetwork) -> None:
+    """Of convolutions and residual blocks, with a ReLU between any two convolutions.  Latents begin
+    with variances of 1, as centres want them."""
+    # One channel less than there are: the next carries nothing but the lift.
+    transform = klt([width - 1 for width in _halved_widths(network.g_a)])
+    spread = _begin_chain(network.g_a, transform.kernels, transform.spreads)
+    _begin_chain(network.g_s, *_reversed(transform, spread))
+    _centre(network.g_a[0])
+    gains = transform.gain / transform.deviations[: len(spread)]
+    network.log_gain[: len(spread)] = gains.log()[:, None, None]
+
+
+@torch.no_grad()
+def begin_normed_transforms(network: TransformNetwork) -> tuple[Tensor, Tensor]:
+    """Of convolutions with `ChannelNorm` and ReLU between them, and the former before `g_s`, too.
+    Returns expected means and standard deviations of the latent, [M]."""
+    writer = network.g_a[-1]
+    assert isinstance(writer, nn.Conv2d)
+    assert writer.bias is not None
+    transform = klt([width - SPARE for width in _halved_widths(network.g_a)])
+    spread = _begin_chain(network.g_a, transform.kernels, transform.spreads)
+    _begin_chain(network.g_s, *_reversed(transform, spread), writer)
+    means = writer.bias.clone()
+    _centre(network.g_a[0])
+    gains, factor = network.gains, transform.gain
+    if gains is None:
+        means *= factor
+        scaled(writer, factor).mul_(factor)
+    else:
+        # What is held is the same at all qualities, and known to the entropy model.
+        gains.begin(factor)
+        held = means != 0
+        gains.log_gain[:, held] = (_HELD_STEPS / means[held].abs()).log()
+        gains.log_inverse[:, held] = -gains.log_gain[:, held]
+        means[held] = means[held].sign() * _HELD_STEPS
+    return means, transform.deviations[: len(means)]
+
+
+def _halved_widths(analysis: nn.Sequential) -> list[int]:
+    return [m.out_channels for m in analysis if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+
+
+def _reversed(transform: Klt, latents: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Kernels, and deviations before and after each, of a synthesis of these."""
+    return transform.kernels[::-1], (latents, *transform.spreads[-2::-1])
+
+
+def _begin_chain(
+    chain: nn.Sequential,
+    kernels: Sequence[Tensor],
+    spreads: Sequence[Tensor],
+    writer: nn.Module | None = None,
+) -> Tensor:
+    """With these standard deviations before and after each kernel; `writer` makes what it reads,
+    where a norm comes first.  Returns the deviations of what it makes."""
+    quieten(chain)
+    remaining, spread, gain = list(zip(kernels, spreads[1:], strict=True)), spreads[0], 1.0
+    norm: ChannelNorm | None = None
+    for layer in _leaves(chain):
+        if isinstance(layer, Residual):
+            gain *= _gain(layer)
+        elif isinstance(layer, ChannelNorm):
+            norm = layer
+        if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        read = spread
+        if layer.stride == (1, 1):
+            spread = spread[: layer.out_channels]
+            unchanged(layer, len(spread))
+        else:
+            kernel, spread = remaining.pop(0)
+            if isinstance(layer, nn.Conv2d):
+                down(layer, kernel)
+            else:
+                up(layer, kernel[: len(read)])
+        layer.weight /= gain
+        if norm is not None:
+            assert writer is not None
+            _hold(writer, norm, layer, read)
+        elif writer is not None:
+            _lift(writer, layer, _LIFTED * read)
+        writer, norm, gain = layer, None, 1.0
+    return spread
+
+
+def _leaves(chain: nn.Sequential) -> Iterator[nn.Module]:
+    """Layers and residual blocks in their order."""
+    for layer in chain:
+        if isinstance(layer, nn.Sequential) and not isinstance(layer, Residual):
+            yield from _leaves(layer)
+        else:
+            yield layer
+
+
+def _gain(block: Residual) -> float:
+    """By which a residual block of small branches begins, or residual blocks within one."""
+    inner = [m for m in block if isinstance(m, Residual)]
+    return 1 + math.prod(map(_gain, inner)) if inner else 1.0
+
+
+def _lift(writer: nn.Module, reader: nn.Module, lifts: Tensor) -> None:
+    """Have the first channels between two convolutions pass a ReLU.  The next is lifted, too, and
+    taken off them: no bias could do that for all positions, nor at borders."""
+    written, read = _by_input(writer), _by_input(reader)
+    count = min(len(lifts), len(read) - 1)
+    lifts = lifts[:count]
+    written[:, count] = 0
+    writer.get_parameter("bias")[:count] += lifts
+    writer.get_parameter("bias")[count] = _LIFT
+    read[count] = -torch.tensordot(lifts, read[:count], 1) / _LIFT
+
+
+def _hold(writer: nn.Module, norm: ChannelNorm, reader: nn.Module, spread: Tensor) -> None:
+    """Have the first channels between two convolutions pass a `ChannelNorm` and a ReLU.
+
+    Behind them two channels hold values far above theirs, one the other's negative, so that the
+    norm divides by nearly the same everywhere, and half their sum is minus the mean that it takes
+    off.  One is γ·0 + β, the lift alone.
+    """
+    written, read = _by_input(writer), _by_input(reader)
+    count = min(len(spread), len(read) - SPARE)
+    positive, negative, lift = range(count, count + SPARE)
+    spread, lifts = spread[:count], _LIFTED * spread[:count]
+    energy = spread.square().sum()
+    value = _HELD * energy.sqrt()
+    written[:, count:] *= BRANCH
+    written[:, count : count + SPARE] = 0
+    bias = writer.get_parameter("bias")
+    bias[positive], bias[negative], bias[lift] = value, -value, 0
+    norm.gamma[:] = ((2 * value**2 + energy) / len(read) + norm.EPSILON).sqrt()
+    norm.gamma[lift] = 0
+    norm.beta[:count] = lifts
+    norm.beta[negative], norm.beta[lift] = 2 * value, _LIFT
+    sums = read[:count].sum(0)
+    read[positive] = read[negative] = -sums / 2
+    read[lift] = (value * sums - torch.tensordot(lifts, read[:count], 1)) / _LIFT
+
+
+def _by_input(layer: nn.Module) -> Tensor:
+    """The weight as [channels in, channels out, k, k]."""
+    weight = layer.get_parameter("weight")
+    return weight if isinstance(layer, nn.ConvTranspose2d) else weight.transpose(0, 1)
+
+
+@torch.no_grad()
 def down(layer: nn.Conv2d, kernel: Tensor) -> None:
     """Begin a convolution of stride 2 with a halving; its first outputs are the coefficients."""
     kept, count = kernel.shape[:2]
@@ -195,6 +362,10 @@ def quieten(transform: nn.Module) -> None:
             module.conv2.weight.mul_(BRANCH)
         elif isinstance(module, AttentionUnit):
             scaled(module.conv[-1], BRANCH)
+        elif isinstance(module, Residual) and isinstance(module[-1], nn.Conv2d):
+            scaled(module[-1], BRANCH)
+        elif isinstance(module, Residual) and isinstance(module[-1], ChannelNorm):
+            nn.init.constant_(module[-1].gamma, _NORMED_BRANCH)
         elif isinstance(module, Attention):
             # What it adds is positive, and would be half of the signal.
             scaled(module.conv_b[-1], BRANCH).fill_(_CLOSED)
@@ -217,8 +388,9 @@ def expect(reader: nn.Module, deviations: Tensor) -> None:
     reader.weight.mul_(LATENT_GAIN / deviations[:, None, None])
 
 
-def _centre(first: nn.Conv2d) -> None:
+def _centre(first: nn.Module) -> None:
     """Make mid grey the zero of the layers."""
+    assert isinstance(first, nn.Conv2d)
     assert first.bias is not None
     first.bias.sub_(_GREY * first.weight.sum((1, 2, 3)))
 

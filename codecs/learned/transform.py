@@ -118,6 +118,21 @@ class TransformNetwork(CodecNetwork):
         return self.latent_model().coder(tables, device)
 
 
+class CentreNetwork(TransformNetwork):
+    """One whose latents take a few values, the same in all channels (`codecs.learned.coders.
+    centres`): each channel has a gain before them, and its inverse behind."""
+
+    def __init__(self, N: int, M: int, objective: Mapping[str, float] | None = None) -> None:
+        super().__init__(N, M, objective)
+        self.log_gain = nn.Parameter(torch.zeros(M, 1, 1))
+
+    def scale(self, y: Tensor, quality: Tensor | None) -> Tensor:
+        return y * self.log_gain.exp()
+
+    def unscale(self, y: Tensor, quality: Tensor | None) -> Tensor:
+        return y * (-self.log_gain).exp()
+
+
 @dataclass(frozen=True)
 class Analysis:
     """A picture, and what `common` gives of it, padded."""
