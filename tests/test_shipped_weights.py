@@ -59,7 +59,7 @@ def test_each_has_its_own_card_beside_it(file: Path) -> None:
 
 def test_they_stay_small() -> None:
     assert {file.parent for file in FILES} == {*WEIGHTS.iterdir()}
-    assert sum(file.stat().st_size for file in FILES) <= 55e6
+    assert sum(file.stat().st_size for file in FILES) <= 62e6
 
 
 def test_one_file_serves_all_rates() -> None:
