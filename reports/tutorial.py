@@ -228,7 +228,8 @@ def draw_importance(image: Image, importance: NDArray[np.float64]) -> bytes:
 def draw_centres(values: NDArray[np.float64]) -> bytes:
     """SVG: centres [files, L] as training goes on."""
     figure, axes = _figure(3.4, 2.2)
-    axes.plot(values, marker="o", color="#4878a8")
+    axes.plot(range(1, len(values) + 1), values, marker="o", color="#4878a8")
+    axes.set_xticks(range(1, len(values) + 1))
     axes.set_xlabel("checkpoint")
     axes.set_ylabel("centres")
     return _svg(figure)
