@@ -129,9 +129,10 @@ class Mentzer(CentreNetwork):
             raise ValueError("this network has no block partition")
         self.check_quality(quality)
         y = self.g_a(x)
-        z, bits = self.latent_model().assess(self.scale(y, quality), self.training)
-        # The sum is H_real, by which P learns; the map has the gradient of H_mask.
         kept = self.importance(y[:, -1:], quality)
+        z = super().scale(y[:, :-1], quality) * kept
+        z, bits = self.latent_model().assess(z, self.training)
+        # The sum is H_real, by which P learns; the map has the gradient of H_mask.
         bits = bits + (kept - kept.detach()) * bits.detach()
         return ForwardOutput(self.synthesise(z, quality), {"y": bits.flatten(1).sum(1)})
 

@@ -49,7 +49,7 @@ _LIFTED = 3.0
 """The same in standard deviations, where channels are lifted each for itself."""
 _HELD = 2.0
 """What holds a norm, in standard deviations of all the others together."""
-SPARE = 3
+_SPARE = 3
 """Channels that holding a norm takes."""
 _HELD_STEPS = 8.0
 """Its value in the latent."""
@@ -174,13 +174,9 @@ def begin_attention_transforms(analysis: nn.Sequential, synthesis: nn.Sequential
 def begin_relu_transforms(network: CentreNetwork) -> None:
     """Of convolutions and residual blocks, with a ReLU between any two convolutions.  Latents begin
     with variances of 1, as centres want them."""
-    # One channel less than there are: the next carries nothing but the lift.
-    transform = klt([width - 1 for width in _halved_widths(network.g_a)])
-    spread = _begin_chain(network.g_a, transform.kernels, transform.spreads)
-    _begin_chain(network.g_s, *_reversed(transform, spread))
-    _centre(network.g_a[0])
-    gains = transform.gain / transform.deviations[: len(spread)]
-    network.log_gain[: len(spread)] = gains.log()[:, None, None]
+    transform, latents = _begin_chains(network, 1)  # the spare one carries nothing but the lift
+    gains = transform.gain / transform.deviations[:latents]
+    network.log_gain[:latents] = gains.log()[:, None, None]
 
 
 @torch.no_grad()
@@ -190,11 +186,8 @@ def begin_normed_transforms(network: TransformNetwork) -> tuple[Tensor, Tensor]:
     writer = network.g_a[-1]
     assert isinstance(writer, nn.Conv2d)
     assert writer.bias is not None
-    transform = klt([width - SPARE for width in _halved_widths(network.g_a)])
-    spread = _begin_chain(network.g_a, transform.kernels, transform.spreads)
-    _begin_chain(network.g_s, *_reversed(transform, spread), writer)
+    transform, _ = _begin_chains(network, _SPARE, writer)
     means = writer.bias.clone()
-    _centre(network.g_a[0])
     gains, factor = network.gains, transform.gain
     if gains is None:
         means *= factor
@@ -209,13 +202,18 @@ def begin_normed_transforms(network: TransformNetwork) -> tuple[Tensor, Tensor]:
     return means, transform.deviations[: len(means)]
 
 
-def _halved_widths(analysis: nn.Sequential) -> list[int]:
-    return [m.out_channels for m in analysis if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
-
-
-def _reversed(transform: Klt, latents: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Kernels, and deviations before and after each, of a synthesis of these."""
-    return transform.kernels[::-1], (latents, *transform.spreads[-2::-1])
+def _begin_chains(
+    network: TransformNetwork, spare: int, writer: nn.Module | None = None
+) -> tuple[Klt, int]:
+    """Both transforms, `spare` channels of each layer kept from the KLT; `writer` as for
+    `_begin_chain` of the synthesis.  Returns the KLT and how many latents it has."""
+    halvings = [m for m in network.g_a if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    transform = klt([layer.out_channels - spare for layer in halvings])
+    kernels, spreads = transform.kernels, transform.spreads
+    latents = _begin_chain(network.g_a, kernels, spreads)
+    _begin_chain(network.g_s, kernels[::-1], (latents, *spreads[-2::-1]), writer)
+    _centre(network.g_a[0])
+    return transform, len(latents)
 
 
 def _begin_chain(
@@ -291,13 +289,13 @@ def _hold(writer: nn.Module, norm: ChannelNorm, reader: nn.Module, spread: Tenso
     off.  One is γ·0 + β, the lift alone.
     """
     written, read = _by_input(writer), _by_input(reader)
-    count = min(len(spread), len(read) - SPARE)
-    positive, negative, lift = range(count, count + SPARE)
+    count = min(len(spread), len(read) - _SPARE)
+    positive, negative, lift = range(count, count + _SPARE)
     spread, lifts = spread[:count], _LIFTED * spread[:count]
     energy = spread.square().sum()
     value = _HELD * energy.sqrt()
     written[:, count:] *= BRANCH
-    written[:, count : count + SPARE] = 0
+    written[:, count : count + _SPARE] = 0
     bias = writer.get_parameter("bias")
     bias[positive], bias[negative], bias[lift] = value, -value, 0
     norm.gamma[:] = ((2 * value**2 + energy) / len(read) + norm.EPSILON).sqrt()

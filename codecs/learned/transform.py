@@ -119,8 +119,8 @@ class TransformNetwork(CodecNetwork):
 
 
 class CentreNetwork(TransformNetwork):
-    """One whose latents take a few values, the same in all channels (`codecs.learned.coders.
-    centres`): each channel has a gain before them, and its inverse behind."""
+    """One whose latents take a few values, the same in all channels (`coders.centres`): each
+    channel has a gain before them, and its inverse behind."""
 
     def __init__(self, N: int, M: int, objective: Mapping[str, float] | None = None) -> None:
         super().__init__(N, M, objective)
