@@ -260,6 +260,12 @@ class PartitionedNetwork(CodecNetwork):
         """
 
     @abstractmethod
+    def deepen(self, batches: Sequence[Tensor]) -> None:
+        """Begin the deeper levels anew, so that they show what the finest, which is trained, shows
+        of pictures [B, 3, H, W] in 0...1; what has to be drawn is, from PyTorch's generator.
+        Raises `ValueError` where a network's sizes do not allow it."""
+
+    @abstractmethod
     def worth(self, x: Tensor, size: tuple[int, int], quality: Tensor | None) -> dict[str, float]:
         """What the levels are worth on a padded picture x [1, 3, H, W] of `size` (height, width),
         for the columns of `monitor.WORTH_COLUMNS`."""

@@ -57,6 +57,15 @@ def initialise(network: RDONet) -> None:
     picture.bias.fill_(0.5)  # mid grey
 
 
+@torch.no_grad()
+def begin_linear(gdn: nn.Module) -> None:
+    """Have a GDN begin as nearly the identity."""
+    assert isinstance(gdn, GDN)
+    gamma = NEARLY_LINEAR * torch.eye(len(gdn.gamma))
+    gdn.gamma.copy_(torch.sqrt(gamma + GDN.PEDESTAL))
+    nn.init.ones_(gdn.beta)
+
+
 def minnen_of(trained: Mapping[str, Tensor]) -> Minnen:
     """The network whose parameters these are; raises `ValueError`."""
     try:
@@ -99,19 +108,17 @@ def adopt(network: RDONet, trained: Minnen) -> None:
         unit = network.unit(level)
         gdns = [unit.down[1]] if level == 1 else [unit.down[1], unit.igdn]
         for gdn in gdns:
-            assert isinstance(gdn, GDN)
-            gamma = NEARLY_LINEAR * torch.eye(len(gdn.gamma))
-            gdn.gamma.copy_(torch.sqrt(gamma + GDN.PEDESTAL))
+            begin_linear(gdn)
         # y has the gain that it was trained for.
         unit.bottom.weight /= LATENT_GAINS[1]
-        _first(unit.up).weight[:, unit.deeper :] *= LATENT_GAINS[1]
+        first_layer(unit.up).weight[:, unit.deeper :] *= LATENT_GAINS[1]
     first.bottom.weight.zero_()
     first.bottom.weight[:, : first.channels, 2, 2] = torch.eye(first.channels)
     # The transposed convolution of y as a sub-pixel convolution; the deeper features, which stand
     # in for y or its first channels, go through the same.
     source = trained.g_s[0]
     assert isinstance(source, nn.ConvTranspose2d)
-    up = _first(first.up)
+    up = first_layer(first.up)
     up.weight.zero_()
     centre = slice(up.weight.shape[2] // 2 - 1, up.weight.shape[2] // 2 + 2)
     phases = upsampling_phases(source.weight).flatten(0, 2)
@@ -142,7 +149,7 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
     psi = silent[:, :, 8:16, 8:16].mean((2, 3), keepdim=True)
     prior.condition.weight.zero_()
     mine["condition.bias"].copy_(psi.flatten())
-    last = _last(prior.hyper_analysis)
+    last = last_convolution(prior.hyper_analysis)
     if last.out_channels == trained.config["N"]:
         prior.prior.load_state_dict(trained.prior.state_dict())
         last.weight *= FAINT
@@ -162,13 +169,13 @@ def _adopt_entropy_model(prior: ConditionalHyperprior, trained: Minnen) -> None:
     high = 3 * low + 0.5
     factors = torch.logspace(-SPREAD, SPREAD, k, 2.0) if k > 1 else torch.ones(1)
     for component, factor in enumerate(factors):
-        below, above = _raw_scale(factor * low), _raw_scale(factor * high)
+        below, above = raw_scale(factor * low), raw_scale(factor * high)
         slope = (above - below) / (high - low)
         weight[2, component, :, :used] = slope[:, None, None, None] * scale_weight
         bias[2, component] = slope * (scale_bias - low) + below
 
 
-def _raw_scale(scales: Tensor) -> Tensor:
+def raw_scale(scales: Tensor) -> Tensor:
     """What a `Mixture` makes `scales` of."""
     return inverse_softplus((scales - SCALE_FLOOR).clamp_min(1e-3))
 
@@ -179,7 +186,7 @@ def _initialise_unit(network: RDONet, level: int) -> None:
     # Identities between the units: whichever level sends a block, the synthesis sees the same code,
     # only blurred by deeper levels.  With matrices of their own it would have to learn three.
     # Nearly everywhere either the deeper features or the latent are 0, so both pass at full gain.
-    down, up = _first(unit.down), _first(unit.up)
+    down, up = first_layer(unit.down), first_layer(unit.up)
     above = up.out_channels // unit.stride**2
     add_path(down, torch.eye(n, down.in_channels))
     add_path(unit.bottom, torch.eye(n, n + deeper))
@@ -188,17 +195,21 @@ def _initialise_unit(network: RDONet, level: int) -> None:
     unit.bottom.weight *= gain
     # Latents enter hyper-encoder, context and decoder at about unit scale ...
     up.weight[:, deeper:] /= gain
-    _first(prior.hyper_analysis).weight[:, :n] /= gain
+    first_layer(prior.hyper_analysis).weight[:, :n] /= gain
     if prior.context is not None:
         prior.context.weight /= gain
     # ... and the first guess is that they are broad.
-    out = _last(prior.parameters_net)
+    out = last_convolution(prior.parameters_net)
     out.weight *= 0.1
     # Of the deepest hyper-latent, crops of up to 256 pixels have one position, so that most taps
     # of these layers are never trained.  They must not speak up on larger pictures.
     upsampling = prior.hyper_synthesis[2]
     assert isinstance(upsampling, nn.Sequential)
-    deep = (_last(prior.hyper_analysis), _first(prior.hyper_synthesis), _first(upsampling))
+    deep = (
+        last_convolution(prior.hyper_analysis),
+        first_layer(prior.hyper_synthesis),
+        first_layer(upsampling),
+    )
     for layer in deep:
         centre = layer.weight[:, :, 1, 1].clone()
         layer.weight.zero_()
@@ -207,11 +218,11 @@ def _initialise_unit(network: RDONet, level: int) -> None:
     out.bias.view(3, -1)[2] = gain / 2
 
 
-def _first(layers: nn.Sequential) -> nn.Conv2d:
+def first_layer(layers: nn.Sequential) -> nn.Conv2d:
     layer = layers[0]
     assert isinstance(layer, nn.Conv2d)
     return layer
 
 
-def _last(layers: nn.Sequential) -> nn.Conv2d:
+def last_convolution(layers: nn.Sequential) -> nn.Conv2d:
     return [layer for layer in layers if isinstance(layer, nn.Conv2d)][-1]

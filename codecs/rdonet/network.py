@@ -39,6 +39,7 @@ from codecs.learned.objective import Objective
 from codecs.rdonet import backbone
 from codecs.rdonet.calibration import calibrate_range, calibrate_thresholds
 from codecs.rdonet.cost import CostModel
+from codecs.rdonet.deepening import deepen
 from codecs.rdonet.initialisation import adopt, initialise, minnen_of
 from codecs.rdonet.masks import (
     CTU,
@@ -237,6 +238,9 @@ class RDONet(PartitionedNetwork):
             return asdict(line), cost
         found, costs = calibrate_thresholds(self, batches, lambda_eff, distortion)
         return {"t64": float(found.t64), "t32": float(found.t32)}, costs[found]
+
+    def deepen(self, batches: Sequence[Tensor]) -> None:
+        deepen(self, batches)
 
     @torch.no_grad()
     def worth(self, x: Tensor, size: tuple[int, int], quality: Tensor | None) -> dict[str, float]:

@@ -6,6 +6,7 @@ import math
 import time
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from codecs.learned.network import PartitionedNetwork
@@ -13,11 +14,14 @@ from codecs.learned.training.card import export_model
 from codecs.learned.training.data import (
     STREAM_CALIBRATION,
     STREAM_CROPS,
+    STREAM_INITIAL,
     Prefetcher,
     crops,
     generator,
     to_float,
+    torch_seed,
 )
+from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import Critics, LossWeights, distortion
 from codecs.learned.training.monitor import Monitor
 from codecs.learned.training.ratecontrol import RateController, first_lambda, search_objective
@@ -29,6 +33,7 @@ from codecs.learned.training.state import Learner, TrainingProgress
 from codecs.learned.training.stopping import Ending, Stopwatch
 
 _CALIBRATION_CROPS = 8
+_DEEPENING_CROPS = 192
 
 
 class Trainer:
@@ -153,6 +158,8 @@ class Trainer:
         controller = progress.controller
         if not self.run.settings.qualities:
             self._move_lambda(before, phase.weights, target)
+        if phase.deepen and self.partitioned:
+            self._deepen()
         if phase.reset:
             self.learner.reset_optimisers()
         if phase.frozen or phase.rounded:
@@ -180,13 +187,29 @@ class Trainer:
             controller.log_bpp = None
         controller.target, controller.centre = target, controller.log_lambda
 
-    def _calibrate(self, weights: LossWeights) -> None:
-        """Variance thresholds of least J on fixed training crops."""
+    def _pictures(self, count: int) -> Tensor:
+        """The same training crops whenever a run comes to this step."""
         settings, progress = self.run.settings, self.progress
         smallest = min(min(shape) for shape in self.run.data.shapes)
         size = min(256, smallest - smallest % 64)
         rng = generator(settings.seed, progress.step, STREAM_CALIBRATION)
-        pictures = to_float(crops(self.run.data, rng, _CALIBRATION_CROPS, size), self.run.device)
+        return to_float(crops(self.run.data, rng, count, size), self.run.device)
+
+    def _deepen(self) -> None:
+        """Deeper levels anew, from the averaged weights of the finest."""
+        network, settings = self.learner.ema, self.run.settings
+        assert isinstance(network, PartitionedNetwork)
+        with torch.random.fork_rng():
+            torch.manual_seed(torch_seed(settings.seed, self.progress.step, STREAM_INITIAL))
+            try:
+                network.deepen(self._pictures(_DEEPENING_CROPS).split(_CALIBRATION_CROPS))
+            except ValueError as error:
+                raise TrainingError(str(error)) from error
+        self.learner.go_on_from_average()
+
+    def _calibrate(self, weights: LossWeights) -> None:
+        """Variance thresholds of least J on fixed training crops."""
+        progress, pictures = self.progress, self._pictures(_CALIBRATION_CROPS)
         network, critics = self.learner.ema, self.learner.critics
         assert isinstance(network, PartitionedNetwork)
         network.set_medians()
