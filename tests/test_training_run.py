@@ -497,6 +497,26 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
         assert torch.equal(checkpoint.part(tensors, "network")[name], average[name])
 
 
+def test_a_phase_that_deepens_trains_entropy_models_alone(data: Path, tmp_path: Path) -> None:
+    schedule = tmp_path / "deepen.toml"
+    phase = "[[phase]]\nshare = 0.5\nlr = 1e-2\n"
+    schedule.write_text(phase + "deepen = true\n" + phase + "per_rate = true\n")
+    options = arguments(data, tmp_path / "run", "--rates", "0.3", network="rdonet")
+    options[2] = str(schedule)
+    assert train.main([*options, "--backbone", "gdn"]) == 0
+    torch.manual_seed(torch_seed(0, 0, STREAM_INITIAL))
+    drawn = registry.network("rdonet").sized(8, backbone="gdn").state_dict()
+    tensors, _ = checkpoint.load(tmp_path / "run" / "trunk.safetensors")
+    learned, begun = (checkpoint.part(tensors, name) for name in ("network", "ema"))
+    kernels = [n for n in drawn if n.endswith("weight")]
+    for name in kernels:
+        if ".prior." not in name or ".parameters_net." in name:
+            assert torch.equal(learned[name], begun[name]) == (".prior." not in name), name
+        anew = name.startswith(("units.1.down.", "units.1.up.", "units.2.down."))
+        if anew or name.startswith(("analysis.", "synthesis.", "units.0.down.")):
+            assert torch.equal(learned[name], drawn[name]) != anew, name
+
+
 def test_what_a_rounded_phase_keeps_is_the_average(data: Path, tmp_path: Path) -> None:
     """Noise of the last steps would stay in it for good."""
     schedule = tmp_path / "rounded.toml"

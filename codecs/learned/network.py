@@ -260,6 +260,10 @@ class PartitionedNetwork(CodecNetwork):
         """
 
     @abstractmethod
+    def all_transform_parameters(self) -> list[nn.Parameter]:
+        """Those of all that is no entropy model, also of the deeper levels."""
+
+    @abstractmethod
     def deepen(self, batches: Sequence[Tensor]) -> None:
         """Begin the deeper levels anew, so that they show what the finest, which is trained, shows
         of pictures [B, 3, H, W] in 0...1; what has to be drawn is, from PyTorch's generator.

@@ -186,6 +186,9 @@ class RDONet(PartitionedNetwork):
         parts = (self.analysis, self.unit(1).down, self.unit(1).bottom, self.synthesis)
         return [p for part in parts for p in part.parameters()]
 
+    def all_transform_parameters(self) -> list[nn.Parameter]:
+        return [p for name, p in self.named_parameters() if ".prior." not in name]
+
     def tables(self) -> dict[str, Any]:
         scales = self.unit(1).prior.density.scale_table()
         tables: dict[str, Any] = {

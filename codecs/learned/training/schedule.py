@@ -63,7 +63,8 @@ class Phase:
     """When the phase begins, calibrate the variance thresholds, or set them to (64 x 64, 32 x 32);
     from there they follow Λ."""
     deepen: bool = False
-    """When the phase begins, begin the deeper levels anew, as what the finest has learned."""
+    """When the phase begins, begin the deeper levels anew, as what the finest has learned.  During
+    it all transforms stay, and entropy models learn alone."""
     frozen: bool = False
     """Keep what `transform_parameters` names as its average is, and train the rest, such as entropy
     models, in half the time."""

@@ -108,6 +108,9 @@ class Learner:
         if self.bf16:
             autocast_transforms(self.network, device)
         self.transforms = self.network.transform_parameters()
+        self.all_transforms = self.transforms
+        if isinstance(self.network, PartitionedNetwork):
+            self.all_transforms = self.network.all_transform_parameters()
         self.discriminator = (
             discriminator(self.network.condition_channels).to(device) if adversarial else None
         )
@@ -142,9 +145,11 @@ class Learner:
         progress, phase, seed = self.progress, segment.phase, self.settings.seed
         number, controller = progress.step, progress.controller
         lr, lambda_eff = segment.lr(number), controller.lambda_eff
+        for parameter in self.all_transforms:
+            parameter.requires_grad_(not phase.deepen)
         for parameter in self.transforms:
             # Without gradients they cost no backward pass, and optimisers leave them alone.
-            parameter.requires_grad_(not phase.frozen)
+            parameter.requires_grad_(not (phase.frozen or phase.deepen))
         self.network.rounds_in_training = phase.rounded
         if phase.rounded and (number == segment.start or number % _MEDIANS_EVERY == 0):
             self.network.set_medians()  # some latents are rounded to these
