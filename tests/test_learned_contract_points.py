@@ -53,7 +53,8 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
     loaded = weights.load(tmp_path / name / "all.safetensors")
     network = registry.network(name).from_config(loaded.card["config"]).eval()
     network.load_state_dict(loaded.parameters)
-    image = crop(192, 320)  # no padding, which would count in the partitions of `forward`
+    # No padding, which would count in the partitions of `forward`; iwave takes ten times as long.
+    image = crop(128, 192) if name == "iwave" else crop(192, 320)
     x = padded(image, network.stride)
     streams, pictures, errors = [], [], []
     for quality in (0, 0.5, 1, 1.75, 2, 3):
@@ -72,7 +73,7 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
         errors.append(np.square(decoded.astype(float) - image).mean())
         streams.append((name, data))
         pictures.append((name, told(decoded)))
-        for length in range(0, len(data), 97):
+        for length in range(0, len(data), 1 + len(data) // 20):
             with pytest.raises(BitstreamError):
                 codec.decode(data[:length])
     assert errors[-1] < errors[0]

@@ -214,10 +214,13 @@ def test_shipped_weights_keep_the_contract(
 ) -> None:
     monkeypatch.setattr("codecs.learned.codec.WEIGHTS", WEIGHTS)
     codec = registry.create(name)
-    streams = [codec.encode(photo, point) for point in codec.points]
+    # Points of one pass each have a test of their own; iwave takes ten times as long as others.
+    points = codec.points[::5] if name in CUT else codec.points
+    image = photo[:80, :100] if name in (*CUT, "iwave") else photo
+    streams = [codec.encode(image, point) for point in points]
     assert sorted(map(len, streams)) == list(map(len, streams))
     for data in streams:
-        assert codec.decode(data).shape == photo.shape
+        assert codec.decode(data).shape == image.shape
         later = () if name in CUT else (len(data) // 2, len(data) - 1)
         for cut in (0, 7, *later):
             with pytest.raises(BitstreamError):
