@@ -19,7 +19,7 @@ from codecs.base import BitstreamError, Image
 from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import LearnedCodec, load_model
-from codecs.learned.transform import TransformModel
+from codecs.learned.transform import TransformModel, TransformNetwork
 from codecs.naming import UnknownCodec
 from tests.conftest import ROOT
 from tests.learned_contract import (
@@ -180,8 +180,11 @@ def test_headers_that_no_encoder_writes_are_refused(
 
 def of_each_coder() -> list[str]:
     """One codec for each kind of entropy coder."""
-    networks = {name: toy_network(name) for name in TRANSFORM_CODECS}
-    kinds = {type(n.coder(n.tables(), torch.device("cpu"))): name for name, n in networks.items()}
+    kinds = {}
+    for name in TRANSFORM_CODECS:
+        network = toy_network(name)
+        assert isinstance(network, TransformNetwork)
+        kinds[type(network.coder(network.tables(), torch.device("cpu")))] = name
     return sorted(kinds.values())
 
 
@@ -194,7 +197,7 @@ from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import load_model
 from codecs.learned.coders.rangecoding import SymbolEncoder
-from codecs.learned.transform import TransformModel
+from codecs.learned.transform import TransformModel, TransformNetwork
 
 torch.set_num_threads(1)
 for name in sys.argv[2:]:
