@@ -197,7 +197,7 @@ from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import load_model
 from codecs.learned.coders.rangecoding import SymbolEncoder
-from codecs.learned.transform import TransformModel, TransformNetwork
+from codecs.learned.transform import TransformModel
 
 torch.set_num_threads(1)
 for name in sys.argv[2:]:

@@ -68,6 +68,7 @@ def deepen(network: RDONet, batches: Sequence[Tensor]) -> None:
     k3, t3 = _halving(t2[:, : middle.deeper], coarsest)
     _fit(middle.down[0], f1, t2)
     _fit(coarsest.down[0], t2, t3)
+    middle_gain = anchors[len(anchors) // 2].exp()
     fresh = type(network).from_config(network.config)
     for level, kernel, t in ((2, k2, t2), (3, k3, t3)):
         unit = network.unit(level)
@@ -76,7 +77,6 @@ def deepen(network: RDONet, batches: Sequence[Tensor]) -> None:
             unit.gains.log_gain.copy_(anchors[:, None].expand_as(unit.gains.log_gain))
             unit.gains.log_inverse.copy_(-unit.gains.log_gain)
         unit.prior.load_state_dict(fresh.unit(level).prior.state_dict())
-        middle_gain = anchors[len(anchors) // 2].exp()
         _expect(unit, (middle_gain * t).square().mean((0, 2, 3)).sqrt(), level)
     up = first_layer(finest.up)
     of_latent = up.weight[:, finest.deeper :] * heard[:, None, None]

@@ -163,7 +163,7 @@ class Trainer:
             self._deepen()
         if phase.reset:
             self.learner.reset_optimisers()
-        if phase.frozen or phase.rounded:
+        if phase.deepen or phase.frozen or phase.rounded:
             self.learner.go_on_from_average()
         if isinstance(phase.thresholds, tuple):
             progress.thresholds = dict(zip(("t64", "t32"), phase.thresholds, strict=True))
@@ -197,7 +197,7 @@ class Trainer:
         return to_float(crops(self.run.data, rng, count, size), self.run.device)
 
     def _deepen(self) -> None:
-        """Deeper levels anew, from the averaged weights of the finest."""
+        """Deeper levels of the averaged network anew, which training goes on from."""
         network, settings = self.learner.ema, self.run.settings
         assert isinstance(network, PartitionedNetwork)
         with torch.random.fork_rng():
@@ -206,7 +206,6 @@ class Trainer:
                 network.deepen(self._pictures(_DEEPENING_CROPS).split(_CALIBRATION_CROPS))
             except ValueError as error:
                 raise TrainingError(str(error)) from error
-        self.learner.go_on_from_average()
 
     def _calibrate(self, weights: LossWeights) -> None:
         """Variance thresholds of least J on fixed training crops."""
