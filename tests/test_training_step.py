@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codecs.factorised import FactorisedNetwork
 from codecs.learned.network import ForwardOutput
+from codecs.learned.training.errors import TrainingError
 from codecs.learned.training.losses import Critics, LossWeights
 from codecs.learned.training.ratecontrol import RateController
 from codecs.learned.training.schedule import Phase, plan
@@ -73,3 +74,12 @@ def test_a_networks_own_penalty_is_part_of_the_loss(qualities: int) -> None:
     assert penalised["loss"] - plain["loss"] == pytest.approx(each.mean().item(), rel=1e-4)
     assert penalised["gradient_norm"] != plain["gradient_norm"]
     assert "penalty" not in plain
+
+
+def test_critics_are_not_asked_of_pictures_that_no_weight_can_change() -> None:
+    """What they say is a constant to entropy models."""
+    shown, _ = first_step(FactorisedNetwork, 0, lpips=0.4, frozen=True)
+    assert shown["mse"] > 0
+    assert "lpips" not in shown
+    with pytest.raises(TrainingError, match="no such network was loaded"):
+        first_step(FactorisedNetwork, 0, lpips=0.4)

@@ -164,7 +164,9 @@ class Learner:
         torch.manual_seed(torch_seed(seed, number, STREAM_NOISE))
         output = self.network.train()(x, mask, quality)
         bpp = output.total_bits() / (x.shape[2] * x.shape[3])
-        cost, terms = distortion(x, output.x_hat, phase.weights, self.critics, phase.views)
+        # Of a picture that no weight in training can change, critics would tell a constant.
+        weights = phase.weights if output.x_hat.requires_grad else LossWeights()
+        cost, terms = distortion(x, output.x_hat, weights, self.critics, phase.views)
         if phase.gan:
             adversarial, terms["gan_d"] = self._adversarial(
                 x, output.x_hat.clamp(0, 1), output.condition, phase.gan_lr * lr / phase.lr
