@@ -7,7 +7,7 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: bench zoo test test-browser compressai cluster screenshots lint perf check train weights lock venv clean
+.PHONY: bench zoo test suite test-browser compressai cluster screenshots lint perf check train weights lock venv clean
 .DEFAULT_GOAL := bench
 
 bench: $(VENV)/ready
@@ -18,8 +18,12 @@ zoo: $(VENV)/ready
 	codecs="$$($(PY) -m codecs.zoo)" && $(PY) -m bench run vvenc jpeg $$codecs \
 		--dataset $(DATASET) --run runs/zoo-$(notdir $(DATASET)) $(BENCH)
 
-# As many processes as cores share the tests. Options for pytest: make test PYTEST="-k metrics --cov"
-test: $(VENV)/ready $(VENV)/cluster lint
+# What reads the code runs beside what runs it. Options for pytest: make test PYTEST="-k metrics --cov"
+test: $(VENV)/ready $(VENV)/cluster
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+# As many processes as cores share the tests.
+suite: $(VENV)/ready $(VENV)/cluster
 	$(PY) -m pytest --ignore=tests/browser -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
 
 # CompressAI, for its models and for your own weights of its networks; its tests then run as well.

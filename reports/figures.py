@@ -97,6 +97,7 @@ def _write(chart: Chart, stem: Path) -> bytes:
         text.set_parse_math(False)
     pdf, for_page = stem.with_suffix(".pdf"), io.BytesIO()
     figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    figure.set_layout_engine(None)  # what it has found stays; looking takes as long as drawing
     figure.savefig(stem.with_suffix(".svg"), metadata=NOTHING)
     with rc_context({"svg.fonttype": "none"}):
         figure.savefig(for_page, format="svg", metadata=NOTHING)

@@ -54,10 +54,10 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
     network = registry.network(name).from_config(loaded.card["config"]).eval()
     network.load_state_dict(loaded.parameters)
     # No padding, which would count in the partitions of `forward`; iwave takes ten times as long.
-    image = crop(128, 192) if name == "iwave" else crop(192, 320)
+    image = crop(128, 192)
     x = padded(image, network.stride)
     streams, pictures, errors = [], [], []
-    for quality in (0, 0.5, 1, 1.75, 2, 3):
+    for quality in (0, 1.75, 3) if name == "iwave" else (0, 0.5, 1, 1.75, 2, 3):
         data = codec.encode(image, Point("quality", quality))
         assert bitstream.read_header(data, network.magic, network.version)[0].quality == quality
         decoded = codec.decode(data)
@@ -73,7 +73,7 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
         errors.append(np.square(decoded.astype(float) - image).mean())
         streams.append((name, data))
         pictures.append((name, told(decoded)))
-        for length in range(0, len(data), 1 + len(data) // 20):
+        for length in range(0, len(data), 1 + len(data) // 10):
             with pytest.raises(BitstreamError):
                 codec.decode(data[:length])
     assert errors[-1] < errors[0]
