@@ -50,13 +50,11 @@ def damaged(streams: Sequence[bytes], count: int, seed: int = 0) -> Iterator[byt
         yield bytes(data)
 
 
-def check_decoder(
-    decode: Callable[[bytes], Image], streams: Sequence[bytes], count: int = COUNT
-) -> None:
+def check_decoder(decode: Callable[[bytes], Image], streams: Sequence[bytes]) -> None:
     """Every damaged stream gives a picture or `BitstreamError`, soon, within 1 GiB."""
     outcomes = {"refused": 0, "decoded": 0}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for data in damaged(streams, count):
+    for data in damaged(streams, COUNT):
         start = time.process_time()
         try:
             image = decode(data)
@@ -69,6 +67,6 @@ def check_decoder(
         assert time.process_time() - start < 10
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 1 << 20, f"{grown} KiB more than before"
-    assert outcomes["refused"] > 0.9 * count
+    assert outcomes["refused"] > 0.9 * COUNT
     # The checksum leaves no damage unnoticed but what decodes to the same picture.
-    assert outcomes["decoded"] <= 0.02 * count, outcomes
+    assert outcomes["decoded"] <= 0.02 * COUNT, outcomes

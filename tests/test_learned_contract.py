@@ -36,7 +36,7 @@ from tests.learned_contract import (
     padded,
     told,
 )
-from tests.learned_fuzz import COUNT, check_decoder
+from tests.learned_fuzz import check_decoder
 from tests.learned_toys import TOYS, toy_network
 from tests.rdonet_toys import crop
 
@@ -146,11 +146,10 @@ def test_damaged_streams_are_refused(name: str, photo: Image) -> None:
     codec = registry.create(name)
     grey = np.full((70, 130, 3), 128, np.uint8)
     images = [photo, photo[:64, :64], grey, photo[:1, :1]]
-    count = COUNT
     if name == "iwave":  # which takes ten times as long
-        images, count = [image[:20, :28] for image in images], COUNT // 3
+        images = [image[:20, :28] for image in images]
     streams = [encoded(codec, image) for image in images]
-    check_decoder(codec.decode, streams, count)
+    check_decoder(codec.decode, streams)
 
 
 @each_codec
@@ -195,12 +194,12 @@ from pathlib import Path
 from codecs import registry
 from codecs.base import BitstreamError
 from codecs.learned import bitstream, weights
+from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import load_model
 from codecs.learned.coders.rangecoding import SymbolEncoder
 from codecs.learned.transform import TransformModel
 
 torch.set_num_threads(1)
-BLOCKS = bitstream.MAX_BLOCKS // 4
 for name in sys.argv[2:]:
     network = registry.network(name)
     path = Path(sys.argv[1], f"{name}.safetensors")
@@ -210,18 +209,18 @@ for name in sys.argv[2:]:
     if hasattr(model.coder, "volume"):
         sections[-1] = bytes([model.coder.channels]) + b"none"
     if hasattr(model.coder, "z"):
-        size = model.coder.z.channels, BLOCKS
+        size = model.coder.z.channels, MAX_BLOCKS
         z = numpy.random.default_rng(0).integers(-2, 3, size, dtype=numpy.int32)
         encoder = SymbolEncoder()
         model.coder.z.encode(encoder, z)
         sections[0] = encoder.get_bytes()
     if name == "hu2020":
-        z1 = numpy.zeros((model.coder.z1.channels, 1, BLOCKS), "i4")
+        z1 = numpy.zeros((model.coder.z1.channels, 1, MAX_BLOCKS), "i4")
         encoder = SymbolEncoder()
         model.coder.z1.encode(encoder, z1[:, 0])
-        z2 = numpy.zeros((2, 2 * BLOCKS, 64), "i4")
+        z2 = numpy.zeros((2, 2 * MAX_BLOCKS, 64), "i4")
         sections[:2] = encoder.get_bytes(), model.coder.coarse.encode(z2, model.coder._z1((z1,)))
-    wide = numpy.broadcast_to(numpy.zeros(1, numpy.uint8), (64, 64 * BLOCKS, 3))
+    wide = numpy.broadcast_to(numpy.zeros(1, numpy.uint8), (64, 64 * MAX_BLOCKS, 3))
     data = bitstream.pack(model.header(wide, None), sections, [])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
@@ -239,9 +238,9 @@ for name in sys.argv[2:]:
 def test_a_large_picture_that_is_not_there_costs_little_memory(
     names: list[str], tmp_path: Path
 ) -> None:
-    """A quarter of the largest size, with hyper-latents for all of it, where there are any, but
-    without latents; of networks half as wide as those of the papers, and so in an eighth of 1 GiB.
-    (Of `rdonet`: test_rdonet_hostile.)"""
+    """The largest size, with hyper-latents for all of it, where there are any, but without latents;
+    of networks half as wide as those of the papers, and so in half of 1 GiB.  (Of `rdonet`:
+    test_rdonet_hostile.)"""
     command = [sys.executable, "-c", HOSTILE, str(tmp_path), *names]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     lines = run.stdout.splitlines()
@@ -249,8 +248,8 @@ def test_a_large_picture_that_is_not_there_costs_little_memory(
     for line in lines:
         name, grown, seconds, message = line.split(maxsplit=3)
         assert "payload" in message
-        assert int(grown) < 1 << 17, f"{name}: {grown} KiB more than before"
-        assert float(seconds) < 8
+        assert int(grown) < 1 << 19, f"{name}: {grown} KiB more than before"
+        assert float(seconds) < 30
 
 
 @each_codec
