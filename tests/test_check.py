@@ -30,6 +30,14 @@ import os, sys, time, zlib
 import numpy as np
 from codecs.base import Codec, CodecUnavailable, Point
 
+def blocks(image, size):
+    # The mean colour of each block.
+    for y in range(0, image.shape[0], size):
+        for x in range(0, image.shape[1], size):
+            block = image[y : y + size, x : x + size]
+            block[:] = block.mean((0, 1))
+    return image
+
 class Toy(Codec):
     name, label, version = "toy", "Toy", "1"
     points = (Point("level", 1),)
@@ -58,7 +66,10 @@ BROKEN = (
     ("gone", "raise CodecUnavailable('get the tool')", "", "missing", "get the tool"),
     ("ill", "", "raise KeyError('dec')", "wrong", "decode raised KeyError"),
     ("moody", "", "image[0, 0] = list(os.urandom(3))", "wrong", "to two pictures"),
-    ("other", "", "image = 255 - image", "wrong", "but to another picture"),
+    ("negative", "", "image = 255 - image", "wrong", "but to the picture as a negative"),
+    ("swapped", "", "image = image[..., ::-1]", "wrong", "but to the picture with red and blue"),
+    ("other", "", "image = np.roll(image, 8, 1)", "wrong", "but to another picture (below 17 dB)"),
+    ("coarse", "", "image = blocks(image, 16)", "ok", "decoded alike by two other processes; 1"),
     ("shape", "", "image = image[1:]", "wrong", "to 256 x 239 pixels instead of 256 x 240"),
     ("padded", "", "image = np.pad(image, ((0, 16), (0, 0), (0, 0)))", "wrong", "must crop"),
     ("last", "", "", "ok", "without loss, decoded alike by two other processes; 1"),

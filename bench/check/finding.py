@@ -12,8 +12,19 @@ from codecs.base import Image
 
 CODEC_LIMIT = 300.0
 """Seconds that a codec may take to encode or to decode one image."""
-LEAST_PSNR = 20.0
-"""dB: what any codec reaches in the middle of its ladder, and a wrong image never does."""
+SURE_PSNR = 20.0
+"""dB at which an image is surely the one that was coded."""
+ABOVE_MEAN = 6.0
+"""dB by which one below that must be better than the mean colour alone, which leaves the variance
+whole: a quarter of it.  Codecs of 0.03 bpp reach that; another image, or one eight pixels away,
+is at 5 dB at most."""
+ALTERED = {
+    "with red and blue swapped": lambda image: image[..., ::-1],
+    "upside down": lambda image: image[::-1],
+    "mirrored": lambda image: image[:, ::-1],
+    "as a negative": lambda image: 255 - image,
+}
+"""What goes wrong in codecs that people bring, by what it makes of the image."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +54,21 @@ def score(name: str, reference: Image, decoded: Image) -> float:
 
 def decibels(psnr: float) -> str:
     return "without loss" if math.isinf(psnr) else f"{psnr:.2f} dB"
+
+
+def another_image(reference: Image, decoded: Image, sure: float = SURE_PSNR) -> str:
+    """Why `decoded` is not a poor copy of `reference` but another image; empty where it may be, as
+    from `sure` dB on."""
+    psnr = score("psnr", reference, decoded)
+    if psnr >= sure:
+        return ""
+    altered = {
+        how: score("psnr", np.ascontiguousarray(alter(reference)), decoded)
+        for how, alter in ALTERED.items()
+    }
+    nearest = max(altered, key=altered.__getitem__)
+    if altered[nearest] > psnr:
+        return f"the picture {nearest}"
+    mean = np.broadcast_to(reference.mean((0, 1)).round().astype(np.uint8), reference.shape)
+    least = min(sure, score("psnr", reference, np.ascontiguousarray(mean)) + ABOVE_MEAN)
+    return "" if psnr >= least else f"another picture (below {least:.0f} dB)"

@@ -17,8 +17,8 @@ import codecs.registry as registry
 from bench.check.closely import CodedMiddle, Opener, look_closer
 from bench.check.finding import (
     CODEC_LIMIT,
-    LEAST_PSNR,
     Finding,
+    another_image,
     decibels,
     photograph,
     score,
@@ -108,15 +108,15 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
     psnr = score("psnr", image, one)
     detail = f"{point.label}: {bpp:.3f} bpp, {decibels(psnr)}, decoded alike by two other processes"
     how = f"; isolated: {KINDS[best_kind()]}" if isolated else ""
-    if psnr < LEAST_PSNR:
-        detail += f", but to another picture (below {LEAST_PSNR:.0f} dB){without}"
+    if another := another_image(image, one):
+        detail += f", but to {another}{without}"
     elif plausible.cannot_be_true(bpp, psnr):
         detail += f", which cannot be true of a photograph: something but the stream ({len(stream)}"
         detail += f" bytes) holds the picture{without}"
     else:
         yield Finding(name, "ok", f"{detail}; {about.version}{how}")
         if closely:
-            coded = CodedMiddle(about, stream, time.monotonic() - start)
+            coded = CodedMiddle(about, stream, psnr, time.monotonic() - start)
             yield from (replace(f, of=name) for f in look_closer(name, opener, coded))
         return
     yield Finding(name, "wrong", f"{detail}; {about.version}{how}")
