@@ -375,6 +375,12 @@ def test_a_sound_codec_passes_the_closer_look(tmp_path):
     assert "half a stream: an error" in found["damaged streams"].detail
 
 
+def test_a_codec_of_few_bits_passes_the_closer_look(tmp_path):
+    found = closer(tmp_path, encode="image = blocks(image.copy(), 6 * (5 - int(point.value)))")
+    assert "19.33 dB" in found["61 x 37"].detail
+    assert {finding.status for finding in found.values()} == {"ok"}
+
+
 def test_a_decoder_that_forgets_to_crop_is_told_so(tmp_path):
     pad = (
         "image = np.pad(image, ((0, -len(image) % 16), (0, -image.shape[1] % 16), (0, 0)), 'edge')"
