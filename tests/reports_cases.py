@@ -8,9 +8,11 @@ import math
 import re
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from xml.etree import ElementTree
 
 from bench.metrics.base import MetricValue
@@ -197,10 +199,20 @@ def close(text: str, value: float, digits: int) -> bool:
     return math.isclose(figure(text), value, abs_tol=0.5001 * 10**-digits)
 
 
+EMPTY = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
 def written(
-    directory: Path, *comparisons: Comparison, provenance: Provenance = PROVENANCE
+    directory: Path,
+    *comparisons: Comparison,
+    provenance: Provenance = PROVENANCE,
+    drawn: bool = False,
 ) -> tuple[str, Page]:
-    text = write_report(directory, comparisons, provenance).read_text(encoding="utf-8")
+    """A report's text and its elements; figures, which take most of the time, are left empty
+    unless they are to be `drawn`."""
+    empty = nullcontext() if drawn else patch("reports.figures._write", return_value=EMPTY)
+    with empty:
+        text = write_report(directory, comparisons, provenance).read_text(encoding="utf-8")
     return text, Page(text)
 
 
@@ -208,7 +220,7 @@ def written(
 def plainly_written() -> tuple[str, Page]:
     """The page of `plain`, written once; shared, so not to be changed."""
     with tempfile.TemporaryDirectory() as folder:
-        return written(Path(folder), plain())
+        return written(Path(folder), plain(), drawn=True)
 
 
 def data_of(text: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 
 from codecs import registry
 from codecs.base import BitstreamError, Image
-from codecs.learned import bitstream, weights
+from codecs.learned import bitstream, refine, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import LearnedCodec, load_model
 from codecs.learned.transform import TransformModel, TransformNetwork
@@ -34,6 +34,7 @@ from tests.learned_contract import (
     encoded,
     forged,
     padded,
+    sized,
     told,
 )
 from tests.learned_fuzz import check_decoder
@@ -41,6 +42,12 @@ from tests.learned_toys import TOYS, toy_network
 from tests.rdonet_toys import crop
 
 pytestmark = pytest.mark.usefixtures("toy_weights")
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of refining: what it gains is tested in test_learned_refine."""
+    monkeypatch.setattr(refine, "STEPS", 4)
 
 
 @each_codec
@@ -60,6 +67,7 @@ def test_pictures_of_all_sizes_come_back(name: str) -> None:
             assert error < 0.5 * image.var((0, 1)).mean()
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_another_process_with_other_threads_decodes_the_same_pictures(tmp_path: Path) -> None:
     """All codecs with all variants, from the bytes alone."""
     streams, expected = {}, {}
@@ -72,6 +80,7 @@ def test_another_process_with_other_threads_decodes_the_same_pictures(tmp_path: 
 
 
 @each_codec
+@pytest.mark.usefixtures("few_steps")
 def test_variants_read_each_others_streams(name: str) -> None:
     """They are ways to encode or precisions of the transforms, not formats."""
     codec = registry.create(name)
@@ -118,7 +127,7 @@ def test_training_sees_noise_and_reaches_all_parameters(name: str) -> None:
 def test_the_file_is_as_long_as_the_network_estimates(name: str) -> None:
     """Within 0.5 % of what `forward` says in floating point, plus `HEADER_BYTES`
     and RDONet's partition, which is no latent."""
-    image = crop(*((320, 448) if name == "iwave" else (640, 896)))  # which codes every sample
+    image = sized(name, 640, 896)
     network = toy_network(name)
     with torch.no_grad():
         estimate = network(padded(image, network.stride)).total_bits().item() / 8
@@ -147,7 +156,7 @@ def test_damaged_streams_are_refused(name: str, photo: Image) -> None:
     grey = np.full((70, 130, 3), 128, np.uint8)
     images = [photo, photo[:64, :64], grey, photo[:1, :1]]
     if name == "iwave":  # which takes ten times as long
-        images = [image[:20, :28] for image in images]
+        images = [image[:16, :16] for image in images]
     streams = [encoded(codec, image) for image in images]
     check_decoder(codec.decode, streams)
 
@@ -193,7 +202,7 @@ import resource, sys, time, bench, numpy, torch
 from pathlib import Path
 from codecs import registry
 from codecs.base import BitstreamError
-from codecs.learned import bitstream, weights
+from codecs.learned import bitstream, refine, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import load_model
 from codecs.learned.coders.rangecoding import SymbolEncoder

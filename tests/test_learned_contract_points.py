@@ -20,6 +20,7 @@ from tests.learned_contract import (
     each_whole_codec,
     forged,
     padded,
+    sized,
     told,
 )
 from tests.learned_toys import toy_network
@@ -54,7 +55,7 @@ def test_one_file_serves_many_points(name: str, gained: Callable[..., str], tmp_
     network = registry.network(name).from_config(loaded.card["config"]).eval()
     network.load_state_dict(loaded.parameters)
     # No padding, which would count in the partitions of `forward`.
-    image = crop(128, 192)
+    image = sized(name, 128, 192)
     x = padded(image, network.stride)
     streams, pictures, errors = [], [], []
     qualities = (0, 0.5, 1, 1.75, 2, 3)

@@ -270,10 +270,10 @@ def test_all_sets_in_the_minutes_of_a_lease(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHON", sys.executable)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("SETS", "minnen-mse rdonet-msssim")
+    monkeypatch.setenv("SETS", "minnen-mse minnen")
     script = ["sh", str(ROOT / "docs/recipes/lease.sh"), "0.05", "out", "--export-minutes", "0.001"]
     done = subprocess.run([*script, *SMALL, "--device", "cpu"], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr
     made = sorted(str(p.relative_to("out")) for p in Path("out").rglob("*.safetensors"))
-    assert any(path.startswith("published/rdonet-msssim/") for path in made)
-    assert "exports/rdonet-msssim/all-levels/rdonet-latest.safetensors" in made
+    assert any(path.startswith("published/minnen/") for path in made)
+    assert "exports/minnen/cool-down/minnen-latest.safetensors" in made

@@ -269,7 +269,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_is_undefined_is_said_in_words(tmp_path, case):
-    text, page = written(tmp_path, case())
+    text, page = written(tmp_path, case(), drawn=True)
     assert not {"nan", "NaN", "None", "inf", "undefinedError"} & words(page.text)
     for drawing in drawings(text):
         attributes = " ".join(v for e in drawing.iter() for v in e.attrib.values())

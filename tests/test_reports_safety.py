@@ -123,7 +123,7 @@ def test_hostile_names_are_inert(tmp_path):
     compared, provenance = hostile()
     out = tmp_path / "run"
     out.mkdir()
-    text, page = written(out, compared, provenance=provenance)
+    text, page = written(out, compared, provenance=provenance, drawn=True)
     assert [a.get("type") for t, a in page.tags if t == "script"] == ["application/json", None]
     for tag, attributes in page.tags:
         assert tag != "img" or (attributes["src"] or "").startswith(DRAWING)

@@ -19,7 +19,7 @@ from codecs.learned.transform import TransformModel
 from codecs.naming import UnknownCodec
 from codecs.rdonet.codec import RDONetModel
 from codecs.selection import Selection, split
-from tests.learned_contract import each_whole_codec
+from tests.learned_contract import each_whole_codec, sized
 from tests.learned_toys import TOYS, toy_network
 from tests.rdonet_toys import crop
 
@@ -382,7 +382,7 @@ def test_learned_codecs_meet_a_rate_with_one_analysis(
 ) -> None:
     plain = gained(name)
     model = type(plain.place(plain.points[0])[0])
-    image = crop(256, 320, 3)
+    image = sized(name, 256, 320, 3)
     low, high = (bpp(plain.encode(image, point), image) for point in plain.points[::3])
     rate = math.sqrt(low * high)
     codec = registry.create(f"{name}@{rate:.3f}bpp")
@@ -405,7 +405,7 @@ def test_learned_codecs_meet_a_rate_with_one_analysis(
 def test_estimated_sizes_are_near_those_of_files(
     name: str, gained: Callable[[str], LearnedCodec]
 ) -> None:
-    codec, image = gained(name), crop(256, 256, 1)
+    codec, image = gained(name), sized(name, 256, 256, 1)
     trials = codec.trials(image)
     for point in codec.points:
         # Escapes, which gains that were not trained meet often, cost less than is estimated.

@@ -20,7 +20,7 @@ from bench.metrics.base import MetricValue
 from bench.record.measurement import Measurement, Timing, now
 from bench.record.store import Store
 from bench.run.plan import Task
-from bench.run.processes import CallFailed, Worker
+from bench.run.processes import CallFailed, Worker, prepare
 from bench.run.replay import is_reproduced, same_image
 from bench.run.sandbox import best_kind
 from bench.run.sandboxed import SandboxedCodecs, Walls, codec_workers, stream_alone
@@ -67,13 +67,15 @@ class Lane:
         self.first = first
         self.encoders = codec_workers("encode", walls, scratch)
         self.decoders = codec_workers("decode", walls, scratch)
-        ours = tuple(name for name in first.metrics if name not in own_metrics)
-        self.scorer = Worker("score", ours, scratch=scratch)
+        self.ours = tuple(name for name in first.metrics if name not in own_metrics)
+        self.scorer = Worker("score", self.ours, scratch=scratch)
         self.own_metrics = own_metrics
         self.own_scorers = {name: Worker("score", scratch=scratch) for name in own_metrics}
 
     def start(self) -> None:
         """Start them side by side: the scorer takes longest, and is needed last."""
+        with suppress(OSError):  # which shows when they start
+            prepare(self.ours)
         threading.Thread(target=self._start_scorer, daemon=True).start()
         self.encoders.start(self.first.codec)
         self.decoders.start(self.first.codec)

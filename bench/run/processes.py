@@ -9,9 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import (
     ForkServerContext,
@@ -164,9 +167,11 @@ class Worker:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
             if self.connection is None:
-                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+                metrics = self.arguments[0] if self.arguments else ()
                 try:
-                    self.process, self.connection = self._started(_context(self.arguments))
+                    prepare(metrics)
+                    fork = multiprocessing.get_context("forkserver")
+                    self.process, self.connection = self._started(fork)
                 except (OSError, EOFError):
                     # The fork server is a matter of speed; its socket, say, may not get a path.
                     spawn = multiprocessing.get_context("spawn")
@@ -182,12 +187,8 @@ class Worker:
         try:
             arguments = (theirs, environment, self.role, self.arguments)
             process = context.Process(target=worker.serve, args=arguments)
-            # Ctrl-C is for us: a fork server that is just loading would die of it, and complain.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with _ctrl_c_is_for_us():
                 process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except BaseException:
             ours.close()
             raise
@@ -219,15 +220,28 @@ class Worker:
         return process.exitcode
 
 
-def _context(arguments: tuple[Any, ...]) -> Context:
-    """How a worker is made.  Scorers that need PyTorch are forked from a process that has it loaded
-    and has seen no image, since each by itself would take seconds to load it."""
-    metrics = arguments[0] if arguments else ()
-    if not uses_torch(metrics):
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.run.worker", "bench.metrics", "torch"])
-    return context
+def prepare(metrics: Iterable[str]) -> None:
+    """Start the process that workers are forked from, unless it runs.  Raises `OSError`.
+
+    It has seen no image.  It has PyTorch loaded where `metrics` need that, or codecs, which have
+    loaded it here: each worker by itself would take seconds to.  So whoever starts workers of
+    several kinds side by side calls this first.
+    """
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    torch = ["torch"] if uses_torch(metrics) or "torch" in sys.modules else []
+    forkserver.set_forkserver_preload(["bench.run.worker", "bench.metrics", *torch])
+    with _ctrl_c_is_for_us():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _ctrl_c_is_for_us() -> Iterator[None]:
+    """A fork server that is just loading would die of it, and complain."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def session_members(session: int) -> list[int]:
