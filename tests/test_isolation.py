@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import ImageFile
 
 from bench.record.store import Store
 from bench.run.decoding import decoders
+from bench.run.processes import Worker
 from bench.run.worker import Encoder
 from codecs import registry
 from codecs.base import CodecUnavailable, Point
@@ -62,6 +64,52 @@ def test_decoding_for_the_report_keeps_codecs_apart_as_well(folder):
         rows = sorted(store, key=lambda m: m.codec, reverse=True)
         shown = {(d.measurement.codec, d.measurement.point): d for d in pictures.decode(rows)}
     assert all(shown[one].image is not None for one in alone)
+
+
+HASHES = """
+import numpy as np
+from codecs.base import BitstreamError, Codec, Point
+
+class Hashing(Codec):
+    name, label, version = "hashing", "Hashing", "1"
+    points = (Point("level", 1),)
+
+    def encode(self, image, point):
+        return f"{image.shape[0]} {image.shape[1]} {hash('this process')}".encode()
+
+    def decode(self, data):
+        height, width, told = map(int, data.split())
+        if told != hash("this process"):
+            raise BitstreamError("another order of sets")
+        return np.zeros((height, width, 3), np.uint8)
+
+def codec(variant=None):
+    return Hashing()
+"""
+
+
+def test_a_decoder_that_needs_its_encoders_hashes_fails(folder, monkeypatch):
+    """As it would on any other day: processes of one fork server have their seed in common."""
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    mine = folder.parent / "mine.py"
+    mine.write_text(HASHES)
+    run_alone(folder, folder.parent / "run", str(mine))
+    (row,) = Store(folder.parent / "run")
+    assert (row.status, row.reason) == ("failed", "another order of sets")
+
+
+def test_forked_workers_draw_different_random_numbers(folder):
+    """numpy's own generator is seeded when numpy is loaded, which is before the fork."""
+    mine = folder.parent / "mine.py"
+    mine.write_text(HASHES.replace('f"', 'np.random.bytes(9) + f"'))
+    picture, out = read_ref(folder / "narrow.png"), folder.parent / "stream"
+    streams = set()
+    for worker in (Worker("encode"), Worker("encode")):
+        worker.call((str(mine), Point("level", 1), picture, out), 60)
+        assert isinstance(worker.process, ForkServerProcess)
+        worker.kill()
+        streams.add(out.read_bytes()[:9])
+    assert len(streams) == 2
 
 
 def surroundings() -> list[object]:

@@ -48,7 +48,8 @@ class ProcessCodec:
     """A built-in codec in a worker process, which serves one codec after another."""
 
     def __init__(self, role: str, workers: CodecWorkers | None = None) -> None:
-        self.workers = workers or CodecWorkers(role)
+        # Not forked: what encodes and what decodes have nothing in common, not the seed of hashes.
+        self.workers = workers or CodecWorkers(role, forked=False)
         self.folder = tempfile.TemporaryDirectory()
         self.place = Path(self.folder.name)
 

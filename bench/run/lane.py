@@ -70,7 +70,9 @@ class Lane:
         self.ours = tuple(name for name in first.metrics if name not in own_metrics)
         self.scorer = Worker("score", self.ours, scratch=scratch)
         self.own_metrics = own_metrics
-        self.own_scorers = {name: Worker("score", scratch=scratch) for name in own_metrics}
+        self.own_scorers = {
+            name: Worker("score", scratch=scratch, forked=False) for name in own_metrics
+        }
 
     def start(self) -> None:
         """Start them side by side: the scorer takes longest, and is needed last."""

@@ -67,9 +67,10 @@ class CodecWorkers:
     `bench.run.sandboxed` has those that work in sandboxes.
     """
 
-    def __init__(self, role: str, *, scratch: Path | None = None) -> None:
+    def __init__(self, role: str, *, scratch: Path | None = None, forked: bool = True) -> None:
         self.role = role
         self.scratch = scratch
+        self.forked = forked
         self.shared = self._made(None)
         self.foreign: OrderedDict[str, Serving] = OrderedDict()
         self.lock = threading.Lock()
@@ -93,7 +94,7 @@ class CodecWorkers:
 
     def _made(self, codec: str | None) -> Serving:
         """A worker for one codec from outside, or for all that share one."""
-        return Worker(self.role, scratch=self.scratch)
+        return Worker(self.role, scratch=self.scratch, forked=self.forked and codec is None)
 
     def _is_apart(self, codec: str) -> bool:
         return registry.is_foreign_code(codec)
@@ -120,13 +121,18 @@ class Worker:
     """A process that answers one request at a time; replaced when lost.
 
     `arguments` are those of the role's class in `worker`.  Temporary files go to `scratch`:
-    nothing that a worker leaves behind outlives the next run.
+    nothing that a worker leaves behind outlives the next run.  Other people's code is not to be
+    `forked`: with the seed of hashes, say, in common with its encoder, a decoder could read here
+    what it can read nowhere else.
     """
 
-    def __init__(self, role: str, *arguments: Any, scratch: Path | None = None) -> None:
+    def __init__(
+        self, role: str, *arguments: Any, scratch: Path | None = None, forked: bool = True
+    ) -> None:
         self.role = role
         self.arguments = arguments
         self.scratch = scratch
+        self.forked = forked
         self.ready = False
         self.lock = threading.Lock()
         self.process: Process | None = None
@@ -167,17 +173,23 @@ class Worker:
             if self.closed:
                 raise CallFailed("failed", "the run was stopped")
             if self.connection is None:
-                metrics = self.arguments[0] if self.arguments else ()
-                try:
-                    prepare(metrics)
-                    fork = multiprocessing.get_context("forkserver")
-                    self.process, self.connection = self._started(fork)
-                except (OSError, EOFError):
-                    # The fork server is a matter of speed; its socket, say, may not get a path.
-                    spawn = multiprocessing.get_context("spawn")
-                    self.process, self.connection = self._started(spawn)
+                os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+                self.process, self.connection = self._forked() or self._started(
+                    multiprocessing.get_context("spawn")
+                )
                 self.ready = False
             return self.connection
+
+    def _forked(self) -> tuple[Process, Connection] | None:
+        """None where it is not to be, or cannot: a fork server is a matter of speed, and its
+        socket, say, may not get a path."""
+        if not self.forked:
+            return None
+        try:
+            prepare(self.arguments[0] if self.arguments else ())
+            return self._started(multiprocessing.get_context("forkserver"))
+        except (OSError, EOFError):
+            return None
 
     def _started(self, context: Context) -> tuple[Process, Connection]:
         environment = dict(os.environ)

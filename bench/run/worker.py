@@ -65,6 +65,7 @@ def serve(
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
+    np.random.seed()  # numpy's own generator is at the same place in all that are forked
     threading.Thread(target=_die_with_parent, daemon=True).start()
     roles: dict[str, Callable[..., Callable[..., Any]]] = {
         "encode": Encoder,
