@@ -61,6 +61,8 @@ def _blocks(comparison: Comparison, provenance: Provenance) -> Iterator[str]:
     if table := learned_table(comparisons, costs(results)):
         yield "Learned codecs: change in bits at equal quality, and what it costs."
         yield markdown_table(table.heading, table.texts())
+        if table.legend:
+            yield f"{table.legend}."
     yield markdown_table(
         ["codec", "version", "device"],
         [[codec.name, codec.version, codec.device] for codec in results.codecs],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bench.verdict.comparison import Comparison
 from reports.claims import LEARNED_REFERENCE
 from reports.costs import Cost, significant
+from reports.marks import used
 from reports.verdicts import VerdictCell, verdicts
 from reports.wording import MetricText, metric_text, short_labels
 
@@ -52,10 +53,16 @@ class LearnedTable:
             [
                 row.label,
                 *map(significant, row.figures),
-                *(f"{c.value} {c.interval}".strip() if c else "reference" for c in row.cells),
+                *(cell.lines[0] if cell else "reference" for cell in row.cells),
             ]
             for row in self.rows
         ]
+
+    @property
+    def legend(self) -> str:
+        """`† the curves cross ...`, or nothing."""
+        found = used(mark for row in self.rows for cell in row.cells if cell for mark in cell.marks)
+        return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in found)
 
 
 def learned_table(comparisons: Sequence[Comparison], costs: Sequence[Cost]) -> LearnedTable | None:
