@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,9 @@ _unreachable: dict[str, str] = {}
 def package() -> ModuleType:
     """`compressai.zoo.image`.  Raises `CodecUnavailable` that says how to install it."""
     try:
-        return importlib.import_module("compressai.zoo.image")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch.jit, which users don't call
+            return importlib.import_module("compressai.zoo.image")
     except ImportError as error:
         raise CodecUnavailable(
             f"the optional package CompressAI cannot be imported ({error}); install it beside "
