@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.verdict.comparison import Comparison
 from reports.claims import LEARNED_REFERENCE
 from reports.costs import Cost, significant
-from reports.marks import used
+from reports.marks import legend
 from reports.verdicts import VerdictCell, verdicts
 from reports.wording import MetricText, metric_text, short_labels
 
@@ -61,8 +61,9 @@ class LearnedTable:
     @property
     def legend(self) -> str:
         """`† the curves cross ...`, or nothing."""
-        found = used(mark for row in self.rows for cell in row.cells if cell for mark in cell.marks)
-        return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in found)
+        return legend(
+            mark for row in self.rows for cell in row.cells if cell for mark in cell.marks
+        )
 
 
 def learned_table(comparisons: Sequence[Comparison], costs: Sequence[Cost]) -> LearnedTable | None:

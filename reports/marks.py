@@ -55,6 +55,11 @@ def marks(verdict: Verdict) -> tuple[Mark, ...]:
     return tuple(found)
 
 
+def legend(found: Iterable[Mark]) -> str:
+    """`† the curves cross ...; ¶ computed without ...`, or nothing."""
+    return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in used(found))
+
+
 def used(found: Iterable[Mark]) -> list[Mark]:
     """Each mark once, in the order of the statuses: what a table explains."""
     order = [*OF_STATUS.values(), _NO_INTERVAL, _PUBLISHED]

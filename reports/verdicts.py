@@ -10,7 +10,7 @@ from bench.verdict.comparison import Cell, Comparison
 from bench.verdict.plausible import unlikely_rates
 from reports import wording
 from reports.lossless import lossless_caution
-from reports.marks import Mark, marks, used
+from reports.marks import Mark, legend, marks, used
 from reports.packs import pack_notes
 from reports.wording import MetricText, clean, metric_text
 
@@ -87,7 +87,7 @@ class Verdicts:
     @property
     def legend(self) -> str:
         """`† the curves cross ...; ¶ computed without ...`, or nothing."""
-        return "; ".join(f"{mark.symbol} {mark.meaning}" for mark in self.marks)
+        return legend(self.marks)
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,7 @@ import resource, sys, time, bench, numpy, torch
 from pathlib import Path
 from codecs import registry
 from codecs.base import BitstreamError
-from codecs.learned import bitstream, refine, weights
+from codecs.learned import bitstream, weights
 from codecs.learned.bitstream import MAX_BLOCKS
 from codecs.learned.codec import load_model
 from codecs.learned.coders.rangecoding import SymbolEncoder

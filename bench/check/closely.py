@@ -123,9 +123,10 @@ def _size(
         return Finding(key, "wrong", f"{error}{stream_alone(left) if left else ''}")
     if wrong := wrong_size(decoded.shape, picture.shape[1], picture.shape[0]):
         return Finding(key, "wrong", wrong)
-    detail = f"{len(stream)} bytes, {decibels(score('psnr', picture, decoded))}"
+    psnr = score("psnr", picture, decoded)
+    detail = f"{len(stream)} bytes, {decibels(psnr)}"
     # A single pixel is all chroma and rounding: its size alone is asked for.
-    if picture.size > 3 and (another := another_image(picture, decoded, sure)):
+    if picture.size > 3 and (another := another_image(picture, decoded, psnr, sure)):
         return Finding(key, "wrong", f"{detail}: {another}")
     return Finding(key, "ok", detail)
 

@@ -56,10 +56,9 @@ def decibels(psnr: float) -> str:
     return "without loss" if math.isinf(psnr) else f"{psnr:.2f} dB"
 
 
-def another_image(reference: Image, decoded: Image, sure: float = SURE_PSNR) -> str:
-    """Why `decoded` is not a poor copy of `reference` but another image; empty where it may be, as
-    from `sure` dB on."""
-    psnr = score("psnr", reference, decoded)
+def another_image(reference: Image, decoded: Image, psnr: float, sure: float = SURE_PSNR) -> str:
+    """Why `decoded`, which has a PSNR of `psnr`, is not a poor copy of `reference` but another
+    image; empty where it may be, as from `sure` dB on."""
     if psnr >= sure:
         return ""
     altered = {

@@ -108,7 +108,7 @@ def _codec(name: str, opener: Opener, closely: bool) -> Iterator[Finding]:
     psnr = score("psnr", image, one)
     detail = f"{point.label}: {bpp:.3f} bpp, {decibels(psnr)}, decoded alike by two other processes"
     how = f"; isolated: {KINDS[best_kind()]}" if isolated else ""
-    if another := another_image(image, one):
+    if another := another_image(image, one, psnr):
         detail += f", but to {another}{without}"
     elif plausible.cannot_be_true(bpp, psnr):
         detail += f", which cannot be true of a photograph: something but the stream ({len(stream)}"
