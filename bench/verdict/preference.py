@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse.csgraph import connected_components
-from scipy.stats import t as student
 
 from bench.verdict.bootstrap import LEVEL, resamples
 from bench.verdict.curve import Array
@@ -89,7 +87,7 @@ def prefer(
         fitted,
         fitted[:, None] - fitted[None, :] - spread,
         fitted[:, None] - fitted[None, :] + spread,
-        connected_components(wins, directed=True, connection="strong")[1],
+        _linked(wins),
     )
 
 
@@ -101,10 +99,7 @@ def scores(wins: ArrayLike, prior: float = PRIOR) -> Array:
     table = np.array(wins, np.float64)
     codecs = table.shape[-1]
     table += prior * (1 - np.eye(codecs))
-    if not prior and any(
-        connected_components(one, connection="strong")[0] > 1
-        for one in table.reshape(-1, codecs, codecs)
-    ):
+    if not prior and any(_linked(one).any() for one in table.reshape(-1, codecs, codecs)):
         raise ValueError("some codecs never lost to the others: their scores have no bound")
     flat = table.reshape(-1, codecs, codecs)
     votes, won = flat + flat.swapaxes(1, 2), flat.sum(axis=2)
@@ -120,6 +115,14 @@ def scores(wins: ArrayLike, prior: float = PRIOR) -> Array:
         if not len(moving):
             break
     return np.log(strength).reshape(table.shape[:-1])
+
+
+def _linked(wins: Array) -> NDArray[np.int32]:
+    """[codecs]: a number for each, the same where chains of votes lead there and back; from 0."""
+    from scipy.sparse.csgraph import connected_components  # late: a run needs none of it
+
+    numbers: NDArray[np.int32] = connected_components(wins, connection="strong")[1]
+    return numbers
 
 
 def _spread(
@@ -139,8 +142,10 @@ def _spread(
     variance = np.max(each, axis=0)
     if len(each) == 2:
         variance = np.maximum(variance, sum(each) - _variance(pairs, cells, codecs, n, seed))
+    from scipy.special import stdtrit  # late, as above
+
     freedom = min(count for count in counts if count > 1) - 1
-    return np.asarray(student.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance))
+    return np.asarray(stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(variance))
 
 
 def _variance(
