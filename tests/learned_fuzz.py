@@ -15,7 +15,7 @@ import numpy as np
 from codecs.base import BitstreamError, Image
 from codecs.learned.bitstream import write_varint
 
-COUNT = int(os.environ.get("LEARNED_FUZZ", "300"))
+COUNT = int(os.environ.get("LEARNED_FUZZ", "120"))
 _SIZE_OFFSET = 8
 """Where the header's width starts: magic, version, model, flags before it."""
 

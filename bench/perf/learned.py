@@ -41,7 +41,7 @@ ASKED = {
     "peak memory above the model": (">= 1 x", ">= 1 x"),
     "file": ("", ""),
 }
-REPEATS = (7, 3)
+REPEATS = (5, 3)
 """Timed turns for each size."""
 CHANNELS = 192
 _RENAMED = {
