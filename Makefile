@@ -42,7 +42,7 @@ $(VENV)/cluster: $(VENV)/ready requirements-cluster.lock
 
 # The report in a real browser: Debian's Chromium, or CHROMIUM=/path/to/one.
 test-browser: $(VENV)/browser chromium
-	$(PY) -m pytest tests/browser
+	$(PY) -m pytest tests/browser -n auto --maxprocesses 2 --dist worksteal
 
 # The pictures of the README, from a stored run of Kodak: make screenshots RUN=runs/kodak
 RUN ?= runs/kodak
