@@ -51,22 +51,20 @@ def damaged(streams: Sequence[bytes], count: int, seed: int = 0) -> Iterator[byt
 
 
 def check_decoder(decode: Callable[[bytes], Image], streams: Sequence[bytes]) -> None:
-    """Every damaged stream gives a picture or `BitstreamError`, soon, within 1 GiB."""
-    outcomes = {"refused": 0, "decoded": 0}
+    """Every damaged stream gives `BitstreamError`, soon, within 1 GiB, or one of the pictures:
+    the checksum leaves no damage unnoticed but what changes none."""
+    pictures, refused = [decode(stream) for stream in streams], 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for data in damaged(streams, COUNT):
         start = time.process_time()
         try:
             image = decode(data)
         except BitstreamError:
-            outcomes["refused"] += 1
+            refused += 1
         else:
             assert image.dtype == np.uint8
-            assert image.ndim == 3
-            outcomes["decoded"] += data not in streams
+            assert any(np.array_equal(image, picture) for picture in pictures)
         assert time.process_time() - start < 10
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 1 << 20, f"{grown} KiB more than before"
-    assert outcomes["refused"] > 0.9 * COUNT
-    # The checksum leaves no damage unnoticed but what decodes to the same picture.
-    assert outcomes["decoded"] <= 0.02 * COUNT, outcomes
+    assert refused > 0.9 * COUNT
