@@ -22,9 +22,9 @@ zoo: $(VENV)/ready
 test: $(VENV)/ready $(VENV)/cluster
 	@$(MAKE) --no-print-directory --jobs 2 lint suite
 
-# As many processes as cores share the tests.
+# One process more than there are cores, for some tests wait for others of their own.
 suite: $(VENV)/ready $(VENV)/cluster
-	$(PY) -m pytest --ignore=tests/browser -n auto --maxprocesses 4 --dist worksteal $(PYTEST)
+	$(PY) -m pytest --ignore=tests/browser -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal $(PYTEST)
 
 # CompressAI, for its models and for your own weights of its networks; its tests then run as well.
 # Without its dependencies, of which numpy 1 is one: codecs/compressai_zoo.py.
