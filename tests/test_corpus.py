@@ -210,7 +210,7 @@ def test_one_picture_that_cannot_be_coded_ends_the_search(
     in_vain: list[str] = []
 
     class Fake:
-        def __init__(self, role: str, scratch: Path) -> None: ...
+        def __init__(self, role: str, **options: Any) -> None: ...
 
         def call(self, arguments: tuple[Any, ...], limit: float) -> float:
             if arguments[2].name == "0.png":
@@ -270,16 +270,17 @@ def test_progress_is_shown(folder: Path, tmp_path: Path) -> None:
 
 def test_sizes_of_an_interrupted_search_are_kept(tmp_path: Path) -> None:
     sizes = Sizes(Store(tmp_path))
-    sizes.put("a", False, 10.5)
-    sizes.put("a", True, 11)
+    sizes.put("a", False, 10.5, 3.0)
+    sizes.put("a", True, 11, 2.0)
     with open(tmp_path / SIZES, "a") as file:
         file.write('\n["b", tr')
         for size in ("NaN", "-1", "0", "1" + "0" * 400):
             file.write(f'\n["d", true, {size}]')
     again = Sizes(Store(tmp_path))
-    again.put("c", True, 3)
+    again.put("c", True, 3, 5.0)
     last = Sizes(Store(tmp_path))
     assert [last.get("a", False), last.get("a", True), last.get("c", True)] == [10.5, 11, 3]
+    assert last.begun == 2
     assert last.get("b", True) is None
     assert last.get("d", True) is None
 

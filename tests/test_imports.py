@@ -172,7 +172,7 @@ def test_what_answers_at_once_imports_nothing_heavy(command):
 
 def test_a_run_that_finds_all_done_imports_nothing_heavy(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    run = ("run", "jpeg@50", "--dataset", str(tmp_path), "--run", str(tmp_path / "run"))
-    run = (*run, "--metrics", "psnr", "--no-report", "--quiet")
+    where = ("--dataset", str(tmp_path), "--run", str(tmp_path / "run"))
+    run = ("run", "jpeg@50", *where, "--metrics", "psnr", "--no-report", "--quiet")
     loaded(*run)
     assert loaded(*run) <= {"reports"}

@@ -99,6 +99,50 @@ def test_without_one_it_is_believed_and_verify_finds_it(folder, capsys):
     assert said.endswith(f"0 ok, 0 missing, {len(PLACES)} wrong\n")
 
 
+BESIDE = """
+import time
+from pathlib import Path
+
+import numpy as np
+from codecs.base import Codec, Point
+
+KEPT = Path(__file__).with_name("kept.npy")
+
+
+class Beside(Codec):
+    name, label, version, warm_up = "beside", "Beside", "1", False
+    points = tuple(Point("level", value) for value in range(1, 101))
+
+    def encode(self, image, point):
+        if not KEPT.exists():
+            np.save(KEPT, image)
+            time.sleep(1.1)  # times of measurements are whole seconds
+        return bytes(8 * point.value)
+
+    def decode(self, data):
+        return np.load(KEPT)
+
+
+def codec(variant=None):
+    return Beside()
+"""
+
+
+@closed
+def test_neither_do_searches_for_a_point_leave_decoders_a_picture(folder, capsys):
+    """All pictures are encoded in such a search before the first is measured."""
+    codec = folder / "codec" / "beside.py"
+    codec.write_text(BESIDE)
+    typed = f"{codec}@0.5bpp:corpus"
+    assert measured(folder, typed, sandbox=True) == []
+    assert not codec.with_name("kept.npy").exists()
+    capsys.readouterr()
+    (m,) = measured(folder, typed)
+    assert m.metrics["psnr"].is_infinite
+    assert main(["verify", str(folder / "run"), "--jobs", "1"]) == 1
+    assert "hidden as newer than the run: kept.npy" in capsys.readouterr().out
+
+
 HONEST = """
 import os, zlib
 from pathlib import Path

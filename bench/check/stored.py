@@ -18,11 +18,13 @@ from bench.check.finding import Finding
 from bench.record.manifest import Manifest
 from bench.record.measurement import Measurement
 from bench.record.store import Store
+from bench.run.corpus import Sizes
 from bench.run.decoding import Decoded, Decoders, decoders
 from bench.run.replay import same_score
 from bench.run.sandboxed import Walls, stream_alone
 from bench.verdict.common import listed
 from codecs.base import CodecError
+from codecs.selection import CORPUS
 from datasets.base import ImageRef
 
 BATCH = 8
@@ -164,4 +166,5 @@ def _since(store: Store, manifest: Manifest, typed: Mapping[str, str]) -> dict[s
             begun = float(calendar.timegm(time.strptime(m.time, "%Y-%m-%dT%H:%M:%SZ")))
             name = typed.get(m.codec, m.codec)
             found[name] = min(begun, found.get(name, begun))
-    return found
+    searched = Sizes(store).begun
+    return {n: min(t, searched) if n.endswith(CORPUS) else t for n, t in found.items()}

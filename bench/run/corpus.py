@@ -3,6 +3,7 @@ are measured.
 
 Each lane keeps its share of the pictures, so that what no point changes is done once.  Sizes are
 kept in the run directory: a search that was interrupted, or is asked for again, goes on from there.
+Behind walls somebody's codec is asked for whole files, in sandboxes as when it is measured.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import codecs.registry as registry
 from bench.record.measurement import key_of
 from bench.record.store import Store, StoreError
-from bench.run.processes import CallFailed, Worker
+from bench.run.processes import CallFailed, Serving, Worker
+from bench.run.sandboxed import SandboxedCodecs, Walls
 from codecs.base import CodecError, Point
 from codecs.target import Corpus
 from datasets.base import Dataset, ImageRef
@@ -37,17 +42,20 @@ def find_points(
     jobs: int,
     time_limit: float | None,
     say: Callable[[str], object],
+    walls: Walls | None = None,
 ) -> tuple[Point, ...]:
-    """A point for each of the codec's rates.
+    """A point for each of the codec's rates.  With `walls` somebody's codec works in sandboxes.
 
     Raises `CodecError` where a picture cannot be coded, a rate is out of reach, or two rates have
     one point.
     """
     pixels = sum(image.width * image.height for image in dataset.images)
     found: dict[Point, float] = {}
-    with _workers(store, min(jobs, len(dataset.images))) as workers:
+    boxed = walls if registry.is_foreign_code(typed) or registry.file_of(typed) else None
+    with _workers(typed, store, min(jobs, len(dataset.images)), boxed) as workers:
         limit = time_limit or SIZE_LIMIT
         searcher = _Searcher(typed, codec, dataset.images, Sizes(store), workers, limit, say)
+        searcher.estimates &= boxed is None
         for rate in codec.rates:
             best = codec.find(rate, pixels, searcher.estimate, searcher.coded)
             point, bits = best.point, best.bits
@@ -67,6 +75,8 @@ class Sizes:
     def __init__(self, store: Store) -> None:
         self.path = store.directory / SIZES
         self.lock = threading.Lock()
+        self.begun = math.inf
+        """When the first of these searches had its first size, in seconds since the epoch."""
         self.known: dict[tuple[str, bool], float] = {}
         for m in store:
             if m.status == "ok" and m.bytes:
@@ -74,9 +84,10 @@ class Sizes:
         if self.path.exists():
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    key, coded, size = json.loads(line)
+                    key, coded, size, *begun = json.loads(line)
                     if 0 < float(size) < math.inf:
                         self.known[str(key), bool(coded)] = float(size)
+                    self.begun = min([self.begun, *map(float, begun)])
                 except (ValueError, TypeError, OverflowError, RecursionError):
                     continue  # cut short by the end of an earlier run
 
@@ -85,12 +96,14 @@ class Sizes:
         search ends at the same point."""
         return self.known.get((key, coded))
 
-    def put(self, key: str, coded: bool, size: float) -> None:
+    def put(self, key: str, coded: bool, size: float, begun: float) -> None:
+        """Keep a size, and when its codec began, in seconds since the epoch."""
         with self.lock:
             self.known[key, coded] = size
+            self.begun = min(self.begun, begun)
             try:
                 with open(self.path, "a", encoding="utf-8") as file:
-                    file.write(f"\n{json.dumps([key, coded, size])}")
+                    file.write(f"\n{json.dumps([key, coded, size, begun])}")
             except OSError as error:
                 raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -104,12 +117,13 @@ class _Searcher:
         codec: Corpus,
         images: tuple[ImageRef, ...],
         sizes: Sizes,
-        workers: list[Worker],
+        workers: Sequence[Serving],
         time_limit: float,
         say: Callable[[str], object],
     ) -> None:
         self.typed, self.codec, self.images, self.sizes = typed, codec, images, sizes
         self.workers, self.time_limit, self.say = workers, time_limit, say
+        self.estimates = codec.estimates
         self.done = self.new = 0
         """Pictures of the current point, and those of them whose size was not known."""
         self.totals: dict[tuple[Point, bool], float] = {}
@@ -151,7 +165,7 @@ class _Searcher:
         return total
 
     def _lane(
-        self, worker: Worker, images: tuple[ImageRef, ...], point: Point, coded: bool
+        self, worker: Serving, images: tuple[ImageRef, ...], point: Point, coded: bool
     ) -> float:
         total = 0.0
         for image in images:
@@ -159,26 +173,53 @@ class _Searcher:
             self.done += 1
         return total
 
-    def _size(self, worker: Worker, image: ImageRef, point: Point, coded: bool) -> float:
+    def _size(self, worker: Serving, image: ImageRef, point: Point, coded: bool) -> float:
         key = key_of(self.codec.inner, point, image)
-        coded = coded or not self.codec.estimates
+        coded = coded or not self.estimates
         known = self.sizes.get(key, coded)
         if known is not None:
             return known
+        begun = time.time()
         try:
             size = worker.call((self.typed, point, image, coded), self.time_limit)
         except CallFailed as error:
             raise CodecError(f"{self.codec.name} on {image.name}: {error}") from error
         self.new += 1
-        self.sizes.put(key, coded, size)
+        self.sizes.put(key, coded, size, begun)
         return float(size)
 
 
+class _Boxed:
+    """Sizes of files that a sandbox encodes."""
+
+    def __init__(self, walls: Walls, scratch: Path) -> None:
+        self.encoders = SandboxedCodecs("encode", walls, scratch=scratch)
+        self.stream = scratch / "stream"
+
+    def call(self, request: tuple[Any, ...], limit: float) -> float:
+        typed, point, image, coded = request
+        if not coded:
+            raise ValueError("a sandbox estimates nothing")
+        size, *_ = self.encoders.call((typed, point, image, self.stream), limit)
+        return float(size)
+
+    def start(self) -> None:
+        """With the first call."""
+
+    def kill(self) -> None:
+        self.encoders.kill()
+
+
 @contextmanager
-def _workers(store: Store, count: int) -> Iterator[list[Worker]]:
+def _workers(typed: str, store: Store, count: int, walls: Walls | None) -> Iterator[list[Serving]]:
     """One for each lane, until the end."""
     with store.scratch() as scratch:
-        workers = [Worker("size", scratch=_folder(scratch, i)) for i in range(count)]
+        folders = [_folder(scratch, i) for i in range(count)]
+        forked = not registry.is_foreign_code(typed)
+        workers: list[Serving] = [
+            _Boxed(walls, each) if walls else Worker("size", scratch=each, forked=forked)
+            for each in folders
+        ]
         try:
             yield workers
         finally:

@@ -95,6 +95,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
     with store.locked():
         progress.say(f"making {len(settings.codecs)} codecs")
         packs = _packs(settings, dataset, progress)
+        walls = Walls.around(settings.directory, dataset.images) if settings.sandbox else None
         plan = make_plan(
             *(settings.codecs, dataset, store, versions),
             retry=settings.retry,
@@ -103,6 +104,7 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
             time_limit=settings.time_limit,
             say=progress.say,
             create=creating(packs),
+            walls=walls,
         )
         manifest = Manifest(
             dataset=dataset.name,
@@ -132,7 +134,6 @@ def execute(settings: RunSettings, progress: Progress) -> RunOutcome:
         taken = take(plan, packs, settings.verify_pack, earlier.packs if earlier else ())
         shorter = shortened(plan, taken)
         with ExitStack() as stack:
-            walls = Walls.around(settings.directory, dataset.images) if settings.sandbox else None
             place = _place(settings, store, versions, progress, shorter, walls)
             carry_out, slots = stack.enter_context(place)
             progress.announce(shorter, manifest, replace(settings, jobs=slots))

@@ -13,6 +13,7 @@ from bench.record.manifest import Ladder, RunImage
 from bench.record.measurement import INTERRUPTED, Measurement, key_of
 from bench.record.store import Store
 from bench.run.corpus import find_points
+from bench.run.sandboxed import Walls
 from codecs import declared
 from codecs.base import Codec, CodecError, Point
 from codecs.target import Corpus
@@ -96,6 +97,7 @@ def make_plan(
     time_limit: float | None = None,
     say: Callable[[str], object] = lambda line: None,
     create: Callable[[str], Codec] = registry.create,
+    walls: Walls | None = None,
 ) -> Plan:
     """Plan the measurements that are missing.
 
@@ -106,15 +108,15 @@ def make_plan(
     does not follow the rate ladder.  What failed for a reason that passes is planned again, with
     `retry` all that failed; with `retime` also what was timed beside another number of
     measurements than `jobs`, or on another device.  Points that are to meet a rate over all images
-    are looked for first, which `say` is told of, with `time_limit` seconds for one call.  Unknown
-    codec names raise `registry.UnknownCodec`.
+    are looked for first, which `say` is told of, with `time_limit` seconds for one call, in
+    sandboxes where there are `walls`.  Unknown codec names raise `registry.UnknownCodec`.
     """
     stored = {m.key: m for m in store}
 
     def created(typed: str) -> Codec:
         codec = create(typed)
         if isinstance(codec, Corpus):
-            codec.points = find_points(typed, codec, dataset, store, jobs, time_limit, say)
+            codec.points = find_points(typed, codec, dataset, store, jobs, time_limit, say, walls)
         return codec
 
     asked, names, unavailable = _create(codecs, dataset, created)
