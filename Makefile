@@ -22,7 +22,7 @@ zoo: $(VENV)/ready
 test: $(VENV)/ready $(VENV)/cluster
 	@$(MAKE) --no-print-directory --jobs 2 lint suite
 
-# One process more than there are cores, for some tests wait for others of their own.
+# One process more than there are cores, at most four: some tests wait for others of their own.
 suite: $(VENV)/ready $(VENV)/cluster
 	$(PY) -m pytest --ignore=tests/browser -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal $(PYTEST)
 

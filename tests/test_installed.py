@@ -42,6 +42,8 @@ def test_all_files_are_there_and_nothing_takes_a_name_of_somebody_else(installed
 def test_it_measures_anywhere(installed, tmp_path, photo):
     """With processes of its own, shipped weights and somebody's metric, all from what was built."""
     (tmp_path / "set").mkdir()
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()
     Pillow.fromarray(photo[:70, :80]).save(tmp_path / "set" / "a.png")
     (tmp_path / "where.py").write_text(
         "import bench, codecs.base\nfrom bench.metrics import Metric, MetricUnavailable\n"

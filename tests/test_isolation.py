@@ -15,8 +15,9 @@ from PIL import Image as PillowImage
 from PIL import ImageFile
 
 from bench.record.store import Store
+from bench.run import processes
 from bench.run.decoding import decoders
-from bench.run.processes import Worker
+from bench.run.processes import CallFailed, Worker
 from bench.run.worker import Encoder
 from codecs import registry
 from codecs.base import CodecUnavailable, Point
@@ -110,6 +111,15 @@ def test_forked_workers_draw_different_random_numbers(folder):
         worker.kill()
         streams.add(out.read_bytes()[:9])
     assert len(streams) == 2
+
+
+def test_a_process_that_says_nothing_at_its_start_is_given_up_and_said_so(monkeypatch):
+    monkeypatch.setattr(processes, "START_LIMIT", 0.0)
+    worker = Worker("encode")
+    with pytest.raises(CallFailed, match=r"encode: no answer within 0 s of its start") as raised:
+        worker.call(("jpeg",), 60)
+    assert raised.value.status == "failed"
+    assert worker.process is None
 
 
 def surroundings() -> list[object]:

@@ -35,6 +35,8 @@ Process = ForkServerProcess | SpawnProcess
 Context = ForkServerContext | SpawnContext
 START_LIMIT = 300.0
 """Seconds that a worker process may take to start."""
+_ENVIRONMENT = threading.Lock()
+"""Held while the environment is what only the fork server is to see."""
 FOREIGN_PROCESSES = 4
 """Processes of other people's codecs that are kept for one role of a lane: a bound on memory."""
 
@@ -192,7 +194,8 @@ class Worker:
             return None
 
     def _started(self, context: Context) -> tuple[Process, Connection]:
-        environment = dict(os.environ)
+        with _ENVIRONMENT:
+            environment = dict(os.environ)
         if self.scratch is not None:
             environment["TMPDIR"] = str(self.scratch)
         ours, theirs = context.Pipe()
@@ -212,7 +215,9 @@ class Worker:
         connection = self.start()
         if not self.ready:
             if not connection.poll(START_LIMIT):
-                raise OSError(f"no answer within {START_LIMIT:.0f} s of its start")
+                self._end()
+                reason = f"{self.role}: no answer within {START_LIMIT:.0f} s of its start"
+                raise CallFailed("failed", reason)
             connection.recv()
             self.ready = True
         return connection
@@ -242,8 +247,25 @@ def prepare(metrics: Iterable[str]) -> None:
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     torch = ["torch"] if uses_torch(metrics) or "torch" in sys.modules else []
     forkserver.set_forkserver_preload(["bench.run.worker", "bench.metrics", *torch])
-    with _ctrl_c_is_for_us():
+    with _ctrl_c_is_for_us(), _our_search_path():
         forkserver.ensure_running()
+
+
+@contextmanager
+def _our_search_path() -> Iterator[None]:
+    """For the fork server, which would look for modules in the working directory first."""
+    folders = os.pathsep.join(map(os.path.abspath, sys.path))
+    ours = {"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}
+    with _ENVIRONMENT:
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                del os.environ[name]
+                if value is not None:
+                    os.environ[name] = value
 
 
 @contextmanager
