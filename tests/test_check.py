@@ -68,6 +68,7 @@ BROKEN = (
     ("moody", "", "image[0, 0] = list(os.urandom(3))", "wrong", "to two pictures"),
     ("negative", "", "image = 255 - image", "wrong", "but to the picture as a negative"),
     ("swapped", "", "image = image[..., ::-1]", "wrong", "but to the picture with red and blue"),
+    ("black", "", "image = image * 0", "wrong", "but to another picture (below 17 dB)"),
     ("other", "", "image = np.roll(image, 8, 1)", "wrong", "but to another picture (below 17 dB)"),
     ("coarse", "", "image = blocks(image, 16)", "ok", "decoded alike by two other processes; 1"),
     ("shape", "", "image = image[1:]", "wrong", "to 256 x 239 pixels instead of 256 x 240"),

@@ -66,8 +66,8 @@ def another_image(reference: Image, decoded: Image, psnr: float, sure: float = S
         for how, alter in ALTERED.items()
     }
     nearest = max(altered, key=altered.__getitem__)
-    if altered[nearest] > psnr:
-        return f"the picture {nearest}"
     mean = np.broadcast_to(reference.mean((0, 1)).round().astype(np.uint8), reference.shape)
     least = min(sure, score("psnr", reference, np.ascontiguousarray(mean)) + ABOVE_MEAN)
+    if altered[nearest] > psnr and altered[nearest] >= least:
+        return f"the picture {nearest}"
     return "" if psnr >= least else f"another picture (below {least:.0f} dB)"
