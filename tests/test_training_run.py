@@ -499,6 +499,15 @@ def test_frozen_transforms_stay_until_a_phase_trains_them(
         assert torch.equal(checkpoint.part(tensors, "network")[name], average[name])
 
 
+def test_only_networks_of_several_levels_are_deepened(data: Path, tmp_path: Path, capsys) -> None:
+    schedule = tmp_path / "deepen.toml"
+    schedule.write_text("[[phase]]\nshare = 1\nlr = 1e-2\ndeepen = true\nper_rate = true\n")
+    options = arguments(data, tmp_path / "run", "--rates", "0.3", network="hyperprior")
+    options[2] = str(schedule)
+    assert train.main(options) == 2
+    assert "deepen = true is for networks of several levels" in capsys.readouterr().err
+
+
 def test_a_phase_that_deepens_trains_entropy_models_alone(data: Path, tmp_path: Path) -> None:
     schedule = tmp_path / "deepen.toml"
     phase = "[[phase]]\nshare = 0.5\nlr = 1e-2\n"

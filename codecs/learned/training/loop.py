@@ -47,6 +47,10 @@ class Trainer:
         critics = Critics.load((p.weights for p in run.phases), settings.lpips)
         trunk_rate = math.exp(sum(map(math.log, settings.rates)) / len(settings.rates))
         start = self._target(self.segments[0], trunk_rate)
+        if not self.partitioned and any(phase.deepen for phase in run.phases):
+            raise TrainingError(
+                "deepen = true is for networks of several levels, as rdonet's alone"
+            )
         weights = self.segments[0].phase.weights
         progress = TrainingProgress(
             RateController.start(start, first_lambda(start, weights)),
@@ -159,7 +163,7 @@ class Trainer:
         controller = progress.controller
         if not self.run.settings.qualities:
             self._move_lambda(before, phase.weights, target)
-        if phase.deepen and self.partitioned:
+        if phase.deepen:
             self._deepen()
         if phase.reset:
             self.learner.reset_optimisers()

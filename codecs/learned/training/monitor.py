@@ -44,8 +44,7 @@ class Monitor:
         self.run = run
         self._train = CsvLog(run.out / "train.csv", TRAIN_COLUMNS, progress.step)
         self._valid = CsvLog(run.out / "valid.csv", VALID_COLUMNS, progress.step)
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._shown: dict[str, list[float]] = {}
         self._wall = progress.wall - time.monotonic()
         self._cpu = progress.cpu - time.process_time()
 
@@ -70,15 +69,15 @@ class Monitor:
 
     def step(self, segment: Segment, progress: TrainingProgress, shown: dict[str, float]) -> None:
         """Take note of one training step."""
-        self._count += 1
         for name, value in shown.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._shown.setdefault(name, []).append(value)
         if progress.step % self.run.limits.log_every:
             return
-        row: dict[str, object] = {k: v / self._count for k, v in self._sums.items()}
+        # Where a phase ends between two rows, the next has terms of its own.
+        row: dict[str, object] = {k: sum(v) / len(v) for k, v in self._shown.items()}
         row |= {"lr": shown["lr"], "lambda_eff": shown["lambda_eff"]}
         self._train.write(self._context(segment, progress) | row)
-        self._sums, self._count = {}, 0
+        self._shown = {}
 
     def validate(
         self,
